@@ -1,0 +1,1 @@
+"""Algorithms known to core: their names, columns and parameters."""

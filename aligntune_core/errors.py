@@ -1,0 +1,147 @@
+"""Every exception of aligntune. Each says what was wrong, where, and what to do.
+
+Backends' own exceptions are never wrapped: they pass through with a note that names the plugin.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name most like ``name``, or None."""
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """' Did you mean "x"?' or an empty string."""
+    match = nearest(name, known)
+    return f' Did you mean "{match}"?' if match else ""
+
+
+def listed(names: Iterable[Any]) -> str:
+    """'a, b, c', or 'none'."""
+    return ", ".join(str(n) for n in names) or "none"
+
+
+class AligntuneError(Exception):
+    """Base of all errors of this package."""
+
+
+# --- configuration ---------------------------------------------------------------------------------------------------
+
+
+class ConfigError(AligntuneError, ValueError):
+    """A configuration that cannot be used.
+
+    Attributes:
+        problems: one sentence each; the message holds them all.
+    """
+
+    def __init__(self, problems: str | Sequence[str], where: str = "") -> None:
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        head = f"{where}: " if where else ""
+        if len(self.problems) == 1:
+            super().__init__(head + self.problems[0])
+        else:
+            super().__init__(f"{head}{len(self.problems)} problems\n" + "\n".join(f"  - {p}" for p in self.problems))
+
+
+class UnknownAlgorithm(ConfigError):
+    """No algorithm of that name is known."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        super().__init__(f'there is no algorithm "{name}".{did_you_mean(name, known)} Known: {listed(known)}.')
+
+
+# --- data ------------------------------------------------------------------------------------------------------------
+
+
+class DataError(AligntuneError, ValueError):
+    """Rows or files that cannot be used."""
+
+
+# --- backends --------------------------------------------------------------------------------------------------------
+
+
+class BackendError(AligntuneError):
+    """Base of everything that is wrong with a backend."""
+
+
+class BackendNotFound(BackendError, LookupError):
+    """No installed distribution brings a backend of that name."""
+
+    def __init__(self, name: str, installed: Iterable[str], hint: str = "") -> None:
+        installed = sorted(installed)
+        super().__init__(
+            f'no backend "{name}" is installed.{did_you_mean(name, [*installed, "auto"])} '
+            f"Installed: {listed(installed)}." + (f" {hint}" if hint else "")
+        )
+
+
+class BackendUnavailable(BackendError, ImportError):
+    """The backend is known but cannot run here: a missing requirement, device, or it is disabled."""
+
+
+class BackendBroken(BackendError):
+    """The plugin could not be loaded or does not fulfil the hook contract; the cause is chained."""
+
+
+class BackendConflict(BackendError):
+    """Two distributions claim one backend name."""
+
+    def __init__(self, name: str, distributions: Iterable[str]) -> None:
+        found = sorted(distributions)
+        super().__init__(
+            f'backend "{name}" is claimed by {" and ".join(found)}. Uninstall one: pip uninstall {found[-1].split()[0]}'
+        )
+
+
+class BackendInterference(BackendError):
+    """Modules in this process keep the backend from running as it should."""
+
+
+class HookError(BackendError):
+    """A hook answered None, or something of the wrong type."""
+
+
+class UnsupportedAlgorithm(BackendError, ConfigError):
+    """The backend does not train this algorithm."""
+
+    def __init__(self, backend: str, algorithm: str, reason: str = "", others: Iterable[str] = ()) -> None:
+        text = f'backend "{backend}" does not train "{algorithm}"'
+        text += f": {reason}" if reason else ""
+        others = sorted(others)
+        text += f'. Backends that do: {listed(others)}' if others else ". No other ready backend does"
+        ConfigError.__init__(self, text.rstrip(".") + ".")
+
+
+class NotHonoured(BackendError, ConfigError):
+    """The backend cannot honour a field that was set."""
+
+
+class ContractViolation(BackendError):
+    """What the library would do differs from what was asked for."""
+
+
+# --- runs ------------------------------------------------------------------------------------------------------------
+
+
+class RunError(AligntuneError):
+    """Something is wrong with a run folder, a checkpoint or training itself."""
+
+
+class RunLocked(RunError):
+    """Another process trains in this folder."""
+
+
+class CheckpointError(RunError):
+    """No usable checkpoint where one was asked for."""
+
+
+class NonFiniteLoss(RunError, ArithmeticError):
+    """The loss or the gradient became NaN or infinite."""
