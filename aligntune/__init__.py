@@ -1,0 +1,44 @@
+"""aligntune: one API to fine-tune and align language models on interchangeable training backends.
+
+Everything here is imported when first asked for, so ``import aligntune`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aligntune_core._lazy import lazy
+
+if TYPE_CHECKING:
+    from aligntune.core.version import __version__
+    from aligntune_core.config import resolve_config
+    from aligntune_core.enums import BackendType, RLAlgorithm, TrainingType
+    from aligntune_core.factory import create_rl_trainer, create_sft_trainer, create_trainer
+    from aligntune_core.trainer import Trainer
+
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "BackendType": "aligntune_core.enums",
+        "RLAlgorithm": "aligntune_core.enums",
+        "Trainer": "aligntune_core.trainer",
+        "TrainingType": "aligntune_core.enums",
+        "__version__": "aligntune.core.version",
+        "create_rl_trainer": "aligntune_core.factory",
+        "create_sft_trainer": "aligntune_core.factory",
+        "create_trainer": "aligntune_core.factory",
+        "resolve_config": "aligntune_core.config",
+    },
+)
+
+__all__ = [
+    "BackendType",
+    "RLAlgorithm",
+    "Trainer",
+    "TrainingType",
+    "__version__",
+    "create_rl_trainer",
+    "create_sft_trainer",
+    "create_trainer",
+    "resolve_config",
+]

@@ -1,5 +1,13 @@
-"""What plugin authors import. Light: nothing here imports torch or a backend."""
+"""What plugin authors import. Light: nothing here imports torch or a backend.
 
+The users' functions (``create_sft_trainer`` and so on) are here too, imported when first asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aligntune_core._lazy import lazy
 from aligntune_core.hookspecs import hookimpl
 from aligntune_core.types import (
     BackendInfo,
@@ -13,15 +21,45 @@ from aligntune_core.types import (
     TrainResult,
 )
 
+if TYPE_CHECKING:
+    from aligntune_core.config import Config, resolve_config
+    from aligntune_core.enums import BackendType, RLAlgorithm, TrainingType
+    from aligntune_core.factory import create_rl_trainer, create_sft_trainer, create_trainer
+    from aligntune_core.trainer import Trainer
+
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "BackendType": "aligntune_core.enums",
+        "Config": "aligntune_core.config",
+        "RLAlgorithm": "aligntune_core.enums",
+        "Trainer": "aligntune_core.trainer",
+        "TrainingType": "aligntune_core.enums",
+        "create_rl_trainer": "aligntune_core.factory",
+        "create_sft_trainer": "aligntune_core.factory",
+        "create_trainer": "aligntune_core.factory",
+        "resolve_config": "aligntune_core.config",
+    },
+)
+
 __all__ = [
     "BackendInfo",
+    "BackendType",
+    "Config",
     "Datasets",
     "Device",
     "Engine",
     "LoadedModel",
     "Prepared",
+    "RLAlgorithm",
     "RunContext",
     "Support",
     "TrainResult",
+    "Trainer",
+    "TrainingType",
+    "create_rl_trainer",
+    "create_sft_trainer",
+    "create_trainer",
     "hookimpl",
+    "resolve_config",
 ]

@@ -1,0 +1,1 @@
+"""Import paths that tutorials use; see ``aligntune.core.backend_factory``."""
