@@ -6,10 +6,10 @@ top of its ``plugin.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -146,19 +146,44 @@ class RunContext:
     stop: Callable[[], str | None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainResult:
-    """What ``Engine.train`` returns.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainResult(Mapping[str, Any]):
+    """What ``train`` returns; also a read-only mapping with the keys of ``KEYS``.
+
+    An engine gives the first three; core adds the others.
 
     Attributes:
         steps: optimiser steps taken in all, those before a resume included.
         metrics: final figures, e.g. ``{"train_loss": 1.3}``.
         stopped: why the run ended early, or None.
+        final_loss: loss of the last logged step.
+        training_time: wall-clock seconds of ``train()``.
+        model_path: folder of the trained adapter or model; of the last checkpoint where the run was stopped early.
     """
 
     steps: int
     metrics: Mapping[str, Any] = field(default_factory=dict)
     stopped: str | None = None
+    final_loss: float | None = None
+    training_time: float = 0.0
+    model_path: str = ""
+
+    KEYS: ClassVar = ("train_loss", "final_loss", "total_steps", "training_time", "model_path", "stopped", "metrics")
+
+    def __getitem__(self, key: str) -> Any:
+        if key == "total_steps":
+            return self.steps
+        if key == "train_loss":
+            return self.metrics.get("train_loss", self.final_loss)
+        if key in self.KEYS:
+            return getattr(self, key)
+        return self.metrics[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.KEYS)
+
+    def __len__(self) -> int:
+        return len(self.KEYS)
 
 
 class Engine(Protocol):

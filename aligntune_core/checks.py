@@ -1,0 +1,221 @@
+"""Refusals that need no heavy import, and the guard against modules that must not share a process."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from aligntune_core.errors import (
+    BackendInterference,
+    BackendUnavailable,
+    ConfigError,
+    ContractViolation,
+    NotHonoured,
+    UnsupportedAlgorithm,
+    did_you_mean,
+    listed,
+)
+
+if TYPE_CHECKING:
+    from aligntune_core.backend import Backend
+    from aligntune_core.config import Config
+    from aligntune_core.types import BackendInfo
+
+# Libraries that a backend with ``import_first`` has to precede: it patches them at its own import.
+PATCHED_LIBRARIES = ("transformers", "trl", "peft", "accelerate")
+
+# Differences that never touch the maths; every other one raises.
+EQUAL_VALUES = {"optim.optimizer": ({"adamw_torch", "adamw_torch_fused"},)}
+NEVER_MATHS = frozenset({"run.dataloader_num_workers", "data.num_proc", "run.output_dir"})
+
+
+def refuse_what_is_not_built(config: Config) -> None:
+    """Refuse fields whose feature this version does not have yet."""
+    if config.isolation == "process":
+        raise ConfigError('isolation="process" is not built yet; leave it out to run in this process')
+
+
+def refuse_unsupported(backend: Backend, config: Config, others: Mapping[str, Any]) -> None:
+    """Step 3: algorithm, honoured fields and options, judged from light metadata.
+
+    Args:
+        backend: the backend that was chosen.
+        config: the validated configuration.
+        others: name -> ready Backend, for hints.
+
+    Raises:
+        UnsupportedAlgorithm, NotHonoured, ConfigError: see their messages.
+    """
+    support = backend.supports(config.algorithm)
+    if not support:
+        able = [n for n, b in others.items() if n != backend.name and b.supports(config.algorithm)]
+        raise UnsupportedAlgorithm(backend.name, config.algorithm, support.reason, able)
+    refuse_unhonoured(backend, config, others)
+    refuse_quantization(backend, config)
+    check_options(backend, config)
+
+
+def honours(info: BackendInfo, path: str) -> bool:
+    """Whether ``path`` is served: by core, by the algorithm's owner, or by the backend (a section covers its fields)."""
+    from aligntune_core.config import owner
+
+    if path.startswith("parameters.") or owner(path) == "core":
+        return True
+    return path in info.honours or any(path.startswith(p + ".") for p in info.honours)
+
+
+def refuse_unhonoured(backend: Backend, config: Config, others: Mapping[str, Any]) -> None:
+    """Every field that was set to something else than its default has to reach the library."""
+    from aligntune_core.config import given, keyword_of
+
+    problems = []
+    for path in sorted(given(config)):
+        if honours(backend.info, path):
+            continue
+        able = [n for n, b in others.items() if n != backend.name and honours(b.info, path)]
+        hint = f'backends that do: {listed(able)}' if able else "no other ready backend does either"
+        problems.append(f'backend "{backend.name}" does not honour {keyword_of(path)} ({path}); {hint}')
+    if problems:
+        raise NotHonoured(problems)
+
+
+def refuse_quantization(backend: Backend, config: Config) -> None:
+    """A weight format that the backend does not declare."""
+    wanted = config.model.quantization
+    if wanted is None:
+        return
+    for bits, on in (("4bit", wanted.load_in_4bit), ("8bit", wanted.load_in_8bit)):
+        if on and bits not in backend.info.quantizations:
+            raise NotHonoured(
+                f'backend "{backend.name}" does not train on {bits} weights (quantization); '
+                f"it offers: {listed(backend.info.quantizations)}"
+            )
+
+
+def check_options(backend: Backend, config: Config) -> None:
+    """Validate ``backend_options`` against the backend's own model."""
+    from pydantic import ValidationError
+
+    given_options = config.backend_options
+    if not given_options:
+        return
+    model = backend.info.options
+    if model is None:
+        raise ConfigError(f'backend "{backend.name}" has no backend_options; got {listed(given_options)}')
+    known = list(model.model_fields)
+    unknown = [k for k in given_options if k not in known]
+    if unknown:
+        raise ConfigError(
+            [
+                f'backend_options.{k}: backend "{backend.name}" has no such option.{did_you_mean(k, known)} Known: {listed(known)}.'
+                for k in unknown
+            ]
+        )
+    try:
+        model.model_validate(given_options)
+    except ValidationError as error:
+        raise ConfigError(
+            [f"backend_options.{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors()]
+        ) from None
+
+
+def interference(name: str, info: BackendInfo) -> str | None:
+    """Why modules already in this process keep the backend from running as it should, or None."""
+    present = [m for m in info.forbids if m in sys.modules]
+    if present:
+        return (
+            f'{listed(present)} is loaded in this process and has changed the libraries that backend "{name}" runs on. '
+            "Start a new process (in a notebook: restart the kernel) and use one backend in it"
+        )
+    first = info.import_first
+    if first is None or first in sys.modules:
+        return None
+    early = [m for m in PATCHED_LIBRARIES if m in sys.modules]
+    if early:
+        return (
+            f"{listed(early)} was imported before {first}, which must come first. Restart the process and, above every "
+            f"import of {early[0]}, write:\n"
+            "    from aligntune.core.backend_factory import create_sft_trainer\n"
+            f"    import {first}"
+        )
+    return None
+
+
+def guard(backend: Backend) -> None:
+    """Step 5.
+
+    Raises:
+        BackendInterference: see ``interference``.
+    """
+    if why := interference(backend.name, backend.info):
+        raise BackendInterference(f'backend "{backend.name}": {why}.')
+
+
+def same(path: str, wanted: Any, found: Any) -> bool:
+    """Whether two values of a field mean the same run."""
+    if path in NEVER_MATHS or wanted == found:
+        return True
+    if isinstance(wanted, (int, float)) and isinstance(found, (int, float)):
+        return bool(abs(wanted - found) <= 1e-12 * max(abs(wanted), abs(found)))
+    if isinstance(wanted, (list, tuple, set)) and isinstance(found, (list, tuple, set)):
+        return sorted(map(str, wanted)) == sorted(map(str, found))
+    return any({wanted, found} <= group for group in EQUAL_VALUES.get(path, ()) if isinstance(wanted, str))
+
+
+def compare(backend: str, stage: str, config: Config, found: Mapping[str, Any]) -> None:
+    """Steps 8 and 15: what the library would do, or does, equals the configuration.
+
+    Raises:
+        ContractViolation: names each field with both values.
+    """
+    from aligntune_core.config import keyword_of, paths
+
+    wanted = paths(config)
+    problems = [
+        f"{keyword_of(path)} ({path}): asked for {wanted[path]!r}, {stage} {value!r}"
+        for path, value in sorted(found.items())
+        if path in wanted and not same(path, wanted[path], value)
+    ]
+    if problems:
+        raise ContractViolation(
+            f'backend "{backend}" would not run what was asked for:\n  - ' + "\n  - ".join(problems) + "\n"
+            "Set these fields to what the backend can do, or use another backend."
+        )
+
+
+def require_echo(backend: Backend, config: Config, returned: set[str]) -> None:
+    """Step 15: each honoured field that was set has come back from the library's own objects."""
+    from aligntune_core.config import given, keyword_of, owner
+
+    lost = [
+        p
+        for p in sorted(given(config))
+        if p in backend.info.honours and p not in returned and owner(p) != "core" and not p.startswith("parameters.")
+    ]
+    if lost:
+        raise ContractViolation(
+            f'backend "{backend.name}" says that it honours {listed(keyword_of(p) for p in lost)}, but neither its '
+            f"planned nor its effective arguments hold {listed(lost)}. This is a fault of the plugin: report it to its authors"
+            + (f" ({backend.info.url})." if backend.info.url else ".")
+        )
+
+
+def refuse_device(name: str, info: BackendInfo, available: list[str]) -> str | None:
+    """Why the devices of this machine are none that the backend trains on, or None."""
+    if set(info.devices) & set(available):
+        return None
+    return f"it needs {' or '.join(info.devices)}; found: {listed(available)}"
+
+
+def why_not(backend: Backend, config: Config, available: list[str]) -> str | None:
+    """For ``backend="auto"``: why this backend is passed over, or None where it would do."""
+    if why := refuse_device(backend.name, backend.info, available):
+        return why
+    if why := interference(backend.name, backend.info):
+        return why.splitlines()[0]
+    try:
+        refuse_unsupported(backend, config, {})
+    except (ConfigError, BackendUnavailable) as error:
+        return str(error)
+    return None

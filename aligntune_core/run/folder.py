@@ -1,0 +1,109 @@
+"""The run folder: created, locked while training, and an earlier run in it set aside, never overwritten."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from aligntune_core.errors import RunError, RunLocked
+from aligntune_core.run import checkpoints, manifest
+from aligntune_core.run.distributed import is_main
+
+logger = logging.getLogger("aligntune")
+
+LOCK = ".aligntune.lock"
+METRICS = "metrics.jsonl"
+LOG = "run.log"
+CACHE = ".cache"
+EARLIER = "earlier-run"
+
+
+class RunFolder:
+    """A run's folder on disk.
+
+    Raises:
+        RunError: the path is a file or cannot be written.
+        RunLocked: another process trains in it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not is_main():
+            return
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"output_dir {path} cannot be created: {error.strerror}. Choose another output_dir.") from error
+        with self.locked():
+            pass
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / METRICS
+
+    @property
+    def log(self) -> Path:
+        return self.path / LOG
+
+    @property
+    def cache(self) -> Path:
+        return self.path / CACHE
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder against other processes; the system frees it when this one dies."""
+        if not is_main():
+            yield
+            return
+        lock = FileLock(self.path / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RunLocked(
+                f"{self.path}: another run is training in this folder. Wait for it, or choose another output_dir."
+            ) from None
+        except OSError as error:
+            raise RunError(f"output_dir {self.path} cannot be written: {error.strerror}. Choose another.") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def has_run(self) -> bool:
+        """Whether results of a run that trained lie here."""
+        return self.metrics.is_file() or bool(checkpoints.checkpoints(self.path))
+
+    def set_aside(self, keep: Path | None) -> Path | None:
+        """Move what an earlier run left into ``earlier-run/N``, so that a new one starts clean.
+
+        Args:
+            keep: the model that the new run starts from; where it lies in this folder, nothing can be moved.
+
+        Raises:
+            RunError: the new run reads from the very folder that it would write into.
+        """
+        if not is_main() or not self.has_run():
+            return None
+        if keep is not None and (keep == self.path.resolve() or self.path.resolve() in keep.parents):
+            raise RunError(
+                f"{self.path} holds the run that this one starts from (model_name={keep}). Choose another output_dir."
+            )
+        home = self.path / EARLIER
+        number = 1 + max((int(p.name) for p in home.glob("*") if p.name.isdigit()), default=0)
+        target = home / str(number)
+        target.mkdir(parents=True)
+        for item in list(self.path.iterdir()):
+            if item.name not in (EARLIER, LOCK, CACHE):
+                shutil.move(str(item), str(target / item.name))
+        logger.warning("%s held an earlier run: it was moved to %s. train(resume=True) continues one instead.", self.path, target)
+        return target
+
+    def write_manifest(self, content: dict[str, object]) -> None:
+        """Write ``aligntune.json`` on the main process."""
+        if is_main():
+            manifest.write(self.path, content)

@@ -1,0 +1,93 @@
+"""``metrics.jsonl``: one line an event, numbers unrounded; and the guard against a loss that is no number."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from aligntune_core.errors import NonFiniteLoss
+
+
+class MetricsSink:
+    """Takes the events of an engine: ``sink(event)`` completes, writes and forwards them.
+
+    Args:
+        path: the file to append to; None on ranks that do not write.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.last_loss: float | None = None
+        self.last_step = 0
+        self.seconds = 0.0
+        """Time spent in here, for benchmarks/overhead.py."""
+        self._path = path
+        self._file: TextIO | None = None
+        self._on_event: Callable[[Mapping[str, Any]], None] | None = None
+        self._since = time.perf_counter()
+
+    def begin(self, on_event: Callable[[Mapping[str, Any]], None]) -> None:
+        """Training starts: start the clock that tokens per second are counted with, and forward events."""
+        self._on_event = on_event
+        self._since = time.perf_counter()
+
+    def end(self) -> None:
+        """Training is over: close the file; a later event opens it again."""
+        self._on_event = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        started = time.perf_counter()
+        line = dict(event)
+        if "loss" in line:
+            self._complete(line, started)
+        self.last_step = int(line.get("step", self.last_step))
+        self._write(line)
+        if "loss" in line:
+            self._check_finite(line)
+        if self._on_event:
+            self._on_event(line)
+        self.seconds += time.perf_counter() - started
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        if self._path is None:
+            return
+        if self._file is None:
+            self._file = self._path.open("a", encoding="utf-8")
+        self._file.write(json.dumps(line, default=float) + "\n")
+        self._file.flush()
+
+    def _complete(self, line: dict[str, Any], now: float) -> None:
+        elapsed, self._since = now - self._since, now
+        tokens = line.pop("tokens", None)
+        if tokens is not None:
+            line["tokens"] = tokens
+            line.setdefault("tokens_per_second", tokens / elapsed if elapsed > 0 else 0.0)
+        self.last_loss = float(line["loss"])
+
+    def _check_finite(self, line: Mapping[str, Any]) -> None:
+        for key in ("loss", "grad_norm"):
+            value = line.get(key)
+            if value is not None and not math.isfinite(float(value)):
+                raise NonFiniteLoss(
+                    f"step {line.get('step')}: {key} is {float(value)}. Nothing was saved after this step. Lower "
+                    f"learning_rate (now {line.get('learning_rate')}), set max_grad_norm, use precision=\"fp32\", or look "
+                    "for rows with extreme content; then continue with train(resume=True) from the last checkpoint."
+                )
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """All events of a ``metrics.jsonl``."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def rewind(path: Path, step: int) -> None:
+    """Drop the lines after ``step``: a resumed run takes those steps again."""
+    if path.is_file():
+        kept = [line for line in read(path) if line.get("step", 0) <= step]
+        path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")

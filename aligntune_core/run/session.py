@@ -1,0 +1,48 @@
+"""One run's shared state: its folder, metric sink and stop flag, as a ``RunContext`` for the engine."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from aligntune_core.run.checkpoints import checkpoint_dir
+from aligntune_core.run.distributed import is_main
+from aligntune_core.run.folder import RunFolder
+from aligntune_core.run.metrics import MetricsSink
+from aligntune_core.run.signals import StopFlag
+from aligntune_core.types import RunContext
+
+
+class RunSession:
+    """Lives as long as its Trainer; progress is attached while ``train()`` runs."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.stop = StopFlag()
+        self.sink = MetricsSink(folder.metrics if is_main() else None)
+
+    def emit(self, event: Mapping[str, Any]) -> None:
+        """Take one event of the engine."""
+        self.sink(event)
+
+    def context(self) -> RunContext:
+        """What the backend gets."""
+        return RunContext(
+            output_dir=self.folder.path,
+            cache_dir=self.folder.cache,
+            checkpoint_dir=lambda step: checkpoint_dir(self.folder.path, step),
+            emit=self.emit,
+            stop=self.stop,
+        )
+
+
+def peak_memory_bytes() -> dict[str, int]:
+    """Peak memory of this process: host, and device where torch with CUDA is loaded."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    found = {"host": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        found["device"] = torch.cuda.max_memory_allocated()
+    return found

@@ -1,0 +1,47 @@
+"""Ctrl-C and SIGTERM ask a run to save and stop; a second Ctrl-C ends it at once."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+logger = logging.getLogger("aligntune")
+
+
+class StopFlag:
+    """Context manager that turns signals into a reason to stop.
+
+    Handlers are installed in the main thread only (Python allows no other) and restored on exit.
+    """
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __call__(self) -> str | None:
+        return self.reason
+
+    def request(self, reason: str) -> None:
+        """Ask the run to save and stop at the next step."""
+        self.reason = self.reason or reason
+
+    def __enter__(self) -> StopFlag:
+        self.reason = None
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous.clear()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.reason is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.request(signal.Signals(number).name)
+        logger.warning("%s: saving a checkpoint after this step, then stopping. Ctrl-C again stops at once.", self.reason)

@@ -1,0 +1,279 @@
+"""Trainer: the one class that users hold, whichever backend runs underneath."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aligntune_core.errors import RunError
+from aligntune_core.run import checkpoints, logs, manifest, metrics
+from aligntune_core.run.distributed import is_main, world_size
+from aligntune_core.run.progress import Progress
+from aligntune_core.run.session import RunSession, peak_memory_bytes
+
+if TYPE_CHECKING:
+    from aligntune_core.config import ResolvedConfig
+    from aligntune_core.factory import Plan
+    from aligntune_core.types import Engine, LoadedModel, TrainResult
+
+logger = logging.getLogger("aligntune")
+
+# What belongs to the run, not to the model, when a folder is uploaded.
+NOT_UPLOADED = ["checkpoint-*", "earlier-run/*", ".cache/*", ".aligntune.lock", "run.log", "metrics.jsonl", "base/*"]
+
+
+class Trainer:
+    """A built run. Made by ``create_sft_trainer``, ``create_rl_trainer`` or ``create_trainer``."""
+
+    def __init__(
+        self, plan: Plan, loaded: LoadedModel, engine: Engine, session: RunSession, effective: Mapping[str, Any]
+    ) -> None:
+        self._plan = plan
+        self._loaded = loaded
+        self._engine = engine
+        self._session = session
+        self._started = manifest.now()
+        self.effective = dict(effective)
+        """Config path -> value in force, read from the built trainer."""
+
+    @property
+    def config(self) -> ResolvedConfig:
+        """The resolved configuration."""
+        return self._plan.config
+
+    @property
+    def model(self) -> Any:
+        """The policy being trained."""
+        return self._engine.model
+
+    @property
+    def tokenizer(self) -> Any:
+        """The policy's tokenizer."""
+        return self._loaded.tokenizer
+
+    @property
+    def native(self) -> Any:
+        """The backend library's own trainer."""
+        return self._engine.native
+
+    @property
+    def backend(self) -> str:
+        """Name of the backend."""
+        return self._plan.backend.name
+
+    @property
+    def output_dir(self) -> Path:
+        """The run folder."""
+        return self._session.folder.path
+
+    def train(self, resume: bool | str | Path | None = None) -> TrainResult:
+        """Train, and leave model or adapter, tokenizer, ``aligntune.json`` and ``metrics.jsonl`` in the run folder.
+
+        Ctrl-C and SIGTERM save a checkpoint and return with ``stopped`` set. Results of an earlier run in the same folder
+        are moved to ``earlier-run/N`` first, unless this call resumes it.
+
+        Args:
+            resume: True for the last complete checkpoint of the run folder, or a checkpoint folder.
+
+        Returns:
+            TrainResult: also a mapping with train_loss, final_loss, total_steps, training_time (seconds), model_path.
+
+        Raises:
+            CheckpointError: nothing complete to resume from.
+            RunLocked: another process trains in this folder.
+            NonFiniteLoss: the loss became NaN or infinite.
+        """
+        folder = self._session.folder
+        start, remarks = checkpoints.find(folder.path, resume)
+        with folder.locked():
+            if start is None:
+                folder.set_aside(self._model_folder())
+            elif is_main():
+                metrics.rewind(folder.metrics, _step_of(start))
+            for remark in remarks:
+                logger.warning("passed over a damaged checkpoint: %s", remark)
+            return self._run(start)
+
+    def _model_folder(self) -> Path | None:
+        name = self.config.model.name
+        return Path(name).resolve() if isinstance(name, (str, Path)) and Path(name).exists() else None
+
+    def _run(self, start: Path | None) -> TrainResult:
+        session, config = self._session, self.config
+        title = f"{config.algorithm} on {self.backend}"
+        self._write_manifest("running")
+        began = time.perf_counter()
+        with self._recorded(), session.stop, Progress(title, config.optim.max_steps) as progress:
+            session.sink.begin(progress)
+            result = self._engine.train(resume_from=start)
+            session.sink.end()
+            where = self._saved(result)
+        seconds = time.perf_counter() - began
+        result = replace(result, training_time=seconds, model_path=str(where), final_loss=session.sink.last_loss)
+        self._write_manifest("stopped" if result.stopped else "finished", result)
+        if result.stopped:
+            logger.warning("stopped by %s at step %s; train(resume=True) goes on from %s", result.stopped, result.steps, where)
+        return result
+
+    def _saved(self, result: TrainResult) -> Path:
+        if not result.stopped:
+            self._engine.save_model(self.output_dir)
+            return self.output_dir
+        folder = self._session.context().checkpoint_dir(result.steps)
+        if is_main() and (why := checkpoints.problem(folder)):
+            raise RunError(f'backend "{self.backend}" stopped at step {result.steps} without a complete checkpoint: {why}')
+        return folder
+
+    @contextmanager
+    def _recorded(self) -> Iterator[None]:
+        """Keep the log; on failure say so in the manifest and name the plugin on the exception."""
+        try:
+            with logs.kept(self._session.folder.log if is_main() else None):
+                yield
+        except BaseException as error:
+            self._session.sink.end()
+            self._write_manifest("failed", error=error)
+            if isinstance(error, Exception):
+                error.add_note(f"while training with {self._plan.backend.described}; the run folder is {self.output_dir}")
+            raise
+
+    def _write_manifest(self, state: str, result: TrainResult | None = None, error: BaseException | None = None) -> None:
+        from aligntune_core.config import plain
+        from aligntune_core.version import __version__
+
+        plan, report = self._plan, self._plan.datasets.report
+        content: dict[str, Any] = {
+            "aligntune": __version__,
+            "state": state,
+            "algorithm": self.config.algorithm,
+            "backend": plan.backend.name,
+            "backend_reason": plan.reason,
+            "config": plain(self.config),
+            "effective": {k: v for k, v in self.effective.items() if isinstance(v, (str, int, float, bool, list, type(None)))},
+            "versions": dict(plan.prepared.versions),
+            "device": vars(plan.prepared.device),
+            "world_size": world_size(),
+            "dataset": report.as_dict() if report else {},
+            "dataset_fingerprint": plan.datasets.fingerprint,
+            "rows_given": report.rows_given if report else None,
+            "rows_dropped": report.rows_dropped if report else None,
+            "seed": self.config.run.seed,
+            "started": self._started,
+            "written": manifest.now(),
+            "metrics": dict(result.metrics) if result else {},
+            "peak_memory_bytes": peak_memory_bytes(),
+        }
+        if result:
+            content |= {
+                "total_steps": result.steps,
+                "final_loss": result.final_loss,
+                "training_time": result.training_time,
+                "model_path": result.model_path,
+                "stopped": result.stopped,
+            }
+        if error is not None:
+            content["error"] = f"{type(error).__name__}: {error}"
+        self._session.folder.write_manifest(content)
+
+    def evaluate(self, dataset: Any = None) -> dict[str, float]:
+        """Evaluate on held-out rows.
+
+        Args:
+            dataset: anything that ``dataset_name`` takes; by default the run's ``eval_dataset`` or ``eval_split``.
+
+        Returns:
+            dict: figures of the algorithm, e.g. loss, perplexity and token accuracy for SFT.
+
+        Raises:
+            RunError: there are no held-out rows.
+            DataError: rows cannot be used.
+        """
+        rows = None
+        if dataset is not None:
+            rows = self._canonical(dataset)
+        elif self._plan.datasets.eval is None:
+            raise RunError("nothing to evaluate on: pass evaluate(dataset), or create the trainer with eval_dataset or eval_split")
+        with logs.kept(self._session.folder.log if is_main() else None):
+            return dict(self._engine.evaluate(rows))
+
+    def _canonical(self, dataset: Any) -> Any:
+        from aligntune_core.algorithms import find
+        from aligntune_core.data import prepare_datasets
+
+        data = self.config.data.model_copy(
+            update={"dataset": dataset, "config_name": None, "eval_dataset": None, "eval_split": None, "max_samples": None}
+        )
+        config = self.config.model_copy(update={"data": data})
+        return prepare_datasets(config, find(config.algorithm), self.tokenizer).train
+
+    def save_model(self, path: str | Path | None = None, merged: bool = False) -> str:
+        """Write the adapter or model with its tokenizer.
+
+        Args:
+            path: folder; by default the run folder, or ``merged`` below it.
+            merged: fold the adapter into its base and write a plain model.
+
+        Returns:
+            str: the folder.
+        """
+        target = Path(path) if path is not None else self.output_dir / ("merged" if merged else "")
+        self._engine.save_model(target, merged=merged)
+        return str(target)
+
+    def generate(
+        self, prompts: str | Sequence[Any], max_new_tokens: int = 128, temperature: float = 0.0, top_p: float = 1.0
+    ) -> list[str]:
+        """Complete prompts with the policy as it is now.
+
+        Args:
+            prompts: one prompt or several; each a string (a user's message, where the tokenizer has a chat template) or a
+                list of messages.
+            max_new_tokens: tokens to generate at most.
+            temperature: 0 is greedy.
+            top_p: nucleus sampling, 0..1.
+
+        Returns:
+            list[str]: one completion a prompt, without the prompt.
+        """
+        batch = [prompts] if isinstance(prompts, str) else list(prompts)
+        if not batch:
+            return []
+        return self._engine.generate(batch, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p)
+
+    def push_to_hub(
+        self, repo: str, private: bool = True, token: str | None = None, commit_message: str | None = None
+    ) -> str:
+        """Upload the saved adapter or model and tokenizer to the Hugging Face hub.
+
+        Args:
+            repo: "owner/name".
+            private: make a new repository private.
+            token: access token; by default the login of this machine.
+            commit_message: by default names the algorithm.
+
+        Returns:
+            str: address of the repository.
+        """
+        from huggingface_hub import HfApi
+
+        self.save_model()
+        api = HfApi(token=token)
+        url = api.create_repo(repo, private=private, exist_ok=True)
+        api.upload_folder(
+            repo_id=url.repo_id,
+            folder_path=str(self.output_dir),
+            commit_message=commit_message or f"{self.config.algorithm} with aligntune",
+            ignore_patterns=NOT_UPLOADED,
+        )
+        return str(url)
+
+
+def _step_of(checkpoint: Path) -> int:
+    import json
+
+    return int(json.loads((checkpoint / "trainer_state.json").read_text())["global_step"])
