@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from aligntune_core._lazy import lazy
 
 if TYPE_CHECKING:
-    from aligntune.core.version import __version__
+    from aligntune_core.version import __version__
     from aligntune_core.config import resolve_config
     from aligntune_core.enums import BackendType, RLAlgorithm, TrainingType
     from aligntune_core.factory import create_rl_trainer, create_sft_trainer, create_trainer
@@ -23,7 +23,7 @@ __getattr__, __dir__ = lazy(
         "RLAlgorithm": "aligntune_core.enums",
         "Trainer": "aligntune_core.trainer",
         "TrainingType": "aligntune_core.enums",
-        "__version__": "aligntune.core.version",
+        "__version__": "aligntune_core.version",
         "create_rl_trainer": "aligntune_core.factory",
         "create_sft_trainer": "aligntune_core.factory",
         "create_trainer": "aligntune_core.factory",

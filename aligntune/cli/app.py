@@ -1,0 +1,71 @@
+"""The root command: a group that knows its commands by name and one line, and imports only the one that runs."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from aligntune.cli import failures
+
+# Command -> its line in the help. Module ``aligntune.cli.NAME`` holds the typer app called ``app``.
+COMMANDS = {
+    "demo": "Fine-tune a small chat model on this machine and show what it learned.",
+    "train": "Train as a YAML file says.",
+    "plan": "Show what a training run would do, without loading weights.",
+    "backends": "List installed backends and their state.",
+    "algorithms": "Show which backend trains which algorithm.",
+    "doctor": "Check versions, devices and each backend; exit code 0 only where all is well.",
+    "config": "Describe the configuration.",
+}
+
+
+class LazyGroup(TyperGroup):
+    """A group whose members are imported when they are run; until then a stand-in has their name and help line.
+
+    typer's context and command classes come from click or from a copy inside typer, depending on its version, so the
+    overridden signatures name neither.
+    """
+
+    def __init__(self, **attrs: Any) -> None:
+        super().__init__(**attrs)
+        self.commands.update({name: TyperCommand(name, help=line) for name, line in COMMANDS.items()})
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        if name in COMMANDS:
+            command = typer.main.get_command(importlib.import_module(f"aligntune.cli.{name}").app)
+        return name, command, rest
+
+    def invoke(self, ctx: Any) -> Any:
+        with failures.reported(ctx):
+            return super().invoke(ctx)
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    name="aligntune",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from aligntune import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Fine-tune and align language models with one configuration on interchangeable training backends."""

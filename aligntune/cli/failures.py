@@ -1,0 +1,97 @@
+"""How a command fails: what is printed, and the exit code."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from typing import Any
+
+import typer
+
+from aligntune.cli.options import DEBUG, JSON
+from aligntune_core.errors import AligntuneError, BackendError, ConfigError, DataError
+
+
+class ExitCode(IntEnum):
+    """Exit codes of every command; docs/reference/cli.md explains them."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    BACKEND = 3
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+def exit_code(error: BaseException) -> ExitCode:
+    """The exit code that tells what kind of error it was."""
+    if isinstance(error, KeyboardInterrupt):
+        return ExitCode.INTERRUPTED
+    if isinstance(error, ConfigError | DataError):
+        return ExitCode.USAGE
+    if isinstance(error, BackendError):
+        return ExitCode.BACKEND
+    return ExitCode.FAILED
+
+
+@contextmanager
+def reported(ctx: typer.Context) -> Iterator[None]:
+    """Turn an exception into a message and an exit code.
+
+    Our own errors say what to do, so their message is enough; ``--debug`` adds the traceback. Any other exception comes
+    with its traceback, since nobody foresaw it. With ``--json`` the error is an object on stdout.
+    """
+    try:
+        yield
+    except (BrokenPipeError, typer.Exit):
+        raise  # typer's own ways to end
+    except KeyboardInterrupt as error:
+        typer.echo("Interrupted.", err=True)
+        raise typer.Exit(exit_code(error)) from error
+    except AligntuneError as error:
+        if ctx.meta.get(DEBUG):
+            traceback.print_exception(error)
+        _print(ctx, error)
+        raise typer.Exit(exit_code(error)) from error
+    except typer.Abort:
+        raise
+    except Exception as error:
+        if _is_usage(error):
+            raise
+        traceback.print_exception(error)
+        _print(ctx, error)
+        raise typer.Exit(ExitCode.FAILED) from error
+
+
+def _is_usage(error: Exception) -> bool:
+    """Whether typer itself prints this error: a wrong option, a missing argument."""
+    return hasattr(error, "exit_code") and hasattr(error, "show")
+
+
+def _print(ctx: typer.Context, error: Exception) -> None:
+    if ctx.meta.get(JSON):
+        import json
+
+        about: dict[str, Any] = {
+            "type": type(error).__name__,
+            "message": str(error),
+            "notes": list(getattr(error, "__notes__", [])),
+            "exit_code": int(exit_code(error)),
+        }
+        if isinstance(error, ConfigError):
+            about["problems"] = error.problems
+        typer.echo(json.dumps({"error": about}, indent=2))
+        return
+    typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
+    if isinstance(error, AligntuneError):
+        typer.echo("\n".join([str(error), *getattr(error, "__notes__", [])]), err=True)
+    else:
+        typer.echo(
+            f"{type(error).__name__} above: raised by a library or by aligntune itself, not foreseen here. "
+            "The last lines of the traceback name the code that raised it.",
+            err=True,
+        )
+    sys.stderr.flush()

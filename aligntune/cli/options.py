@@ -1,0 +1,43 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+JSON = "aligntune.json"
+DEBUG = "aligntune.debug"
+
+
+def _remember_json(ctx: typer.Context, value: bool) -> bool:
+    ctx.meta[JSON] = value  # shared with the root context, which reports errors
+    return value
+
+
+def _remember_debug(ctx: typer.Context, value: bool) -> bool:
+    ctx.meta[DEBUG] = value
+    return value
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.", callback=_remember_json)]
+Debug = Annotated[
+    bool, typer.Option("--debug", "-v", help="Show the traceback of an error.", callback=_remember_debug)
+]
+ConfigFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="CONFIG",
+        help="A YAML file, or the aligntune.json of an earlier run.",
+        show_default=False,
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Override what the file says: learning_rate=1e-4 optim.batch_size=2.",
+        show_default=False,
+    ),
+]
