@@ -1,0 +1,83 @@
+"""What core knows of an algorithm: name, rows, parameters. How it trains is a backend's affair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+Kind = Literal["sft", "rl"]
+
+
+@dataclass(frozen=True)
+class Default:
+    """A default of the tree that differs by algorithm.
+
+    Attributes:
+        full: value for full fine-tuning.
+        lora: value with an adapter.
+        source: where both come from.
+    """
+
+    full: Any
+    lora: Any
+    source: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What an algorithm may need to know to count its optimiser steps.
+
+    Attributes:
+        rows: training rows.
+        size: rows a device and micro-batch.
+        accumulation: micro-batches an optimiser step, in this process.
+        world_size: processes.
+    """
+
+    rows: int
+    size: int
+    accumulation: int
+    world_size: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Algorithm:
+    """One algorithm. Third parties register theirs in the entry-point group ``aligntune.algorithms``.
+
+    Attributes:
+        name: canonical name: "dpo". Case, "-", "_" and "." do not count when it is looked up.
+        kind: "sft" (``create_sft_trainer``) or "rl" (``create_rl_trainer``).
+        columns: canonical columns of its rows; ("prompt",) means that it generates and scores completions.
+        parameters: pydantic model whose fields become keywords of the calls.
+        paper: URL of the paper it follows.
+        title: its name as people write it.
+        aliases: other names.
+        defaults: config path -> default of the tree for this algorithm: a ``Default`` or a plain value.
+        updates_per_epoch: optimiser steps in one pass over the rows; default: as transformers' Trainer.
+    """
+
+    name: str
+    kind: Kind
+    columns: tuple[str, ...]
+    parameters: type[BaseModel]
+    paper: str = ""
+    title: str = ""
+    aliases: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    updates_per_epoch: Callable[[Any, Batch], int] | None = None
+
+    @property
+    def online(self) -> bool:
+        """Whether it generates its own completions and scores them with rewards."""
+        return tuple(self.columns) == ("prompt",)
+
+
+TEN_TIMES = "; ten times that with LoRA, https://thinkingmachines.ai/blog/lora/"
+
+
+def learning_rate(full: float, source: str) -> Default:
+    """A learning rate for full fine-tuning, and ten times it for an adapter."""
+    return Default(full=full, lora=full * 10, source=source + TEN_TIMES)

@@ -1,0 +1,38 @@
+"""Reward-model training: a classifier with one output that scores the chosen answer higher."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from aligntune_core.algorithms.base import Algorithm, learning_rate
+from aligntune_core.fields import Section, option
+
+
+class RewardParameters(Section):
+    """Parameters of reward-model training."""
+
+    center_rewards_coefficient: Annotated[
+        float | None,
+        option(
+            "weight of a term that keeps scores around zero (https://arxiv.org/abs/2312.09244 takes 0.01)",
+            ge=0,
+            neutral=(0,),
+            off="no such term",
+        ),
+    ] = None
+    disable_dropout: Annotated[bool, option("switch dropout off", source="TRL")] = True
+
+
+REWARD = Algorithm(
+    name="reward",
+    kind="rl",
+    columns=("prompt", "chosen", "rejected"),
+    parameters=RewardParameters,
+    paper="https://arxiv.org/abs/2203.02155",
+    title="Reward model",
+    aliases=("reward_model", "reward_modeling"),
+    defaults={
+        "optim.learning_rate": learning_rate(1e-5, "InstructGPT's 9e-6, rounded"),
+        "optim.num_epochs": 1.0,
+    },
+)

@@ -1,0 +1,33 @@
+"""Supervised fine-tuning: cross-entropy on given completions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from aligntune_core.algorithms.base import Algorithm, learning_rate
+from aligntune_core.fields import Section, option
+
+
+class SftParameters(Section):
+    """Parameters of supervised fine-tuning."""
+
+    loss_type: Annotated[
+        Literal["nll", "dft"],
+        option(
+            "nll: cross-entropy; dft: cross-entropy weighted by each token's own probability "
+            "(https://arxiv.org/abs/2508.05629)",
+            source="TRL",
+        ),
+    ] = "nll"
+
+
+SFT = Algorithm(
+    name="sft",
+    kind="sft",
+    columns=("prompt", "completion"),
+    parameters=SftParameters,
+    paper="https://arxiv.org/abs/2109.01652",
+    title="Supervised fine-tuning",
+    aliases=("supervised_fine_tuning",),
+    defaults={"optim.learning_rate": learning_rate(2e-5, "TRL"), "optim.num_epochs": 3.0},
+)

@@ -1,0 +1,76 @@
+"""How a configuration field is declared: one line for validation, the keyword table, schema and docs."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
+
+Owner = Literal["core", "backend"]
+Only = Literal["", "sft", "online", "offline"]
+
+
+def option(
+    description: str,
+    *,
+    keyword: str = "",
+    aliases: tuple[str, ...] = (),
+    owner: Owner = "backend",
+    only: Only = "",
+    off: str = "",
+    source: str = "",
+    neutral: tuple[Any, ...] = (),
+    secret: bool = False,
+    **constraints: Any,
+) -> Any:
+    """Declare a field.
+
+    Args:
+        description: what it is, with unit and range.
+        keyword: its name in ``create_*`` calls; by default the field's own name.
+        aliases: other names of the same meaning.
+        owner: "core" where core itself serves it; "backend" where a backend has to honour it.
+        only: which algorithms have it: "sft" (of that kind), "online" (they generate), "offline"; "": all.
+        off: what ``None`` means after resolving, where None is a value; empty where resolving leaves no None.
+        source: where the default comes from.
+        neutral: further values that switch the thing off, so that they pass where the field does not belong.
+        secret: never written out.
+        constraints: pydantic's ``ge``, ``gt``, ``le``, ``lt``, ``min_length`` and so on.
+    """
+    told = {"off": off, "only": only, "source": source, "neutral": list(neutral), "secret": secret}
+    extra: dict[str, Any] = {"keyword": keyword, "aliases": list(aliases), "owner": owner}
+    extra.update({name: value for name, value in told.items() if value})
+    return Field(description=description, json_schema_extra=extra, **constraints)
+
+
+def extra_of(info: FieldInfo) -> dict[str, Any]:
+    """The metadata that ``option`` stored; empty for a plain pydantic field."""
+    return info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+
+
+def takes_bool(annotation: Any) -> bool:
+    """Whether a field of this type may hold True or False."""
+    return annotation in (bool, Any) or any(
+        takes_bool(a) or isinstance(a, bool) for a in get_args(annotation)
+    )
+
+
+class Section(BaseModel):
+    """Base of every section: frozen, no unknown keys, no NaN, defaults validated, True is not 1."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        arbitrary_types_allowed=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_bool_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and not takes_bool(cls.model_fields[str(info.field_name)].annotation):
+            raise ValueError(f"takes no {value}")
+        return value
