@@ -30,6 +30,17 @@ def listed(names: Iterable[Any]) -> str:
 class AligntuneError(Exception):
     """Base of all errors of this package."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Subclasses build their message from other arguments; a copy in another process keeps the finished one.
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(kind: type[AligntuneError], args: tuple[Any, ...], state: dict[str, Any]) -> AligntuneError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
 
 # --- configuration ---------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +40,8 @@ class Trainer:
         self._started = manifest.now()
         self.effective = dict(effective)
         """Config path -> value in force, read from the built trainer."""
+        self.on_event: Callable[[Mapping[str, Any]], None] | None = None
+        """Takes each event instead of the progress bar."""
 
     @property
     def config(self) -> ResolvedConfig:
@@ -60,6 +62,11 @@ class Trainer:
     def native(self) -> Any:
         """The backend library's own trainer."""
         return self._engine.native
+
+    @property
+    def planned(self) -> Mapping[str, Any]:
+        """Config path -> value that the library announced before weights were loaded."""
+        return self._plan.planned
 
     @property
     def backend(self) -> str:
@@ -109,7 +116,7 @@ class Trainer:
         self._write_manifest("running")
         began = time.perf_counter()
         with self._recorded(), session.stop, Progress(title, config.optim.max_steps) as progress:
-            session.sink.begin(progress)
+            session.sink.begin(self.on_event or progress)
             result = self._engine.train(resume_from=start)
             session.sink.end()
             where = self._saved(result)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -15,10 +16,14 @@ class StopFlag:
     """Context manager that turns signals into a reason to stop.
 
     Handlers are installed in the main thread only (Python allows no other) and restored on exit.
+
+    Args:
+        on_request: called with the reason, e.g. to pass it on to a worker process.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_request: Callable[[str], None] | None = None) -> None:
         self.reason: str | None = None
+        self._on_request = on_request
         self._previous: dict[int, Any] = {}
 
     def __call__(self) -> str | None:
@@ -27,6 +32,8 @@ class StopFlag:
     def request(self, reason: str) -> None:
         """Ask the run to save and stop at the next step."""
         self.reason = self.reason or reason
+        if self._on_request:
+            self._on_request(self.reason)
 
     def __enter__(self) -> StopFlag:
         self.reason = None

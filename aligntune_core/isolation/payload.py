@@ -1,0 +1,85 @@
+"""The user's objects travel as bytes and are opened only after the backend's own imports.
+
+Opening a reward function of TRL, say, imports trl; in a worker that has to import unsloth first, that would be too early.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import cloudpickle
+
+from aligntune_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from aligntune_core.config import Config
+
+    AnyConfig = TypeVar("AnyConfig", bound=Config)
+
+# section, field: where a configuration may hold objects of the user's.
+OBJECT_FIELDS = (("data", "dataset"), ("data", "eval_dataset"), ("rewards", "functions"), ("run", "callbacks"))
+
+
+@dataclass(frozen=True)
+class Pickled:
+    """An object of the user's, unopened."""
+
+    data: bytes
+    described: str
+
+    def open(self) -> Any:
+        """Unpickle it."""
+        return cloudpickle.loads(self.data)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list) and not any(isinstance(v, dict) for v in value[:1]):
+        return all(_is_plain(v) for v in value)
+    return value is None or isinstance(value, (str, int, float, bool))
+
+
+def pack(config: AnyConfig) -> AnyConfig:
+    """Replace the user's objects by ``Pickled``.
+
+    Raises:
+        ConfigError: the model is an object in memory, or an object cannot be pickled.
+    """
+    if not isinstance(config.model.name, str):
+        raise ConfigError(
+            f'model_name is a {type(config.model.name).__name__} in memory, which cannot go to another process with '
+            'isolation="process": save it (model.save_pretrained(FOLDER)) and give the folder'
+        )
+    for section, field in OBJECT_FIELDS:
+        value = getattr(getattr(config, section), field)
+        if not _is_plain(value):
+            config = _replaced(config, section, field, _pickled(value, f"{section}.{field}"))
+    return config
+
+
+def _pickled(value: Any, path: str) -> Any:
+    if isinstance(value, list) and path != "data.dataset" and path != "data.eval_dataset":
+        return [v if _is_plain(v) else _pickled(v, path) for v in value]
+    try:
+        return Pickled(cloudpickle.dumps(value), type(value).__name__)
+    except Exception as error:
+        raise ConfigError(
+            f'{path}: a {type(value).__name__} cannot be sent to another process with isolation="process" ({error}); '
+            'give a file, a hub id or "package.module:function" instead'
+        ) from error
+
+
+def unpack(config: AnyConfig) -> AnyConfig:
+    """Open every ``Pickled`` of a configuration; without any, the configuration itself."""
+    for section, field in OBJECT_FIELDS:
+        value = getattr(getattr(config, section), field)
+        if isinstance(value, Pickled):
+            config = _replaced(config, section, field, value.open())
+        elif isinstance(value, list) and any(isinstance(v, Pickled) for v in value):
+            config = _replaced(config, section, field, [v.open() if isinstance(v, Pickled) else v for v in value])
+    return config
+
+
+def _replaced(config: AnyConfig, section: str, field: str, value: Any) -> AnyConfig:
+    part = getattr(config, section).model_copy(update={field: value})
+    return config.model_copy(update={section: part})

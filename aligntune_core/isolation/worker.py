@@ -1,0 +1,97 @@
+"""The child's side: builds the Trainer it is told to, calls its methods, streams events and log records back."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+
+from aligntune_core.errors import RunError
+from aligntune_core.isolation.channel import Channel
+
+if TYPE_CHECKING:
+    from aligntune_core.trainer import Trainer
+
+CALLS = ("train", "evaluate", "save_model", "generate", "push_to_hub")
+
+
+class _Forward(logging.Handler):
+    def __init__(self, channel: Channel) -> None:
+        super().__init__()
+        self._channel = channel
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._channel.send("log", (record.levelno, record.getMessage()))
+
+
+def portable(error: BaseException) -> BaseException:
+    """The exception with the remote traceback as a note; a RunError that quotes it where it does not survive pickling."""
+    text = "".join(traceback.format_exception(error))
+    try:
+        cloudpickle.loads(cloudpickle.dumps(error))
+    except Exception as why:
+        error = RunError(f"{type(error).__name__}: {error} (the original exception could not be sent: {why})")
+    error.add_note("traceback in the worker process:\n" + text)
+    return error
+
+
+def _commands(channel: Channel) -> queue.Queue[tuple[str, Any]]:
+    """Read commands on a thread; when the parent is gone, however it ended, this process ends too."""
+    commands: queue.Queue[tuple[str, Any]] = queue.Queue()
+
+    def read() -> None:
+        while True:
+            try:
+                commands.put(channel.receive())
+            except (EOFError, OSError):
+                os._exit(1)
+
+    threading.Thread(target=read, daemon=True, name="aligntune-parent").start()
+    return commands
+
+
+def _create(config: Any, channel: Channel) -> Trainer:
+    from aligntune_core.factory import build, plan
+
+    planned = plan(config)
+    trainer = build(planned)
+    trainer.on_event = lambda event: channel.send("event", dict(event))
+    return trainer
+
+
+def _described(trainer: Trainer) -> Mapping[str, Any]:
+    from aligntune_core.isolation.payload import pack
+
+    return {"config": pack(trainer.config), "effective": trainer.effective, "planned": dict(trainer.planned)}
+
+
+def main(descriptor: int) -> None:
+    """Serve until the parent closes the connection."""
+    channel = Channel(descriptor)
+    _, header = channel.receive()
+    sys.path[:] = header["path"]
+    logger = logging.getLogger("aligntune")
+    logger.setLevel(header["log_level"])
+    logger.addHandler(_Forward(channel))
+    commands = _commands(channel)
+    trainer: Trainer | None = None
+    while True:
+        kind, value = commands.get()
+        try:
+            if kind == "create":
+                trainer = _create(value, channel)
+                channel.send("done", _described(trainer))
+            elif kind in CALLS and trainer is not None:
+                args, keywords = value
+                channel.send("done", getattr(trainer, kind)(*args, **keywords))
+            else:
+                raise RunError(f'the worker was asked for "{kind}"')
+        except (Exception, KeyboardInterrupt) as error:
+            channel.send("failed", portable(error))
