@@ -1,0 +1,113 @@
+"""What a distribution requires against what is installed: direct requirements only.
+
+Conflicts deeper in the tree, and libraries that import badly, are ``aligntune doctor``'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from aligntune_core.entrypoints import Distribution, installed, installed_version
+from aligntune_core.version import __version__
+
+CORE = "aligntune"
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A requirement that is not met.
+
+    Attributes:
+        requirement: as written: "trl>=1.14,<2".
+        found: the installed version, or None.
+        wanted_by: the direct requirement whose extra asks for it, or empty.
+    """
+
+    requirement: str
+    found: str | None
+    wanted_by: str = ""
+
+    def __str__(self) -> str:
+        state = f"version {self.found} is installed" if self.found else "is not installed"
+        return f"{self.requirement} ({state}{f', needed by {self.wanted_by}' if self.wanted_by else ''})"
+
+    @property
+    def hint(self) -> str:
+        """The command that brings it."""
+        return f'pip install "{self.requirement}"'
+
+
+def missing(distribution: Distribution) -> list[Missing]:
+    """The direct requirements of ``distribution`` that this environment does not meet, core's own left out.
+
+    Markers are evaluated without extras; an extra of a direct requirement (``transformers[torch]``) is looked
+    into.
+
+    Raises:
+        packaging.requirements.InvalidRequirement: a requirement that cannot be parsed.
+    """
+    return list(_unmet(_parsed(distribution.requires)))
+
+
+def core_mismatch(distribution: Distribution) -> str | None:
+    """The core versions ``distribution`` was built for where ours is not among them, else None.
+
+    A distribution that states none is taken as compatible.
+
+    Raises:
+        packaging.requirements.InvalidRequirement: a requirement that cannot be parsed.
+    """
+    wanted = [
+        r for r in _parsed(distribution.requires) if canonicalize_name(r.name) == CORE and _applies(r, "")
+    ]
+    refused = [str(r.specifier) for r in wanted if not r.specifier.contains(__version__, prereleases=True)]
+    return ", ".join(refused) or None
+
+
+def _parsed(lines: Iterable[str]) -> list[Requirement]:
+    return [Requirement(line) for line in lines]
+
+
+def _applies(requirement: Requirement, extra: str) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+
+
+def _unmet(requirements: Iterable[Requirement]) -> Iterator[Missing]:
+    for requirement in requirements:
+        if canonicalize_name(requirement.name) == CORE or not _applies(requirement, ""):
+            continue
+        found = installed_version(requirement.name)
+        if found is None or not _admits(requirement, found):
+            yield Missing(_spelt(requirement), found)
+        elif requirement.extras:
+            yield from _unmet_extras(requirement)
+
+
+def _unmet_extras(requirement: Requirement) -> Iterator[Missing]:
+    """What the extras of an installed requirement ask for; one level, no deeper."""
+    distribution = installed(requirement.name)
+    for inner in _parsed(distribution.requires if distribution else ()):
+        if _applies(inner, "") or not any(_applies(inner, extra) for extra in requirement.extras):
+            continue
+        found = installed_version(inner.name)
+        if found is None or not _admits(inner, found):
+            yield Missing(_spelt(inner), found, wanted_by=_spelt(requirement))
+
+
+def _admits(requirement: Requirement, version: str) -> bool:
+    """Whether the installed ``version`` will do. Pre-releases count: somebody has installed it on purpose."""
+    try:
+        return requirement.specifier.contains(Version(version), prereleases=True)
+    except InvalidVersion:
+        return not requirement.specifier
+
+
+def _spelt(requirement: Requirement) -> str:
+    """The requirement without its marker."""
+    extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+    return f"{requirement.name}{extras}{requirement.specifier}"
