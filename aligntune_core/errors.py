@@ -69,6 +69,10 @@ class UnknownAlgorithm(ConfigError):
         super().__init__(f'there is no algorithm "{name}".{did_you_mean(name, known)} Known: {listed(known)}.')
 
 
+class UnknownReward(ConfigError):
+    """No reward of that name is known."""
+
+
 # --- data ------------------------------------------------------------------------------------------------------------
 
 
@@ -144,6 +148,22 @@ class ContractViolation(BackendError):
 
 class RunError(AligntuneError):
     """Something is wrong with a run folder, a checkpoint or training itself."""
+
+
+class RewardError(RunError, ValueError):
+    """A reward that cannot score: wrong number of values, no number, NaN, or a column that the rows lack.
+
+    Attributes:
+        reward: its name.
+        sample: index of the sample within the batch, or None where no single one is to blame.
+    """
+
+    def __init__(self, message: str, reward: str = "", sample: int | None = None) -> None:
+        self.reward, self.sample = reward, sample
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.reward, self.sample)
 
 
 class RunLocked(RunError):
