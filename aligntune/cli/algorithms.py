@@ -1,0 +1,57 @@
+"""``aligntune algorithms``: the matrix of algorithms and installed backends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from aligntune.cli.options import Json
+from aligntune.cli.output import print_json, print_table
+
+app = typer.Typer()
+
+
+@app.command()
+def algorithms(json: Json = False) -> None:
+    """Show which backend trains which algorithm, as the installed plugins say."""
+    found = matrix()
+    if json:
+        print_json(found)
+        return
+    names = sorted({name for row in found for name in row["backends"]})
+    print_table(
+        ("algorithm", "name", "rows need", *names),
+        [
+            (
+                row["name"],
+                row["title"],
+                ", ".join(row["columns"]),
+                *("yes" if row["backends"][name]["ok"] else "no" for name in names),
+            )
+            for row in found
+        ],
+    )
+
+
+def matrix() -> list[dict[str, Any]]:
+    """One row an algorithm: name, title, kind, columns, paper, parameters, and what each ready backend says."""
+    from aligntune_core.algorithms import known
+    from aligntune_core.registry import registry
+
+    rows = [row for row in registry().rows() if row.state == "ready"]
+    return [
+        {
+            "name": name,
+            "title": algorithm.title or name,
+            "kind": algorithm.kind,
+            "columns": list(algorithm.columns),
+            "paper": algorithm.paper,
+            "parameters": sorted(algorithm.parameters.model_fields),
+            "backends": {
+                row.name: {"ok": row.algorithms[name].ok, "reason": row.algorithms[name].reason}
+                for row in rows
+            },
+        }
+        for name, algorithm in known().items()
+    ]

@@ -1,0 +1,205 @@
+"""Import a backend with everything it uses, in a process of its own: ``python -m aligntune.diagnosis.trial NAME``.
+
+Metadata can say "ready" where an import fails: a build of torchvision for another build of torch, a compiled library
+that misses a symbol. So this process imports what a run would import and names who broke.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import pkgutil
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from types import TracebackType
+from typing import Any
+
+TIMEOUT = 600.0
+
+ADVICE = {
+    "torchvision": "its build does not fit this torch: pip uninstall torchvision, or install both from the same index",
+    "torchaudio": "its build does not fit this torch: pip uninstall torchaudio, or install both from the same index",
+    "xformers": "its build does not fit this torch: pip uninstall xformers",
+    "flash_attn": "its build does not fit this torch: pip uninstall flash-attn",
+    "triton": "its version does not fit this torch: install the one that torch requires",
+    "bitsandbytes": "run python -m bitsandbytes for its own diagnosis",
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How the import of one backend went.
+
+    Attributes:
+        ok: whether everything was imported.
+        seconds: wall time of the imports.
+        error: one line, empty where all went well.
+        culprit: the package whose own code failed while it was imported: "torchvision 0.29.1".
+        advice: what to do about it.
+        traceback: the whole of it.
+        devices: what torch sees, where the backend has loaded it: kind, name, count, bf16.
+    """
+
+    ok: bool
+    seconds: float = 0.0
+    error: str = ""
+    culprit: str = ""
+    advice: str = ""
+    traceback: str = ""
+    devices: list[dict[str, Any]] = field(default_factory=list)
+
+
+def run(name: str, timeout: float = TIMEOUT) -> Trial:
+    """Start the process for backend ``name`` and wait for its verdict.
+
+    Args:
+        name: a backend that the registry calls ready.
+        timeout: seconds.
+    """
+    command = [sys.executable, "-m", __name__, name]
+    began = time.perf_counter()
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return Trial(False, timeout, f"importing it took more than {timeout:.0f} s")
+    last = done.stdout.strip().rpartition("\n")[2]
+    if done.returncode == 0 and last.startswith("{"):
+        return Trial(**json.loads(last))
+    how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
+    return Trial(
+        False, time.perf_counter() - began, f"the process ended with {how}", traceback=done.stderr[-4000:]
+    )
+
+
+def attempt(name: str) -> Trial:
+    """Import the backend here. Heavy, and for a process of its own: some backends patch what they import."""
+    began = time.perf_counter()
+    try:
+        for module in _modules(name):
+            importlib.import_module(module)
+        devices = _devices()
+    except (Exception, SystemExit) as error:
+        seconds = time.perf_counter() - began
+        root = root_cause(error)
+        package = culprit(root)
+        line = " ".join(f"{type(root).__name__}: {root}".split())
+        return Trial(
+            False,
+            seconds,
+            line[:400],
+            _described(package),
+            ADVICE.get(package, ""),
+            traceback.format_exc()[-8000:],
+        )
+    return Trial(True, time.perf_counter() - began, devices=devices)
+
+
+def _modules(name: str) -> Iterator[str]:
+    """What to import, in order: the module that must be first, the plugin's package, its direct requirements."""
+    from aligntune_core.entrypoints import entry_points
+    from aligntune_core.registry import registry
+
+    backend = registry().get(name)
+    if backend.info.import_first:
+        yield backend.info.import_first
+    entries = [e for e in entry_points("aligntune.backends") if e.name == name]
+    for entry in (*entries, *backend.extensions):
+        module = entry.value.partition(":")[0]
+        yield from _package_of(module)
+    yield from _required_modules(backend.distribution.requires)
+
+
+def _package_of(module: str) -> Iterator[str]:
+    """``module`` and, where it lies in a package, every module of that package but its tests."""
+    package = importlib.import_module(module.partition(".")[0])
+    yield module
+    for found in pkgutil.walk_packages(getattr(package, "__path__", ()), package.__name__ + "."):
+        if not {"__main__", "tests", "testing"} & set(found.name.split(".")):
+            yield found.name
+
+
+def _required_modules(requires: tuple[str, ...]) -> Iterator[str]:
+    from importlib.metadata import packages_distributions
+
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    wanted = {
+        canonicalize_name(r.name) for r in map(Requirement, requires) if not r.marker or r.marker.evaluate()
+    }
+    for module, distributions in sorted(packages_distributions().items()):
+        if wanted & {canonicalize_name(d) for d in distributions} and module.isidentifier():
+            yield module
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """The exception at the bottom of the chain: libraries wrap the import errors of others."""
+    while below := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
+        error = below
+    return error
+
+
+def culprit(error: BaseException) -> str:
+    """The installed package whose module was being imported, innermost, when ``error`` was raised; else empty."""
+    frames = list(_frames(error.__traceback__))
+    importing = [f for f in frames if f.f_code.co_name == "<module>"] or frames
+    names = [str(f.f_globals.get("__name__", "")).partition(".")[0] for f in importing]
+    ours = {"aligntune", "importlib", "__main__", "", "runpy"}
+    return next((n for n in reversed(names) if n not in ours), "")
+
+
+def _frames(trace: TracebackType | None) -> Iterator[Any]:
+    while trace:
+        yield trace.tb_frame
+        trace = trace.tb_next
+
+
+def _described(package: str) -> str:
+    from importlib.metadata import packages_distributions
+
+    from aligntune_core.entrypoints import installed
+
+    names = packages_distributions().get(package, ())
+    found = [str(d) for d in map(installed, dict.fromkeys(names)) if d]
+    return ", ".join(found) or package
+
+
+def _devices() -> list[dict[str, Any]]:
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return []
+    found = []
+    if torch.cuda.is_available():
+        found.append(
+            {
+                "kind": "cuda",
+                "name": torch.cuda.get_device_name(0),
+                "count": torch.cuda.device_count(),
+                "bf16": torch.cuda.is_bf16_supported(),
+            }
+        )
+    return [
+        *found,
+        {"kind": "cpu", "name": "", "count": 1, "bf16": False, "threads": torch.get_num_threads()},
+    ]
+
+
+def main(name: str) -> None:
+    """Print the verdict as the last line of stdout; whatever libraries print goes to stderr."""
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    with contextlib.redirect_stdout(sys.stderr):
+        trial = attempt(name)
+    print(json.dumps(asdict(trial)), file=out, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
