@@ -30,12 +30,6 @@ EQUAL_VALUES = {"optim.optimizer": ({"adamw_torch", "adamw_torch_fused"},)}
 NEVER_MATHS = frozenset({"run.dataloader_num_workers", "data.num_proc", "run.output_dir"})
 
 
-def refuse_what_is_not_built(config: Config) -> None:
-    """Refuse fields whose feature this version does not have yet."""
-    if config.isolation == "process":
-        raise ConfigError('isolation="process" is not built yet; leave it out to run in this process')
-
-
 def refuse_unsupported(backend: Backend, config: Config, others: Mapping[str, Any]) -> None:
     """Step 3: algorithm, honoured fields and options, judged from light metadata.
 

@@ -131,7 +131,20 @@ def create_trainer(config: Config | str | Path | Mapping[str, Any]) -> Trainer:
     Raises:
         As ``create_sft_trainer``.
     """
+    config = _loaded(config)
+    if config.isolation == "process":  # 4
+        from aligntune_core.isolation.client import RemoteTrainer
+
+        return RemoteTrainer(config, choose(config)[0].name)
     return build(plan(config))
+
+
+def _loaded(config: Config | str | Path | Mapping[str, Any]) -> Config:
+    from aligntune_core.config import Config, load_config
+    from aligntune_core.run import logs
+
+    logs.show_by_default()
+    return config if isinstance(config, Config) else load_config(config)
 
 
 def plan(config: Config | str | Path | Mapping[str, Any]) -> Plan:
@@ -140,18 +153,17 @@ def plan(config: Config | str | Path | Mapping[str, Any]) -> Plan:
     Raises:
         As ``create_sft_trainer``.
     """
-    from aligntune_core.config import Config, load_config, resolve, resolve_steps
-    from aligntune_core.run import logs
+    from aligntune_core.config import resolve, resolve_steps
+    from aligntune_core.isolation.payload import unpack
     from aligntune_core.run.distributed import world_size
 
-    logs.show_by_default()
-    config = config if isinstance(config, Config) else load_config(config)  # 1
-    checks.refuse_what_is_not_built(config)
+    config = _loaded(config)  # 1
     backend, reason = choose(config)  # 2, 3
-    checks.guard(backend)  # 5 (4 is isolation)
+    checks.guard(backend)  # 5
     prepared = backend.prepare(config)  # 6
     resolved = resolve(config, prepared.device)  # 7
     planned = _planned(backend, prepared, resolved)  # 8
+    resolved = unpack(resolved)
     datasets = _datasets(resolved, prepared)  # 9
     rows = None if resolved.data.streaming else len(datasets.train)
     resolved = resolve_steps(resolved, rows, world_size())  # 10

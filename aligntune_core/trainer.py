@@ -146,7 +146,7 @@ class Trainer:
             self._session.sink.end()
             self._write_manifest("failed", error=error)
             if isinstance(error, Exception):
-                error.add_note(f"while training with {self._plan.backend.described}; the run folder is {self.output_dir}")
+                error.add_note(f"while training with {self._plan.backend}; the run folder is {self.output_dir}")
             raise
 
     def _write_manifest(self, state: str, result: TrainResult | None = None, error: BaseException | None = None) -> None:
