@@ -29,7 +29,9 @@ def quick_start(text: str) -> list[str]:
 def imports(text: str) -> list[str]:
     """Every import of aligntune in README's Python blocks."""
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
-    return sorted({line for b in blocks for line in b.splitlines() if re.match(r"(from|import) aligntune\b", line)})
+    return sorted(
+        {line for b in blocks for line in b.splitlines() if re.match(r"(from|import) aligntune\b", line)}
+    )
 
 
 def main(what: str) -> str:

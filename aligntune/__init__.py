@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from aligntune_core._lazy import lazy
 
 if TYPE_CHECKING:
-    from aligntune_core.version import __version__
     from aligntune_core.config import resolve_config
     from aligntune_core.enums import BackendType, RLAlgorithm, TrainingType
     from aligntune_core.factory import create_rl_trainer, create_sft_trainer, create_trainer
     from aligntune_core.trainer import Trainer
+    from aligntune_core.version import __version__
 
 __getattr__, __dir__ = lazy(
     __name__,

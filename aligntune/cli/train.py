@@ -1,0 +1,70 @@
+"""``aligntune train``: run what a configuration file says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aligntune.cli.failures import ExitCode
+from aligntune.cli.options import ConfigFile, Debug, Json, Overrides
+from aligntune.cli.output import print_json, print_table
+
+if TYPE_CHECKING:
+    from aligntune_core.trainer import Trainer
+    from aligntune_core.types import TrainResult
+
+app = typer.Typer()
+
+SIGNALS = {"SIGINT": ExitCode.INTERRUPTED, "SIGTERM": ExitCode.TERMINATED}
+
+
+@app.command()
+def train(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last complete checkpoint of the run folder.")
+    ] = False,
+    resume_from: Annotated[
+        Path | None, typer.Option(help="Go on from this checkpoint folder.", show_default=False)
+    ] = None,
+    debug: Debug = False,
+    json: Json = False,
+) -> None:
+    """Train as a YAML file says.
+
+    KEY=VALUE overrides the file: keywords of the Python calls (learning_rate=1e-4) or paths of the configuration tree
+    (optim.learning_rate=1e-4). The aligntune.json of an earlier run, in place of a YAML file, repeats that run.
+    Ctrl-C saves a checkpoint and stops.
+    """
+    from aligntune_core.config import load_config
+    from aligntune_core.factory import create_trainer
+
+    trainer = create_trainer(load_config(config, overrides=overrides or ()))
+    result = trainer.train(resume=resume_from or resume)
+    if json:
+        print_json({**result, "output_dir": str(trainer.output_dir), "backend": trainer.backend})
+    else:
+        _print(trainer, result)
+    if result.stopped:
+        raise typer.Exit(SIGNALS.get(result.stopped, ExitCode.OK))
+
+
+def _print(trainer: Trainer, result: TrainResult) -> None:
+    figures = {
+        "steps": result.steps,
+        "training loss": _number(result["train_loss"]),
+        "last loss": _number(result.final_loss),
+        "time": f"{result.training_time:.1f} s",
+        "model": result.model_path,
+        "run": str(trainer.output_dir),
+    }
+    print_table((trainer.config.algorithm, trainer.backend), [(k, str(v)) for k, v in figures.items() if v != ""])
+    if result.stopped:
+        typer.echo(f"Stopped by {result.stopped}; the same command with --resume goes on.")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
