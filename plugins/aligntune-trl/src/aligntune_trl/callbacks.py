@@ -1,0 +1,75 @@
+"""What we hang into transformers' Trainer: events for core, and the stop flag."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from aligntune_core import RunContext
+
+# Names of our metrics beside TRL's own. Values are TRL's.
+RENAMED = {
+    "mean_token_accuracy": "token_accuracy",
+    "rewards/accuracies": "reward_accuracy",
+    "rewards/margins": "reward_margin",
+}
+
+
+class Events(TrainerCallback):  # type: ignore[misc]
+    """Turn each log of the trainer into one event of the run."""
+
+    def __init__(self, emit: Callable[[Mapping[str, Any]], None]) -> None:
+        self._emit = emit
+        self._tokens = 0.0
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **more: Any
+    ) -> None:
+        if not state.is_world_process_zero or not logs:
+            return
+        event = {"step": state.global_step, **logs}
+        total = event.pop("num_tokens", None)
+        event.pop("eval_num_tokens", None)
+        event.pop("total_flos", None)
+        if total is not None and "loss" in event:
+            event["tokens"], self._tokens = total - self._tokens, total
+        self._emit(event)
+
+
+class Stop(TrainerCallback):  # type: ignore[misc]
+    """Save and end where ``run.stop()`` gives a reason; one rank's reason stops all."""
+
+    def __init__(self, stop: Callable[[], str | None]) -> None:
+        self._stop = stop
+        self.reason: str | None = None
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
+        reason = self._stop()
+        if args.world_size > 1:
+            reason = _any_rank(reason, args.device)
+        if reason is not None and state.global_step < state.max_steps:
+            self.reason = reason
+            control.should_save = True
+            control.should_training_stop = True
+
+
+def _any_rank(reason: str | None, device: Any) -> str | None:
+    import torch
+
+    flag = torch.tensor([0 if reason is None else 1], device=device)
+    torch.distributed.all_reduce(flag)
+    return (reason or "another process of the run was told to stop") if flag.item() else None
+
+
+def attach(trainer: Any, run: RunContext) -> Stop:
+    """Add both callbacks and take out those of transformers that print or draw: core does that."""
+    from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+    for printing in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(printing)
+    stop = Stop(run.stop)
+    trainer.add_callback(Events(run.emit))
+    trainer.add_callback(stop)
+    return stop

@@ -1,0 +1,60 @@
+"""Direct preference optimisation with TRL's DPOTrainer, against the policy as it was loaded."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from typing import Any
+
+from aligntune_core import Datasets, LoadedModel, RunContext
+from aligntune_core.prepare import torch_device
+from aligntune_trl import adapter, prepare
+from aligntune_trl.engine import TrlEngine
+
+logger = logging.getLogger("aligntune")
+
+
+def build(loaded: LoadedModel, config: Any, datasets: Datasets, run: RunContext) -> TrlEngine:
+    """Build the trainer.
+
+    The reference is, at no cost, the policy with its fresh adapter switched off; where that is another model than the
+    policy at its start, a frozen copy: of the adapter, or of the whole model.
+    """
+    from trl import DPOTrainer
+
+    if config.peft.dropout and config.parameters.disable_dropout:
+        logger.warning(
+            "dpo switches dropout off in policy and reference (disable_dropout=True), so lora_dropout=%s has no effect; "
+            "disable_dropout=False keeps it",
+            config.peft.dropout,
+        )
+    args = prepare.training_arguments(config, torch_device())
+    reference = loaded.reference or _reference(loaded.model)
+    with (
+        prepare.known_warnings_hidden(),
+        prepare.no_dataset_bars(),
+        adapter.float32_kept(loaded.model),
+        adapter.copied_as_it_is(loaded.model),
+    ):
+        trainer = DPOTrainer(
+            model=loaded.model,
+            ref_model=reference,
+            args=args,
+            train_dataset=datasets.train,
+            eval_dataset=datasets.eval,
+            processing_class=loaded.tokenizer,
+            callbacks=list(config.run.callbacks),
+        )
+    adapter.drop_needless_reference(trainer.model)
+    return TrlEngine(trainer, loaded, config, datasets, run)
+
+
+def _reference(model: Any) -> Any:
+    """A frozen copy of the whole model where no adapter can stand for it, else None.
+
+    TRL would reload a full model from its hub id or path, which is not the policy where it came trained or in memory;
+    and biases that train beside an adapter cannot be switched off with it.
+    """
+    if adapter.is_adapted(model) and model.peft_config[adapter.NAME].bias == "none":
+        return None
+    return copy.deepcopy(model).requires_grad_(False).eval()

@@ -1,0 +1,180 @@
+"""The engine over a built transformers Trainer: train, evaluate, save, generate, and say what is in force."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from aligntune_core import Datasets, LoadedModel, RunContext, TrainResult
+from aligntune_core.errors import RunError
+from aligntune_trl import adapter, arguments, callbacks, merging, prepare
+from aligntune_trl.generation import generate
+
+
+class TrlEngine:
+    """``aligntune_core.Engine`` for every algorithm whose trainer is a transformers ``Trainer``.
+
+    Args:
+        trainer: the built trainer.
+        loaded: the model with its tokenizer.
+        config: resolved configuration.
+        datasets: canonical rows.
+        run: run folder, metric sink, stop flag.
+    """
+
+    def __init__(
+        self, trainer: Any, loaded: LoadedModel, config: Any, datasets: Datasets, run: RunContext
+    ) -> None:
+        self._trainer = trainer
+        self._tokenizer = loaded.tokenizer
+        self._config = config
+        self._run = run
+        self._stop = callbacks.attach(trainer, run)
+
+    @property
+    def native(self) -> Any:
+        """TRL's trainer."""
+        return self._trainer
+
+    @property
+    def model(self) -> Any:
+        """The policy: a transformers model, or peft's around one."""
+        return self._trainer.accelerator.unwrap_model(self._trainer.model)
+
+    # --- what is in force ---------------------------------------------------------------------------------------------
+
+    def effective(self) -> Mapping[str, Any]:
+        """Config path -> value, read from trainer, model and adapter."""
+        trainer, config = self._trainer, self._config
+        values = prepare.read_arguments(config, trainer.args)
+        values |= self._optimiser() | self._precision() | self._adapter()
+        values["run.seed"] = trainer.args.seed
+        values["run.output_dir"] = trainer.args.output_dir
+        if config.run.callbacks:
+            present = trainer.callback_handler.callbacks
+            values["run.callbacks"] = [c for c in config.run.callbacks if any(c is p for p in present)]
+        if config.model.attn_implementation is not None:
+            values["model.attn_implementation"] = self.model.config._attn_implementation
+        if config.model.quantization is not None:
+            values |= arguments.read(config, "quantization", self.model.config.quantization_config)
+        rows = _accepted_rows(trainer)
+        return values if rows is None else values | {"data.rows": rows}
+
+    def _optimiser(self) -> dict[str, Any]:
+        """Learning rate and betas as the optimiser's constructor will get them."""
+        _, given = self._trainer.get_optimizer_cls_and_kwargs(self._trainer.args, self._trainer.model)
+        values = {"optim.learning_rate": given["lr"]}
+        if "betas" in given:
+            values["optim.adam_beta1"], values["optim.adam_beta2"] = given["betas"]
+        if "eps" in given:
+            values["optim.adam_epsilon"] = given["eps"]
+        return values
+
+    def _precision(self) -> dict[str, Any]:
+        """The precision, if the weights are as the run contract has it; else what they are."""
+        import torch
+
+        args, model = self._trainer.args, self.model
+        named = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
+        trained = {p.dtype for p in model.parameters() if p.requires_grad}
+        frozen = {p.dtype for p in model.parameters() if not p.requires_grad and p.dtype.is_floating_point}
+        wanted = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[named]
+        plain = not getattr(model, "is_quantized", False) and not adapter.has_reference(model)
+        if trained - {torch.float32} or (plain and frozen - {wanted}):
+            named += f" with trainable weights {_names(trained)} and frozen weights {_names(frozen)}"
+        return {"model.precision": named}
+
+    def _adapter(self) -> dict[str, Any]:
+        model, config = self.model, self._config
+        values: dict[str, Any] = {"peft.enabled": adapter.is_adapted(model)}
+        if adapter.is_adapted(model) and adapter.is_fresh(model):
+            values |= arguments.read(config, "lora", model.peft_config[adapter.NAME])
+            values["peft.init"] = getattr(model, "aligntune_init", values["peft.init"])
+            values["peft.target_modules"] = adapter.targets(model)
+            if config.peft.layers_to_transform is not None and config.peft.target_modules == adapter.ALL_LINEAR:
+                del values["peft.target_modules"]
+        return values
+
+    # --- train and evaluate -------------------------------------------------------------------------------------------
+
+    def train(self, resume_from: Path | None = None) -> TrainResult:
+        """Train to the end, or until ``run.stop()`` gives a reason: then a checkpoint is saved first."""
+        adapter.place_merged_base(self._run.output_dir)
+        self._stop.reason = None
+        with prepare.known_warnings_hidden():
+            output = self._trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+        state = self._trainer.state
+        losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
+        metrics = {"train_loss": output.training_loss}
+        if resume_from is not None and losses:
+            metrics["train_loss"] = sum(losses) / len(losses)  # transformers counts the steps since the resume only
+        return TrainResult(steps=state.global_step, metrics=metrics, stopped=self._stop.reason)
+
+    def evaluate(self, dataset: Any = None) -> Mapping[str, float]:
+        """Loss and the algorithm's figures on ``dataset``, by default on the run's held-out rows.
+
+        Returns:
+            dict: ``eval_loss``; for SFT ``perplexity`` and ``token_accuracy``; for DPO ``reward_accuracy`` and
+            ``reward_margin``; and TRL's own figures with ``eval_`` before them.
+
+        Raises:
+            RunError: there are no rows.
+        """
+        if dataset is None and self._trainer.eval_dataset is None:
+            raise RunError("nothing to evaluate on: pass rows, or create the trainer with eval_dataset or eval_split")
+        with prepare.known_warnings_hidden(), prepare.no_dataset_bars():
+            found = self._trainer.evaluate(dataset) if dataset is not None else self._trainer.evaluate()
+        figures = dict(found)
+        for theirs, ours in callbacks.RENAMED.items():
+            if f"eval_{theirs}" in figures:
+                figures[ours] = figures[f"eval_{theirs}"]
+        if self._config.algorithm == "sft":
+            figures["perplexity"] = math.exp(min(figures["eval_loss"], 700.0))  # exp(710) is beyond a float
+        return figures
+
+    # --- save and generate --------------------------------------------------------------------------------------------
+
+    def save_model(self, path: Path, merged: bool = False) -> None:
+        """Write the adapter or model, with the tokenizer.
+
+        Args:
+            path: folder.
+            merged: fold the adapter into its base; what was written is loaded again and compared.
+
+        Raises:
+            RunError: the weights are quantised, or the written model differs from the trained one.
+        """
+        adapter.place_merged_base(self._run.output_dir)
+        if merged:
+            merging.save_merged(self.model, self._tokenizer, path, self._trainer)
+        elif adapter.is_adapted(self.model):
+            if self._trainer.is_world_process_zero():
+                adapter.save(self.model, path)
+        else:
+            self._trainer.save_model(str(path))
+        if self._trainer.is_world_process_zero():
+            self._tokenizer.save_pretrained(str(path))
+
+    def generate(
+        self, prompts: Sequence[Any], max_new_tokens: int = 128, temperature: float = 0.0, top_p: float = 1.0
+    ) -> list[str]:
+        """Complete each prompt; see ``aligntune_trl.generation``."""
+        return generate(self.model, self._tokenizer, prompts, max_new_tokens, temperature, top_p)
+
+
+def _names(dtypes: set[Any]) -> str:
+    return "/".join(sorted(str(d).removeprefix("torch.") for d in dtypes)) or "none"
+
+
+def _accepted_rows(trainer: Any) -> int | None:
+    """Rows of the training set before packing; None where it cannot be told."""
+    dataset = trainer.train_dataset
+    if not hasattr(dataset, "__len__"):
+        return None
+    if not getattr(trainer.args, "packing", False):
+        return len(dataset)
+    if "seq_lengths" not in dataset.column_names:
+        return None
+    return sum(len(lengths) for lengths in dataset["seq_lengths"])

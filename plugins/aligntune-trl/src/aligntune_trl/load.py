@@ -1,0 +1,110 @@
+"""Weights: from a hub, a folder or memory; plain, 4-bit or pre-quantised; with an adapter continued or merged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aligntune_core import LoadedModel, Prepared
+from aligntune_trl import arguments, refusals, source
+from aligntune_trl.source import Source
+
+
+def load(config: Any, prepared: Prepared) -> LoadedModel:
+    """Load the policy.
+
+    Args:
+        config: resolved configuration.
+        prepared: device and tokenizer.
+
+    Returns:
+        LoadedModel: a plain model, or a ``PeftModel`` whose adapter is continued.
+
+    Raises:
+        ConfigError: what was asked for does not fit the model.
+    """
+    found = source.find(config)
+    refusals.refuse(config, prepared.device, found)
+    model = found.base if found.in_memory else _from_pretrained(config, prepared, found)
+    if found.in_memory:
+        set_precision(model, config)
+    if refusals.continued(config, found):
+        model = _continued(model, config, found)
+    elif found.adapter_config is not None:
+        model = _merged(model, config, found)
+    return LoadedModel(model, prepared.tokenizer)
+
+
+def load_arguments(config: Any, device_kind: str) -> dict[str, Any]:
+    """Keyword arguments of ``from_pretrained``, from the table."""
+    import torch
+
+    load = arguments.write(config, "load")
+    load["dtype"] = base_dtype(config)
+    quantization = quantization_config(config)
+    if quantization is not None:
+        load["quantization_config"] = quantization
+        if load["device_map"] is None and device_kind == "cuda":
+            load["device_map"] = {"": torch.cuda.current_device()}  # quantised weights cannot be moved later
+    return load
+
+
+def quantization_config(config: Any) -> Any:
+    """The library's quantisation settings, or None."""
+    from transformers import BitsAndBytesConfig
+
+    if config.model.quantization is None:
+        return None
+    return BitsAndBytesConfig(**arguments.write(config, "quantization"))
+
+
+def base_dtype(config: Any) -> Any:
+    """Number format of the frozen weights; a full fine-tune trains all of them and keeps float32 masters."""
+    import torch
+
+    if not config.peft.enabled:
+        return torch.float32
+    return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[config.model.precision]
+
+
+def _from_pretrained(config: Any, prepared: Prepared, found: Source) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    load = load_arguments(config, prepared.device.kind)
+    load["revision"] = found.revision
+    given = {name: value for name, value in load.items() if value is not None}
+    if found.quantised:
+        import torch
+
+        if prepared.device.kind == "cuda":
+            given.setdefault("device_map", {"": torch.cuda.current_device()})
+    return AutoModelForCausalLM.from_pretrained(found.base, **given)
+
+
+def _continued(model: Any, config: Any, found: Source) -> Any:
+    from peft import PeftModel
+
+    if found.in_memory:
+        for name, parameter in model.named_parameters():
+            if ".default" in name and ("lora_" in name or "modules_to_save" in name):
+                parameter.requires_grad_(True)
+        return model
+    hub = source.hub_arguments(config, config.model.revision)
+    return PeftModel.from_pretrained(model, found.adapter, is_trainable=True, **hub)
+
+
+def _merged(model: Any, config: Any, found: Source) -> Any:
+    from peft import PeftModel
+
+    if not found.in_memory:
+        hub = source.hub_arguments(config, config.model.revision)
+        model = PeftModel.from_pretrained(model, found.adapter, **hub)
+    return model.merge_and_unload(safe_merge=True)
+
+
+def set_precision(model: Any, config: Any) -> None:
+    """Give a model in memory the number format of the run contract; quantised weights stay as they are."""
+    dtype = base_dtype(config)
+    if not getattr(model, "is_quantized", False):
+        for parameter in model.parameters():
+            if parameter.is_floating_point() and parameter.dtype != dtype:
+                parameter.data = parameter.data.to(dtype)

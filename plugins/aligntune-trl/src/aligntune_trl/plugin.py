@@ -1,0 +1,63 @@
+"""The hooks of the TRL backend. Light: torch, transformers and trl are imported inside the functions."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from aligntune_core import BackendInfo, Support, hookimpl
+from aligntune_trl.algorithms import RECIPES
+from aligntune_trl.arguments import HONOURS
+
+if TYPE_CHECKING:
+    from aligntune_core import Datasets, Engine, LoadedModel, Prepared, RunContext
+    from aligntune_core.config import Config, ResolvedConfig
+
+
+@hookimpl
+def backend_info() -> BackendInfo:
+    return BackendInfo(
+        summary="Hugging Face TRL: runs anywhere PyTorch does",
+        honours=HONOURS,
+        devices=("cpu", "cuda"),
+        quantizations=("4bit",),
+        forbids=("unsloth",),
+        url="https://huggingface.co/docs/trl",
+    )
+
+
+@hookimpl
+def supports_algorithm(algorithm: str) -> Support:
+    if algorithm in RECIPES:
+        return Support(True)
+    return Support(False, f"this version trains {' and '.join(RECIPES)}")
+
+
+@hookimpl
+def prepare(config: Config) -> Prepared:
+    from aligntune_trl import prepare as stage
+
+    return stage.prepare(config)
+
+
+@hookimpl
+def load_model(config: ResolvedConfig, prepared: Prepared) -> LoadedModel:
+    from aligntune_trl import load
+
+    return load.load(config, prepared)
+
+
+@hookimpl
+def apply_peft(loaded: LoadedModel, config: ResolvedConfig) -> LoadedModel:
+    from aligntune_trl import adapter
+
+    return adapter.apply(loaded, config)
+
+
+@hookimpl
+def build_trainer(loaded: LoadedModel, config: ResolvedConfig, datasets: Datasets, run: RunContext) -> Engine | None:
+    recipe = RECIPES.get(config.algorithm)
+    if recipe is None:
+        return None  # an extension answers for its own algorithms
+    engine: Engine = import_module(recipe.module).build(loaded, config, datasets, run)
+    return engine

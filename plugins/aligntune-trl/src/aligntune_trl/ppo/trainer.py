@@ -1,0 +1,318 @@
+"""PPOTrainer: proximal policy optimisation on transformers' Trainer.
+
+Trainer's loop, checkpoints, resuming, callbacks and logging are used as they are. One of its steps is one update: the
+prompts of an accumulation window become one rollout, and ``training_step`` takes every optimiser step of the update but the
+last, whose gradient it leaves for the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import gather_object, set_seed
+from torch import Tensor, nn
+from transformers import Trainer
+from transformers.trainer_utils import EvalLoopOutput
+
+from aligntune_core.errors import NonFiniteLoss
+from aligntune_trl.ppo import objective
+from aligntune_trl.ppo.checkpoint import load_value_function, save_policy, save_value_function
+from aligntune_trl.ppo.config import PPOConfig
+from aligntune_trl.ppo.experience import Experience, learn_from, penalised
+from aligntune_trl.ppo.figures import Figures
+from aligntune_trl.ppo.reference import Reference, disable_dropout
+from aligntune_trl.ppo.rollout import Completions, Sampler, answers, columns_of, end_tokens
+from aligntune_trl.ppo.value_head import PolicyWithValue, completion_logprobs
+
+Row = Mapping[str, Any]
+Score = Callable[[list[Any], list[Any], dict[str, list[Any]]], Sequence[float]]
+OnCompletions = Callable[[list[Any], list[Any], list[float], int], None]
+
+
+class PPOTrainer(Trainer):  # type: ignore[misc]  # transformers is not analysed
+    """Train ``model`` with PPO on rewards.
+
+    Args:
+        model: causal language model, or a PEFT model of one. With an adapter, policy, reference and value head share its
+            backbone.
+        args: see PPOConfig.
+        processing_class: the policy's tokenizer.
+        train_dataset: rows with ``prompt`` (text, or a list of messages); other columns go to ``score``.
+        score: ``score(prompts, completions, columns)`` -> one number a completion. Completions have the shape of their
+            prompts: text, or a list with one assistant message.
+        eval_dataset: held-out rows in the same shape.
+        ref_model: frozen copy of the policy; needed without an adapter.
+        value_model: sequence-classification model with one label, instead of the shared value head.
+        callbacks: transformers callbacks.
+        on_completions: ``on_completions(prompts, completions, rewards, step)``, called on the main process with the
+            completions of all processes, before the update learns from them; rewards as ``score`` gave them.
+
+    Raises:
+        ConfigError: arguments that cannot be used (from PPOConfig).
+        ValueError: no reference, or no token that ends a completion.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        args: PPOConfig,
+        processing_class: Any,
+        train_dataset: Any,
+        score: Score,
+        eval_dataset: Any = None,
+        ref_model: nn.Module | None = None,
+        value_model: nn.Module | None = None,
+        callbacks: list[Any] | None = None,
+        on_completions: OnCompletions | None = None,
+    ) -> None:
+        if args.disable_dropout:
+            for module in (model, ref_model, value_model):
+                if module is not None:
+                    disable_dropout(module)
+        self.reference = Reference(model, ref_model)
+        self.sampler = Sampler(processing_class, args, end_tokens(model, processing_class))
+        self.on_completions = on_completions
+        self._score = score
+        self._prompts: list[Row] = []
+        self._figures: list[Figures] = []
+        super().__init__(
+            model=PolicyWithValue(model, value_model),
+            args=args,
+            data_collator=list,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=processing_class,
+            callbacks=callbacks,
+        )
+        self.reference.to(self.accelerator.device)
+        if self.accelerator.num_processes > 1:
+            set_seed(args.seed, device_specific=True)  # or all processes would sample the same completions
+
+    @property
+    def policy(self) -> Any:
+        """The policy without its value function."""
+        return self.model.policy
+
+    # --- one update ------------------------------------------------------------------------------------------------------
+
+    def training_step(self, model: nn.Module, inputs: list[Row], num_items_in_batch: Any = None) -> Tensor:
+        """Collect prompts; with the last of an accumulation window, roll out and learn.
+
+        Raises:
+            NonFiniteLoss: the loss is NaN or infinite on some process.
+        """
+        self._prompts.extend(inputs)
+        if not self.accelerator.sync_gradients:
+            return torch.zeros((), device=self.args.device)
+        rows, self._prompts = self._prompts, []
+        model.eval()
+        experience = self._roll_out(rows)
+        model.train()
+        if hasattr(self.optimizer, "train"):
+            self.optimizer.train()
+        return self._learn(model, experience)
+
+    @torch.no_grad()
+    def _roll_out(self, rows: Sequence[Row]) -> Experience:
+        """Sample, score, and judge each token: everything an update needs that has no gradient."""
+        completions, rewards = self._sample(rows)
+        logprobs, reference, values = self._judge(completions)
+        experience = learn_from(
+            completions, logprobs, reference, values, rewards.to(logprobs.dtype), self.args, self._total
+        )
+        self._figures.append(self._figures_of(completions, experience, rewards))
+        self.state.num_input_tokens_seen += int(self._total(completions.sequences.attention_mask.sum()))
+        return experience
+
+    def _sample(self, rows: Sequence[Row], report: bool = True) -> tuple[Completions, Tensor]:
+        prompts = [row["prompt"] for row in rows]
+        with self.accelerator.autocast():
+            completions = self.sampler.sample(self.policy, prompts, self.accelerator.device)
+        replies = answers(prompts, completions.texts)
+        rewards = [float(reward) for reward in self._score(prompts, replies, columns_of(rows))]
+        if len(rewards) != len(rows):
+            raise ValueError(f"score returned {len(rewards)} rewards for {len(rows)} completions")
+        if report and self.on_completions is not None:
+            shown = gather_object(list(zip(prompts, replies, rewards, strict=True)))
+            if self.accelerator.is_main_process:
+                self.on_completions(*map(list, zip(*shown, strict=True)), self.state.global_step + 1)
+        return completions, torch.tensor(rewards, dtype=torch.float64).to(self.accelerator.device)
+
+    def _judge(self, completions: Completions) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probabilities under policy and reference, and values; a micro-batch at a time."""
+        found = []
+        rows = torch.arange(len(completions.lengths), device=self.accelerator.device)
+        for part in rows.split(self.args.per_device_train_batch_size):
+            batch = completions.sequences.rows(part)
+            with self.accelerator.autocast():
+                logprobs, values, _ = self.model(batch, self.args.temperature)
+                with self.reference.policy() as reference:
+                    expected = completion_logprobs(reference, batch, self.args.temperature)
+            found.append((logprobs, expected, values))
+        logprobs, expected, values = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return logprobs, expected, values
+
+    def _learn(self, model: nn.Module, experience: Experience) -> Tensor:
+        """Every pass over the rollout. The gradient of the last mini-batch is left for Trainer's own optimiser step."""
+        figures = Figures()
+        pending = False
+        for _ in range(self.args.num_ppo_epochs):
+            if pending and self._moved_too_far(figures):
+                break
+            figures = Figures()
+            order = torch.from_numpy(np.random.permutation(len(experience))).to(self.accelerator.device)
+            for rows in order.tensor_split(min(self.args.num_mini_batches, len(experience))):
+                if pending:
+                    self._optimizer_step(model)
+                self._backward(model, experience.rows(rows), figures)
+                pending = True
+            self._figures[-1].extend([figures])
+        done = self._figures[-1] = self._figures[-1].gathered(self._total)
+        loss = done.mean("policy_loss") + self.args.vf_coef * done.mean("value_loss")
+        if not np.isfinite(loss):
+            raise NonFiniteLoss(
+                f"update {self.state.global_step + 1}: the loss is {loss} (policy {done.mean('policy_loss')}, value "
+                f"{done.mean('value_loss')}). Lower learning_rate, set max_grad_norm, or raise kl_coef; then continue from "
+                "the last checkpoint."
+            )
+        return torch.tensor(loss, device=self.args.device, dtype=torch.float32)
+
+    def _backward(self, model: nn.Module, batch: Experience, figures: Figures) -> None:
+        """Accumulate the gradient of one mini-batch: means over its tokens in all processes, however it is cut."""
+        tokens, states = self._total(torch.stack([batch.mask.sum(), batch.state_mask.sum()])).tolist()
+        share = self.accelerator.num_processes  # DistributedDataParallel averages over processes
+        parts = torch.arange(len(batch), device=batch.scores.device).split(self.args.per_device_train_batch_size)
+        for number, rows in enumerate(parts, 1):
+            part = batch.rows(rows)
+            with nullcontext() if number == len(parts) else self.accelerator.no_sync(model):
+                policy_loss, value_loss = self._losses(model, part, figures)
+                policy = (policy_loss * part.mask).sum() * share / max(tokens, 1)
+                value = (value_loss * part.state_mask).sum() * share / max(states, 1)
+                self.accelerator.backward(policy + self.args.vf_coef * value)
+
+    def _losses(self, model: nn.Module, batch: Experience, figures: Figures) -> tuple[Tensor, Tensor]:
+        """Policy loss and value loss at each token."""
+        logprobs, values, uncertainty = model(batch.sequences, self.args.temperature)
+        logprobs, values = logprobs.where(batch.mask, 0), values.where(batch.state_mask, 0)
+        policy_loss, clipped, ratio = objective.clipped_policy_loss(
+            logprobs, batch.logprobs, batch.advantages, self.args.cliprange
+        )
+        value_loss, value_clipped = objective.clipped_value_loss(
+            values, batch.values, batch.returns, self.args.cliprange_value
+        )
+        figures.add("policy_loss", policy_loss, batch.mask)
+        figures.add("value_loss", value_loss, batch.state_mask)
+        figures.add("clip_fraction", clipped, batch.mask)
+        figures.add("value_clip_fraction", value_clipped, batch.state_mask)
+        figures.add("approx_kl", 0.5 * (logprobs - batch.logprobs).square(), batch.mask)
+        figures.add("entropy", uncertainty, batch.mask)
+        figures.add("ratio", ratio, batch.mask)
+        return policy_loss, value_loss
+
+    def _optimizer_step(self, model: nn.Module) -> None:
+        if self.args.max_grad_norm > 0:
+            self._clip_grad_norm(model)
+        self.optimizer.step()
+        model.zero_grad()
+
+    def _moved_too_far(self, figures: Figures) -> bool:
+        """Whether the last pass ended beyond ``target_kl``; the same answer in every process."""
+        limit = self.args.target_kl
+        return limit is not None and figures.gathered(self._total).mean("approx_kl") > limit
+
+    def _total(self, tensor: Tensor) -> Tensor:
+        """Sum over processes."""
+        total: Tensor = self.accelerator.reduce(tensor, reduction="sum")
+        return total
+
+    # --- figures -----------------------------------------------------------------------------------------------------------
+
+    def _figures_of(self, completions: Completions, experience: Experience, rewards: Tensor) -> Figures:
+        figures = Figures()
+        kl = experience.kl.sum(1)
+        figures.add("reward", rewards)
+        figures.add("reward_with_penalties", experience.scores - self.args.kl_coef * kl)
+        figures.add("kl", kl)
+        figures.add("value", experience.values, experience.state_mask)
+        figures.add("return", experience.returns, experience.state_mask)
+        figures.add("completion_length", completions.lengths)
+        figures.add("truncated", ~completions.finished)
+        return figures
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log ``logs``, completed in a training line by the means of all updates since the last."""
+        if "loss" in logs and self._figures:
+            logs = {**logs, **Figures().extend(self._figures).means()}
+            self._figures = []
+        super().log(logs, start_time)
+
+    def _track_num_input_tokens(self, inputs: list[Row]) -> None:
+        """Counted in the rollout, completions included."""
+
+    # --- evaluation --------------------------------------------------------------------------------------------------------
+
+    def evaluation_loop(
+        self,
+        dataloader: Any,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """One sampled completion a prompt: mean reward, KL, completion length and truncated share.
+
+        Sampling is seeded, so that two evaluations differ by the policy alone and training's random numbers stay as they
+        were.
+        """
+        self.model.eval()
+        judged = []
+        device = self.accelerator.device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
+            torch.manual_seed(self.args.seed + self.accelerator.process_index)
+            for rows in dataloader:
+                judged.append(self.accelerator.gather_for_metrics(self._judged(rows)))
+        table = torch.cat(judged)
+        names = ("reward", "reward_with_penalties", "kl", "completion_length", "truncated")
+        metrics = dict(zip((f"{metric_key_prefix}_{name}" for name in names), table.mean(0).tolist(), strict=True))
+        return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=len(table))
+
+    def _judged(self, rows: Sequence[Row]) -> Tensor:
+        """(rows, figures) of one evaluation batch, in the order named in ``evaluation_loop``."""
+        args = self.args
+        completions, rewards = self._sample(rows, report=False)
+        logprobs, reference, _ = self._judge(completions)
+        mask = completions.mask
+        kl = objective.kl_per_token(logprobs.where(mask, 0), reference.where(mask, 0), args.kl_estimator).sum(1)
+        scores = penalised(rewards, completions.finished, args.missing_eos_penalty)
+        columns = [rewards, scores - args.kl_coef * kl, kl, completions.lengths, ~completions.finished]
+        return torch.stack([column.double() for column in columns], dim=1)
+
+    # --- files -------------------------------------------------------------------------------------------------------------
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write the policy (the adapter, where one trains) with its tokenizer; the value function in checkpoints only."""
+        folder = output_dir or self.args.output_dir
+        if self.args.should_save:
+            save_policy(self.policy, folder)
+            self.processing_class.save_pretrained(folder)
+            if _internal_call:
+                save_value_function(self.model, folder)
+        if self.args.push_to_hub and not _internal_call:
+            self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model=self.policy)
+        load_value_function(self.model, resume_from_checkpoint)
+
+    def _load_best_model(self) -> None:
+        whole = self.model
+        self.model = self.policy
+        try:
+            super()._load_best_model()
+        finally:
+            self.model = whole
+        load_value_function(self.model, self.state.best_model_checkpoint)

@@ -1,0 +1,180 @@
+"""Before weights: the device, the tokenizer, and what TRL would make of a configuration."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from aligntune_core import Device, Prepared
+from aligntune_core.errors import ConfigError, did_you_mean, listed
+from aligntune_trl import arguments
+from aligntune_trl.algorithms import RECIPES
+
+if TYPE_CHECKING:
+    from aligntune_core.config import Config, ResolvedConfig
+
+DISTRIBUTIONS = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "datasets", "tokenizers")
+
+
+def prepare(config: Config) -> Prepared:
+    """Judge the device and load the tokenizer.
+
+    Raises:
+        ConfigError: no tokenizer could be found for the model.
+    """
+    from aligntune_core.prepare import load_tokenizer, torch_device, versions
+
+    device = torch_device()
+    tokenizer = load_tokenizer(config.model)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token  # as TRL does; padding never enters a loss
+    return Prepared(
+        device=device,
+        tokenizer=tokenizer,
+        planned=partial(planned, device=device),
+        versions=versions(DISTRIBUTIONS),
+    )
+
+
+def planned(config: ResolvedConfig, device: Device) -> Mapping[str, Any]:
+    """What TRL, transformers, peft and bitsandbytes would use, read back from their own argument objects.
+
+    Raises:
+        ConfigError: something cannot be run; nothing heavy has been loaded.
+    """
+    from aligntune_trl import adapter, load, refusals, source
+
+    found = source.find(config)
+    refusals.refuse(config, device, found)
+    values: dict[str, Any] = {}
+    if config.algorithm in RECIPES:
+        values |= read_arguments(config, training_arguments(config, device))
+    values |= arguments.read(config, "load", load.load_arguments(config, device.kind))
+    if config.model.quantization is not None:
+        values |= arguments.read(config, "quantization", load.quantization_config(config))
+    if config.peft.enabled and not refusals.continued(config, found):
+        values |= arguments.read(config, "lora", adapter.lora_config(config))
+        if config.peft.init == "loftq":
+            del values["peft.init"]  # applied to the built adapter, and read from it
+    values["peft.merge_adapter"] = found.adapter_config is not None and not refusals.continued(config, found)
+    return values
+
+
+def training_arguments(config: Any, device: Device) -> Any:
+    """TRL's argument object of this algorithm, every field that touches maths or schedule given explicitly."""
+    import trl
+
+    check_names(config)
+    recipe = RECIPES[config.algorithm]
+    argument_class = getattr(trl, recipe.arguments)
+    values = arguments.write(config, "args") | _parameters(config, argument_class) | _fixed(config, device)
+    if config.optim.warmup_steps is None:
+        values["warmup_steps"] = config.optim.warmup_ratio  # below 1: a share of the steps
+    with known_warnings_hidden():
+        args = argument_class(**values)
+    if args.n_gpu > 1 and "WORLD_SIZE" not in os.environ:
+        args._n_gpu = 1  # without a launcher transformers would take nn.DataParallel and multiply the batch
+    return args
+
+
+def read_arguments(config: Any, args: Any) -> dict[str, Any]:
+    """An argument object in our vocabulary."""
+    values = arguments.read(config, "args", args)
+    if config.optim.warmup_steps is None:
+        del values["optim.warmup_steps"]
+        values["optim.warmup_ratio"] = args.warmup_steps
+    values |= {f"parameters.{name}": _parameter_back(name, getattr(args, name)) for name in _parameter_names(config)}
+    return values
+
+
+def _parameter_names(config: Any) -> list[str]:
+    return list(type(config.parameters).model_fields)
+
+
+def _parameters(config: Any, argument_class: Any) -> dict[str, Any]:
+    """The algorithm's own parameters; core named them as TRL does."""
+    values = {name: getattr(config.parameters, name) for name in _parameter_names(config)}
+    if config.algorithm == "sft" and values["loss_type"] == "nll":
+        # TRL's default is this loss, in the least memory that the version has: "chunked_nll" before 1.15.
+        values["loss_type"] = argument_class.__dataclass_fields__["loss_type"].default
+    return values
+
+
+def _parameter_back(name: str, value: Any) -> Any:
+    return "nll" if name == "loss_type" and value in (None, "chunked_nll") else value
+
+
+def _fixed(config: Any, device: Device) -> dict[str, Any]:
+    """Arguments that core serves, and those that other backends' classes may default differently."""
+    sft = {"assistant_only_loss": False, "eval_packing": None, "shuffle_dataset": False} if config.algorithm == "sft" else {}
+    return {
+        "output_dir": str(config.run.output_dir),
+        "seed": config.run.seed,
+        "use_cpu": device.kind == "cpu",
+        "dataloader_pin_memory": device.kind != "cpu",
+        "gradient_checkpointing_kwargs": {"use_reentrant": False} if config.optim.gradient_checkpointing else None,
+        "average_tokens_across_devices": True,
+        "label_smoothing_factor": 0.0,
+        "dataloader_drop_last": False,
+        "remove_unused_columns": True,
+        "pad_to_multiple_of": None,
+        "logging_strategy": "steps",
+        "logging_first_step": False,
+        "logging_nan_inf_filter": False,  # core stops the run at a loss that is no number
+        "torch_empty_cache_steps": None,
+        "save_only_model": False,
+        "disable_tqdm": True,  # core draws the progress
+        "push_to_hub": False,
+        **sft,
+    }
+
+
+def check_names(config: Any) -> None:
+    """Optimiser and schedule are names of transformers, and the schedule needs no settings that we do not have.
+
+    Raises:
+        ConfigError: with the nearest name.
+    """
+    import torch
+    from transformers import SchedulerType, get_scheduler
+    from transformers.training_args import OptimizerNames
+
+    for path, known in (("optim.optimizer", OptimizerNames), ("optim.lr_scheduler", SchedulerType)):
+        name, names = arguments.value_at(config, path), [member.value for member in known]
+        if name not in names:
+            raise ConfigError(f"{path}: there is no {name!r}.{did_you_mean(name, names)} Known: {listed(names)}.")
+    probe = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    try:
+        get_scheduler(config.optim.lr_scheduler, probe, num_warmup_steps=0, num_training_steps=1)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(
+            f"optim.lr_scheduler: {config.optim.lr_scheduler!r} needs settings that are not offered ({error}); "
+            'take "linear", "cosine", "constant_with_warmup" or "constant"'
+        ) from error
+
+
+@contextmanager
+def known_warnings_hidden() -> Iterator[None]:
+    """Hide transformers' notice of an argument that TRL itself still passes."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
+        yield
+
+
+@contextmanager
+def no_dataset_bars() -> Iterator[None]:
+    """No progress bars of datasets while TRL tokenises; core draws its own."""
+    import datasets
+
+    if not datasets.is_progress_bar_enabled():
+        yield
+        return
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        datasets.enable_progress_bars()

@@ -1,0 +1,27 @@
+"""Supervised fine-tuning with TRL's SFTTrainer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aligntune_core import Datasets, LoadedModel, RunContext
+from aligntune_core.prepare import torch_device
+from aligntune_trl import adapter, prepare
+from aligntune_trl.engine import TrlEngine
+
+
+def build(loaded: LoadedModel, config: Any, datasets: Datasets, run: RunContext) -> TrlEngine:
+    """Build the trainer. TRL applies the chat template, masks prompts and packs."""
+    from trl import SFTTrainer
+
+    args = prepare.training_arguments(config, torch_device())
+    with prepare.known_warnings_hidden(), prepare.no_dataset_bars(), adapter.float32_kept(loaded.model):
+        trainer = SFTTrainer(
+            model=loaded.model,
+            args=args,
+            train_dataset=datasets.train,
+            eval_dataset=datasets.eval,
+            processing_class=loaded.tokenizer,
+            callbacks=list(config.run.callbacks),
+        )
+    return TrlEngine(trainer, loaded, config, datasets, run)
