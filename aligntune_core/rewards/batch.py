@@ -1,0 +1,132 @@
+"""What is scored at once, and what a reward looks like to its callers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from numbers import Real
+from typing import Any, Protocol
+
+from aligntune_core.errors import RewardError
+from aligntune_core.rewards.text import TextOrMessages, completion_text, prompt_text, shorten
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Samples to score.
+
+    Attributes:
+        prompts: one a sample: a string, or a list of messages.
+        completions: likewise.
+        columns: the rows' other columns, each with one value a sample.
+        completion_ids: token ids of each completion, where they are known.
+        extras: what a trainer offers to functions of TRL's form (``trainer_state``, ``log_metric``, ...), passed whole.
+    """
+
+    prompts: Sequence[TextOrMessages]
+    completions: Sequence[TextOrMessages]
+    columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    completion_ids: Sequence[Sequence[int]] | None = None
+    extras: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.completions)
+
+    def only(self, index: int) -> Batch:
+        """The batch that holds this one sample."""
+        return Batch(
+            prompts=[self.prompts[index]],
+            completions=[self.completions[index]],
+            columns={name: [values[index]] for name, values in self.columns.items()},
+            completion_ids=None if self.completion_ids is None else [self.completion_ids[index]],
+            extras=self.extras,
+        )
+
+    def described(self, index: int) -> str:
+        """'sample 3 (prompt "...", completion "...")', shortened."""
+        prompt, completion = prompt_text(self.prompts[index]), completion_text(self.completions[index])
+        return f"sample {index} (prompt {shorten(prompt)}, completion {shorten(completion)})"
+
+
+class Reward(Protocol):
+    """One reward, whatever it is made of."""
+
+    @property
+    def name(self) -> str:
+        """What metrics and errors call it."""
+        ...
+
+    @property
+    def weight(self) -> float:
+        """Its factor in the total."""
+        ...
+
+    @property
+    def wants_tokens(self) -> bool:
+        """Whether it reads ``completion_ids``."""
+        ...
+
+    @property
+    def reads_reference(self) -> bool:
+        """Whether it compares the completion with a reference of the row."""
+        ...
+
+    def load(self) -> None:
+        """Do what is heavy: read weights. Does nothing the second time."""
+        ...
+
+    def score(self, batch: Batch) -> list[float]:
+        """One finite number a sample."""
+        ...
+
+
+def checked(name: str, values: Any, batch: Batch) -> list[float]:
+    """The scores as floats.
+
+    Args:
+        name: the reward's name, for errors.
+        values: what it returned: a list, a tuple, an array or a tensor.
+        batch: the samples scored.
+
+    Raises:
+        RewardError: not one value a sample, or a value that is None, NaN, infinite or no number.
+    """
+    if hasattr(values, "tolist"):
+        values = values.tolist()
+    if isinstance(values, str | Mapping) or not isinstance(values, Sequence):
+        raise RewardError(
+            f'reward "{name}" returned {type(values).__name__} {shorten(str(values))}; it must return a list with one '
+            f"number a completion ({len(batch)} here)",
+            name,
+        )
+    if len(values) != len(batch):
+        first = f" The batch begins with {batch.described(0)}." if len(batch) else ""
+        raise RewardError(
+            f'reward "{name}" returned {len(values)} values for {len(batch)} completions; it must return one '
+            f"each.{first}",
+            name,
+        )
+    return [_number(name, value, batch, index) for index, value in enumerate(values)]
+
+
+def _number(name: str, value: Any, batch: Batch, index: int) -> float:
+    if not isinstance(value, Real | Decimal) and hasattr(value, "item"):
+        value = _item(value)
+    if isinstance(value, Real | Decimal) and math.isfinite(value):
+        return float(value)
+    found = "None" if value is None else f"{type(value).__name__} {shorten(str(value), 80)}"
+    raise RewardError(
+        f'reward "{name}" gave {found} for {batch.described(index)}; it must give a finite number',
+        name,
+        index,
+    )
+
+
+def _item(value: Any) -> Any:
+    """The number in a 0-d array or tensor; anything larger as it is."""
+    try:
+        return value.item()
+    except (TypeError, ValueError, RuntimeError):
+        return value

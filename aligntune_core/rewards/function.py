@@ -1,0 +1,273 @@
+"""Callables as rewards: told apart by their first parameter, each called in its own way.
+
+A batch function is called in TRL's form: ``f(prompts=..., completions=..., completion_ids=..., **columns)``, each
+a list with one entry a sample, conversations as they are. A per-sample function is called once a sample, with text,
+and with its own row's values for the columns that it declares.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from aligntune_core.errors import ConfigError, RewardError, listed
+from aligntune_core.rewards.batch import Batch, checked
+from aligntune_core.rewards.text import completion_text, prompt_text
+
+Shape = Literal["batch", "sample"]
+
+BATCH_NAMES = ("completions", "prompts", "completion_ids")
+TEXT_NAMES = ("text", "completion", "response", "output", "generation", "generated_text")
+# Names for the right answer of a row. A function that declares one of them gets the column of that name, or else the
+# first of these that the rows have.
+REFERENCE_NAMES = (
+    "reference",
+    "answer",
+    "solution",
+    "ground_truth",
+    "target",
+    "label",
+    "expected",
+    "final_answer",
+)
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def reference_column(columns: Mapping[str, Any]) -> str | None:
+    """The column that holds the right answers, or None."""
+    return next((name for name in REFERENCE_NAMES if name in columns), None)
+
+
+@dataclass(frozen=True)
+class Signature:
+    """How a callable wants to be called.
+
+    Attributes:
+        shape: "batch" or "sample".
+        first: its first parameter, None for ``**kwargs`` alone.
+        first_positional: whether that one is passed by position.
+        named: the other parameters that take a keyword -> whether they are required.
+        open: whether it takes ``**kwargs``.
+    """
+
+    shape: Shape
+    first: str | None
+    first_positional: bool
+    named: Mapping[str, bool]
+    open: bool
+
+    def takes(self, name: str) -> bool:
+        """Whether this keyword may be passed."""
+        return self.open or name in self.named or name == self.first
+
+
+def signature_of(function: Callable[..., Any], name: str) -> Signature:
+    """Read a callable's signature.
+
+    Raises:
+        ConfigError: the first parameter does not tell whether it takes a batch or one sample.
+    """
+    if not callable(function):
+        raise ConfigError(f'reward "{name}" is {function!r}, which cannot be called')
+    try:
+        parameters = [
+            p for p in inspect.signature(function).parameters.values() if p.kind is not p.VAR_POSITIONAL
+        ]
+    except ValueError as error:
+        raise ConfigError(
+            f'reward "{name}": its parameters cannot be read ({error}); wrap it in a function'
+        ) from error
+    opened = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    declared = [p for p in parameters if p.kind is not p.VAR_KEYWORD]
+    first = declared[0] if declared else None
+    if (first is None and opened) or (first is not None and first.name in BATCH_NAMES):
+        shape: Shape = "batch"
+    elif first is not None and (first.name in TEXT_NAMES or first.name == "prompt"):
+        shape = "sample"
+    elif first is not None and any(p.name in BATCH_NAMES for p in declared):
+        shape = "batch"  # TRL calls by keyword, so the order of a function written for it is free
+    else:
+        raise ConfigError(
+            f'reward "{name}": its first parameter, {first.name if first else "missing"}, does not tell how to '
+            f"call it. A function of a batch starts with {listed(BATCH_NAMES)}; one of a single sample with "
+            f"{listed((*TEXT_NAMES, 'prompt'))}"
+        )
+    named = {
+        p.name: p.default is p.empty for p in declared if p is not first and p.kind is not p.POSITIONAL_ONLY
+    }
+    if shape == "batch" and first is not None:
+        named[first.name] = first.default is first.empty
+    positional = shape == "sample" and first is not None and first.kind in _POSITIONAL
+    return Signature(shape, first.name if first else None, positional, named, opened)
+
+
+@dataclass(frozen=True)
+class FunctionReward:
+    """A callable as a reward.
+
+    Attributes:
+        name: what metrics and errors call it.
+        function: the callable; it may be a coroutine function.
+        params: keyword arguments of every call; they win over columns of the same name.
+        weight: factor in the total.
+        signature: how it is called.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    params: Mapping[str, Any] = field(default_factory=dict)
+    weight: float = 1.0
+    signature: Signature = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "signature", signature_of(self.function, self.name))
+
+    @property
+    def wants_tokens(self) -> bool:
+        """Whether it declares ``completion_ids``."""
+        return "completion_ids" in self.signature.named or self.signature.first == "completion_ids"
+
+    @property
+    def reads_reference(self) -> bool:
+        """Whether it declares a name of the right answer, or takes any column."""
+        return (
+            any(n in self.signature.named for n in (*REFERENCE_NAMES, "reasoning_gym")) or self.signature.open
+        )
+
+    def load(self) -> None:
+        """Nothing to do."""
+
+    def score(self, batch: Batch) -> list[float]:
+        """One number a sample.
+
+        Raises:
+            RewardError: it gave something else, or the rows lack what it needs.
+            Exception: whatever the function raises, with a note that names it and the sample.
+        """
+        values = self._of_batch(batch) if self.signature.shape == "batch" else self._of_samples(batch)
+        return checked(self.name, values, batch)
+
+    # --- batch functions ---------------------------------------------------------------------------------------------
+
+    def _of_batch(self, batch: Batch) -> Any:
+        try:
+            return self._call_batch(batch)
+        except RewardError:
+            raise
+        except Exception as error:
+            error.add_note(self._blame(batch))
+            raise
+
+    def _call_batch(self, batch: Batch) -> Any:
+        offered: dict[str, Any] = {**batch.columns, **batch.extras}
+        offered |= {"prompts": batch.prompts, "completions": batch.completions}
+        if batch.completion_ids is not None:
+            offered["completion_ids"] = batch.completion_ids
+        offered = self._with_references(offered, batch.columns)
+        result = self.function(**self._chosen(offered))
+        return _awaited(result) if inspect.isawaitable(result) else result
+
+    def _blame(self, batch: Batch) -> str:
+        """Find the sample that the function raises on when it is given alone."""
+        for index in range(len(batch)):
+            try:
+                self._call_batch(batch.only(index))
+            except Exception:
+                return f'reward "{self.name}" raised on {batch.described(index)}'
+        first = f"; {batch.described(0)} is the first" if len(batch) else ""
+        return f'reward "{self.name}" raised on a batch of {len(batch)}, on none of its samples alone{first}'
+
+    # --- per-sample functions ----------------------------------------------------------------------------------------
+
+    def _of_samples(self, batch: Batch) -> list[Any]:
+        results: list[Any] = []
+        for index in range(len(batch)):
+            args, kwargs = self._arguments(batch, index)
+            try:
+                results.append(self.function(*args, **kwargs))
+            except Exception as error:
+                error.add_note(f'reward "{self.name}" raised on {batch.described(index)}')
+                raise
+        if any(map(inspect.isawaitable, results)):
+            results = _awaited(_gathered(results))
+            for index, result in enumerate(results):
+                if isinstance(result, BaseException):
+                    result.add_note(f'reward "{self.name}" raised on {batch.described(index)}')
+                    raise result
+        return results
+
+    def _arguments(self, batch: Batch, index: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        text, prompt = completion_text(batch.completions[index]), prompt_text(batch.prompts[index])
+        row = {name: values[index] for name, values in batch.columns.items()}
+        # A column of the rows wins over our reading of a name, but for the first parameter, which is always ours.
+        offered: dict[str, Any] = {"prompt": prompt, **row}
+        if batch.completion_ids is not None:
+            offered["completion_ids"] = batch.completion_ids[index]
+        for name in TEXT_NAMES:
+            if name in self.signature.named:
+                offered.setdefault(name, text)
+        offered = self._with_references(offered, row)
+        first = prompt if self.signature.first == "prompt" else text
+        offered[str(self.signature.first)] = first
+        chosen = self._chosen(offered)
+        if self.signature.first_positional:
+            chosen.pop(str(self.signature.first))
+            return (first,), chosen
+        return (), chosen
+
+    # --- both --------------------------------------------------------------------------------------------------------
+
+    def _with_references(self, offered: dict[str, Any], columns: Mapping[str, Any]) -> dict[str, Any]:
+        column = reference_column(columns)
+        if column is not None:
+            wanted = [n for n in REFERENCE_NAMES if n in self.signature.named]
+            if self.signature.open and self.signature.shape == "sample":
+                wanted.append("reference")
+            for name in wanted:
+                offered.setdefault(name, columns[column])
+        return offered
+
+    def _chosen(self, offered: dict[str, Any]) -> dict[str, Any]:
+        """Of what is offered, what the function takes; its params over everything."""
+        chosen = {**{n: v for n, v in offered.items() if self.signature.takes(n)}, **self.params}
+        lacking = [n for n, required in self.signature.named.items() if required and n not in chosen]
+        if lacking:
+            raise RewardError(
+                f'reward "{self.name}" needs {listed(lacking)}, which the rows do not have; they have '
+                f"{listed(sorted(n for n in offered if n not in ('prompts', 'completions')))}. {_remedy(lacking)}",
+                self.name,
+            )
+        return chosen
+
+
+def _remedy(lacking: Sequence[str]) -> str:
+    if "reasoning_gym" in lacking:
+        return 'Use a dataset "reasoning_gym/TASK", e.g. reasoning_gym/chain_sum'
+    if "completion_ids" in lacking:
+        return "Token ids come with the trainer; outside of one, give build_rewards a tokenizer"
+    if any(name in REFERENCE_NAMES for name in lacking):
+        return f"Name the column with the right answers by column_mapping; names known are {listed(REFERENCE_NAMES)}"
+    return "Map a column to that name by column_mapping, or set it in the reward's params"
+
+
+async def _gathered(results: Sequence[Any]) -> list[Any]:
+    async def one(result: Any) -> Any:
+        return await result if inspect.isawaitable(result) else result
+
+    return await asyncio.gather(*map(one, results), return_exceptions=True)
+
+
+def _awaited(awaitable: Any) -> Any:
+    """Run it in an event loop of its own, in a thread of its own: a notebook's loop is already running in this one."""
+
+    async def whole() -> Any:
+        return await awaitable
+
+    coroutine: Coroutine[Any, Any, Any] = whole()
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
