@@ -16,6 +16,7 @@ from aligntune_core.errors import (
     did_you_mean,
     listed,
 )
+from aligntune_core.fields import extra_of
 
 if TYPE_CHECKING:
     from aligntune_core.backend import Backend
@@ -50,26 +51,42 @@ def refuse_unsupported(backend: Backend, config: Config, others: Mapping[str, An
     check_options(backend, config)
 
 
-def honours(info: BackendInfo, path: str) -> bool:
-    """Whether ``path`` is served: by core, by the algorithm's owner, or by the backend (a section covers its fields)."""
-    from aligntune_core.config import owner
+def named(path: str) -> str:
+    """A field as users know it: its keyword, with its path."""
+    from aligntune_core.config.keywords import tree
 
-    if path.startswith("parameters.") or owner(path) == "core":
-        return True
-    return path in info.honours or any(path.startswith(p + ".") for p in info.honours)
+    entry = tree().get(path)
+    return f"{entry.keyword} ({path})" if entry else path.removeprefix("parameters.")
+
+
+def served_by_core(path: str) -> bool:
+    """Whether core itself serves a field, or whoever answers for the algorithm (its parameters)."""
+    from aligntune_core.config.keywords import tree
+
+    entry = tree().get(path)
+    return path.startswith("parameters.") or (
+        entry is not None and extra_of(entry.info).get("owner") == "core"
+    )
+
+
+def honours(info: BackendInfo, path: str) -> bool:
+    """Whether ``path`` is served, by core or by the backend; an honoured section covers its fields."""
+    from aligntune_core.config import covers
+
+    return served_by_core(path) or covers(info.honours, path)
 
 
 def refuse_unhonoured(backend: Backend, config: Config, others: Mapping[str, Any]) -> None:
     """Every field that was set to something else than its default has to reach the library."""
-    from aligntune_core.config import given, keyword_of
+    from aligntune_core.config import given
 
     problems = []
     for path in sorted(given(config)):
         if honours(backend.info, path):
             continue
         able = [n for n, b in others.items() if n != backend.name and honours(b.info, path)]
-        hint = f'backends that do: {listed(able)}' if able else "no other ready backend does either"
-        problems.append(f'backend "{backend.name}" does not honour {keyword_of(path)} ({path}); {hint}')
+        hint = f"backends that do: {listed(able)}" if able else "no other ready backend does either"
+        problems.append(f'backend "{backend.name}" does not honour {named(path)}; {hint}')
     if problems:
         raise NotHonoured(problems)
 
@@ -102,7 +119,8 @@ def check_options(backend: Backend, config: Config) -> None:
     if unknown:
         raise ConfigError(
             [
-                f'backend_options.{k}: backend "{backend.name}" has no such option.{did_you_mean(k, known)} Known: {listed(known)}.'
+                f'backend_options.{k}: backend "{backend.name}" has no such option.{did_you_mean(k, known)} '
+                f"Known: {listed(known)}."
                 for k in unknown
             ]
         )
@@ -110,7 +128,10 @@ def check_options(backend: Backend, config: Config) -> None:
         model.model_validate(given_options)
     except ValidationError as error:
         raise ConfigError(
-            [f"backend_options.{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors()]
+            [
+                f"backend_options.{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}"
+                for e in error.errors()
+            ]
         ) from None
 
 
@@ -163,11 +184,11 @@ def compare(backend: str, stage: str, config: Config, found: Mapping[str, Any]) 
     Raises:
         ContractViolation: names each field with both values.
     """
-    from aligntune_core.config import keyword_of, paths
+    from aligntune_core.config import paths
 
     wanted = paths(config)
     problems = [
-        f"{keyword_of(path)} ({path}): asked for {wanted[path]!r}, {stage} {value!r}"
+        f"{named(path)}: asked for {wanted[path]!r}, {stage} {value!r}"
         for path, value in sorted(found.items())
         if path in wanted and not same(path, wanted[path], value)
     ]
@@ -180,17 +201,17 @@ def compare(backend: str, stage: str, config: Config, found: Mapping[str, Any]) 
 
 def require_echo(backend: Backend, config: Config, returned: set[str]) -> None:
     """Step 15: each honoured field that was set has come back from the library's own objects."""
-    from aligntune_core.config import given, keyword_of, owner
+    from aligntune_core.config import covers, given
 
     lost = [
         p
         for p in sorted(given(config))
-        if p in backend.info.honours and p not in returned and owner(p) != "core" and not p.startswith("parameters.")
+        if covers(backend.info.honours, p) and not served_by_core(p) and not covers(returned, p)
     ]
     if lost:
         raise ContractViolation(
-            f'backend "{backend.name}" says that it honours {listed(keyword_of(p) for p in lost)}, but neither its '
-            f"planned nor its effective arguments hold {listed(lost)}. This is a fault of the plugin: report it to its authors"
+            f'backend "{backend.name}" says that it honours {listed(named(p) for p in lost)}, but neither its '
+            f"planned nor its effective arguments hold {listed(lost)}. This is the plugin's fault: report it to its authors"
             + (f" ({backend.info.url})." if backend.info.url else ".")
         )
 

@@ -58,7 +58,9 @@ class ConfigError(AligntuneError, ValueError):
         if len(self.problems) == 1:
             super().__init__(head + self.problems[0])
         else:
-            super().__init__(f"{head}{len(self.problems)} problems\n" + "\n".join(f"  - {p}" for p in self.problems))
+            super().__init__(
+                f"{head}{len(self.problems)} problems\n" + "\n".join(f"  - {p}" for p in self.problems)
+            )
 
 
 class UnknownAlgorithm(ConfigError):
@@ -66,7 +68,9 @@ class UnknownAlgorithm(ConfigError):
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
         known = sorted(known)
-        super().__init__(f'there is no algorithm "{name}".{did_you_mean(name, known)} Known: {listed(known)}.')
+        super().__init__(
+            f'there is no algorithm "{name}".{did_you_mean(name, known)} Known: {listed(known)}.'
+        )
 
 
 class UnknownReward(ConfigError):
@@ -131,7 +135,7 @@ class UnsupportedAlgorithm(BackendError, ConfigError):
         text = f'backend "{backend}" does not train "{algorithm}"'
         text += f": {reason}" if reason else ""
         others = sorted(others)
-        text += f'. Backends that do: {listed(others)}' if others else ". No other ready backend does"
+        text += f". Backends that do: {listed(others)}" if others else ". No other ready backend does"
         ConfigError.__init__(self, text.rstrip(".") + ".")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aligntune_core import checks
-from aligntune_core.errors import BackendUnavailable, ConfigError, ContractViolation, listed
+from aligntune_core.errors import BackendUnavailable, ContractViolation, HookError, listed
 
 if TYPE_CHECKING:
     from aligntune_core.backend import Backend
@@ -202,7 +202,9 @@ def _choose_auto(config: Config) -> tuple[Backend, str]:
             return ready[name], reason
         passed.append(f"{name}: {why}")
     raise BackendUnavailable(
-        f'no backend can run this {config.algorithm} job:\n  - ' + "\n  - ".join(passed or ["none is installed"]) + "\n"
+        f"no backend can run this {config.algorithm} job:\n  - "
+        + "\n  - ".join(passed or ["none is installed"])
+        + "\n"
         "See `aligntune backends -v`."
     )
 
@@ -243,7 +245,9 @@ def build(plan: Plan) -> Trainer:
     seed_everything(config.run.seed)
     engine = backend.build_trainer(loaded, config, plan.datasets, session.context())  # 14
     effective = verify(plan, engine)  # 15
-    return Trainer(plan=plan, loaded=_released(loaded), engine=engine, session=session, effective=effective)  # 16
+    return Trainer(
+        plan=plan, loaded=_released(loaded), engine=engine, session=session, effective=effective
+    )  # 16
 
 
 def _released(loaded: LoadedModel) -> LoadedModel:
@@ -260,7 +264,7 @@ def verify(plan: Plan, engine: Engine) -> Mapping[str, Any]:
     backend, config = plan.backend, plan.config
     effective = engine.effective()
     if not isinstance(effective, Mapping):
-        raise ConfigError(f'backend "{backend.name}": Engine.effective() returned {type(effective).__name__}, not a mapping')
+        raise HookError(f"{backend}: Engine.effective() returned {type(effective).__name__}, not a mapping")
     checks.compare(backend.name, "the library uses", config, effective)
     checks.require_echo(backend, config, set(plan.planned) | set(effective))
     accepted = effective.get("data.rows")

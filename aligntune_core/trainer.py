@@ -24,14 +24,29 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aligntune")
 
 # What belongs to the run, not to the model, when a folder is uploaded.
-NOT_UPLOADED = ["checkpoint-*", "earlier-run/*", ".cache/*", ".aligntune.lock", "run.log", "metrics.jsonl", "base/*"]
+NOT_UPLOADED = [
+    "checkpoint-*",
+    "earlier-run/*",
+    ".cache/*",
+    ".aligntune.lock",
+    "run.log",
+    "metrics.jsonl",
+    "base/*",
+]
+
+PLAIN = (str, int, float, bool, list, type(None))
 
 
 class Trainer:
     """A built run. Made by ``create_sft_trainer``, ``create_rl_trainer`` or ``create_trainer``."""
 
     def __init__(
-        self, plan: Plan, loaded: LoadedModel, engine: Engine, session: RunSession, effective: Mapping[str, Any]
+        self,
+        plan: Plan,
+        loaded: LoadedModel,
+        engine: Engine,
+        session: RunSession,
+        effective: Mapping[str, Any],
     ) -> None:
         self._plan = plan
         self._loaded = loaded
@@ -81,8 +96,8 @@ class Trainer:
     def train(self, resume: bool | str | Path | None = None) -> TrainResult:
         """Train, and leave model or adapter, tokenizer, ``aligntune.json`` and ``metrics.jsonl`` in the run folder.
 
-        Ctrl-C and SIGTERM save a checkpoint and return with ``stopped`` set. Results of an earlier run in the same folder
-        are moved to ``earlier-run/N`` first, unless this call resumes it.
+        Ctrl-C and SIGTERM save a checkpoint and return with ``stopped`` set. Results of an earlier run in the same
+        folder are moved to ``earlier-run/N`` first, unless this call resumes it.
 
         Args:
             resume: True for the last complete checkpoint of the run folder, or a checkpoint folder.
@@ -121,10 +136,17 @@ class Trainer:
             session.sink.end()
             where = self._saved(result)
         seconds = time.perf_counter() - began
-        result = replace(result, training_time=seconds, model_path=str(where), final_loss=session.sink.last_loss)
+        result = replace(
+            result, training_time=seconds, model_path=str(where), final_loss=session.sink.last_loss
+        )
         self._write_manifest("stopped" if result.stopped else "finished", result)
         if result.stopped:
-            logger.warning("stopped by %s at step %s; train(resume=True) goes on from %s", result.stopped, result.steps, where)
+            logger.warning(
+                "stopped by %s at step %s; train(resume=True) goes on from %s",
+                result.stopped,
+                result.steps,
+                where,
+            )
         return result
 
     def _saved(self, result: TrainResult) -> Path:
@@ -133,7 +155,9 @@ class Trainer:
             return self.output_dir
         folder = self._session.context().checkpoint_dir(result.steps)
         if is_main() and (why := checkpoints.problem(folder)):
-            raise RunError(f'backend "{self.backend}" stopped at step {result.steps} without a complete checkpoint: {why}')
+            raise RunError(
+                f"{self._plan.backend} stopped at step {result.steps} without a complete checkpoint: {why}"
+            )
         return folder
 
     @contextmanager
@@ -146,10 +170,14 @@ class Trainer:
             self._session.sink.end()
             self._write_manifest("failed", error=error)
             if isinstance(error, Exception):
-                error.add_note(f"while training with {self._plan.backend}; the run folder is {self.output_dir}")
+                error.add_note(
+                    f"while training with {self._plan.backend}; the run folder is {self.output_dir}"
+                )
             raise
 
-    def _write_manifest(self, state: str, result: TrainResult | None = None, error: BaseException | None = None) -> None:
+    def _write_manifest(
+        self, state: str, result: TrainResult | None = None, error: BaseException | None = None
+    ) -> None:
         from aligntune_core.config import plain
         from aligntune_core.version import __version__
 
@@ -161,7 +189,7 @@ class Trainer:
             "backend": plan.backend.name,
             "backend_reason": plan.reason,
             "config": plain(self.config),
-            "effective": {k: v for k, v in self.effective.items() if isinstance(v, (str, int, float, bool, list, type(None)))},
+            "effective": {k: v for k, v in self.effective.items() if isinstance(v, PLAIN)},
             "versions": dict(plan.prepared.versions),
             "device": vars(plan.prepared.device),
             "world_size": world_size(),
@@ -204,7 +232,9 @@ class Trainer:
         if dataset is not None:
             rows = self._canonical(dataset)
         elif self._plan.datasets.eval is None:
-            raise RunError("nothing to evaluate on: pass evaluate(dataset), or create the trainer with eval_dataset or eval_split")
+            raise RunError(
+                "nothing to evaluate on: pass evaluate(dataset), or create the trainer with eval_dataset or eval_split"
+            )
         with logs.kept(self._session.folder.log if is_main() else None):
             return dict(self._engine.evaluate(rows))
 
@@ -212,9 +242,8 @@ class Trainer:
         from aligntune_core.algorithms import find
         from aligntune_core.data import prepare_datasets
 
-        data = self.config.data.model_copy(
-            update={"dataset": dataset, "config_name": None, "eval_dataset": None, "eval_split": None, "max_samples": None}
-        )
+        only = dict.fromkeys(("config_name", "eval_dataset", "eval_split", "max_samples"))
+        data = self.config.data.model_copy(update={"dataset": dataset, **only})
         config = self.config.model_copy(update={"data": data})
         return prepare_datasets(config, find(config.algorithm), self.tokenizer).train
 
@@ -233,13 +262,17 @@ class Trainer:
         return str(target)
 
     def generate(
-        self, prompts: str | Sequence[Any], max_new_tokens: int = 128, temperature: float = 0.0, top_p: float = 1.0
+        self,
+        prompts: str | Sequence[Any],
+        max_new_tokens: int = 128,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
     ) -> list[str]:
         """Complete prompts with the policy as it is now.
 
         Args:
-            prompts: one prompt or several; each a string (a user's message, where the tokenizer has a chat template) or a
-                list of messages.
+            prompts: one prompt or several; each a string (a user's message, where the tokenizer has a chat template)
+                or a list of messages.
             max_new_tokens: tokens to generate at most.
             temperature: 0 is greedy.
             top_p: nucleus sampling, 0..1.
@@ -250,7 +283,9 @@ class Trainer:
         batch = [prompts] if isinstance(prompts, str) else list(prompts)
         if not batch:
             return []
-        return self._engine.generate(batch, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p)
+        return self._engine.generate(
+            batch, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p
+        )
 
     def push_to_hub(
         self, repo: str, private: bool = True, token: str | None = None, commit_message: str | None = None

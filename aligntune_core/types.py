@@ -168,7 +168,15 @@ class TrainResult(Mapping[str, Any]):
     training_time: float = 0.0
     model_path: str = ""
 
-    KEYS: ClassVar = ("train_loss", "final_loss", "total_steps", "training_time", "model_path", "stopped", "metrics")
+    KEYS: ClassVar = (
+        "train_loss",
+        "final_loss",
+        "total_steps",
+        "training_time",
+        "model_path",
+        "stopped",
+        "metrics",
+    )
 
     def __getitem__(self, key: str) -> Any:
         if key == "total_steps":

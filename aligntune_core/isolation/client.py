@@ -105,8 +105,8 @@ class Worker:
         hint = " (the system kills processes when memory runs out)" if code == -signal.SIGKILL else ""
         tail = "".join(self.last_lines)
         raise RunError(
-            f"the worker process {how}{hint}. Checkpoints that it wrote are complete ones or are passed over: create the "
-            f"trainer again and call train(resume=True). Its last lines:\n{tail}"
+            f"the worker process {how}{hint}. Create the trainer again and call train(resume=True) to go on from the "
+            f"last complete checkpoint. The worker's last lines:\n{tail}"
         )
 
 
@@ -159,8 +159,8 @@ class RemoteTrainer(Trainer):
 
     def _elsewhere(self, name: str) -> NoReturn:
         raise RunError(
-            f'trainer.{name} lives in the worker process (isolation="process") and cannot be handed over. Use evaluate(), '
-            'generate() or save_model(), or create the trainer without isolation.'
+            f'trainer.{name} lives in the worker process (isolation="process") and cannot be handed over. '
+            "Use evaluate(), generate() or save_model(), or create the trainer without isolation."
         )
 
     def train(self, resume: bool | str | Path | None = None) -> TrainResult:
@@ -178,7 +178,11 @@ class RemoteTrainer(Trainer):
         return str(self._worker.call("save_model", ((path, merged), {})))
 
     def generate(
-        self, prompts: str | Sequence[Any], max_new_tokens: int = 128, temperature: float = 0.0, top_p: float = 1.0
+        self,
+        prompts: str | Sequence[Any],
+        max_new_tokens: int = 128,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
     ) -> list[str]:
         found: list[str] = self._worker.call("generate", ((prompts, max_new_tokens, temperature, top_p), {}))
         return found

@@ -1,6 +1,6 @@
 """The user's objects travel as bytes and are opened only after the backend's own imports.
 
-Opening a reward function of TRL, say, imports trl; in a worker that has to import unsloth first, that would be too early.
+Opening a reward function of TRL, say, imports trl; in a worker that has to import unsloth first, that is too early.
 """
 
 from __future__ import annotations
@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 # section, field: where a configuration may hold objects of the user's.
-OBJECT_FIELDS = (("data", "dataset"), ("data", "eval_dataset"), ("rewards", "functions"), ("run", "callbacks"))
+OBJECT_FIELDS = (
+    ("data", "dataset"),
+    ("data", "eval_dataset"),
+    ("rewards", "functions"),
+    ("run", "callbacks"),
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ def pack(config: AnyConfig) -> AnyConfig:
     """
     if not isinstance(config.model.name, str):
         raise ConfigError(
-            f'model_name is a {type(config.model.name).__name__} in memory, which cannot go to another process with '
+            f"model_name is a {type(config.model.name).__name__} in memory, which cannot go to another process with "
             'isolation="process": save it (model.save_pretrained(FOLDER)) and give the folder'
         )
     for section, field in OBJECT_FIELDS:
@@ -76,7 +81,9 @@ def unpack(config: AnyConfig) -> AnyConfig:
         if isinstance(value, Pickled):
             config = _replaced(config, section, field, value.open())
         elif isinstance(value, list) and any(isinstance(v, Pickled) for v in value):
-            config = _replaced(config, section, field, [v.open() if isinstance(v, Pickled) else v for v in value])
+            config = _replaced(
+                config, section, field, [v.open() if isinstance(v, Pickled) else v for v in value]
+            )
     return config
 
 

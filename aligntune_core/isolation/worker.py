@@ -32,7 +32,7 @@ class _Forward(logging.Handler):
 
 
 def portable(error: BaseException) -> BaseException:
-    """The exception with the remote traceback as a note; a RunError that quotes it where it does not survive pickling."""
+    """The exception with the remote traceback as a note; where it does not survive pickling, a RunError quoting it."""
     text = "".join(traceback.format_exception(error))
     try:
         cloudpickle.loads(cloudpickle.dumps(error))

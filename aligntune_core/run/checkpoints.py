@@ -119,6 +119,7 @@ def find(output_dir: Path, resume: bool | str | Path | None) -> tuple[Path | Non
     if why := problem(folder):
         others = [p.name for p in checkpoints(output_dir) if problem(p) is None]
         raise CheckpointError(
-            f"{folder} cannot be resumed from: {why}. Complete checkpoints in {output_dir}: {', '.join(others) or 'none'}."
+            f"{folder} cannot be resumed from: {why}. "
+            f"Complete checkpoints in {output_dir}: {', '.join(others) or 'none'}."
         )
     return folder, []

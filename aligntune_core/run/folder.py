@@ -38,7 +38,9 @@ class RunFolder:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RunError(f"output_dir {path} cannot be created: {error.strerror}. Choose another output_dir.") from error
+            raise RunError(
+                f"output_dir {path} cannot be created: {error.strerror}. Choose another output_dir."
+            ) from error
         with self.locked():
             pass
 
@@ -68,7 +70,9 @@ class RunFolder:
                 f"{self.path}: another run is training in this folder. Wait for it, or choose another output_dir."
             ) from None
         except OSError as error:
-            raise RunError(f"output_dir {self.path} cannot be written: {error.strerror}. Choose another.") from error
+            raise RunError(
+                f"output_dir {self.path} cannot be written: {error.strerror}. Choose another."
+            ) from error
         try:
             yield
         finally:
@@ -100,7 +104,11 @@ class RunFolder:
         for item in list(self.path.iterdir()):
             if item.name not in (EARLIER, LOCK, CACHE):
                 shutil.move(str(item), str(target / item.name))
-        logger.warning("%s held an earlier run: it was moved to %s. train(resume=True) continues one instead.", self.path, target)
+        logger.warning(
+            "%s held an earlier run: it was moved to %s. train(resume=True) continues one instead.",
+            self.path,
+            target,
+        )
         return target
 
     def write_manifest(self, content: dict[str, object]) -> None:

@@ -41,7 +41,9 @@ def show_by_default() -> None:
 @contextmanager
 def kept(path: Path | None) -> Iterator[None]:
     """Write all log records and warnings to ``path`` while the block runs; hide the harmless warnings."""
-    handler: logging.Handler = logging.FileHandler(path, encoding="utf-8", delay=True) if path else logging.NullHandler()
+    handler: logging.Handler = logging.NullHandler()
+    if path is not None:
+        handler = logging.FileHandler(path, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)

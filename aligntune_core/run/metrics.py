@@ -75,9 +75,10 @@ class MetricsSink:
             value = line.get(key)
             if value is not None and not math.isfinite(float(value)):
                 raise NonFiniteLoss(
-                    f"step {line.get('step')}: {key} is {float(value)}. Nothing was saved after this step. Lower "
-                    f"learning_rate (now {line.get('learning_rate')}), set max_grad_norm, use precision=\"fp32\", or look "
-                    "for rows with extreme content; then continue with train(resume=True) from the last checkpoint."
+                    f"step {line.get('step')}: {key} is {float(value)}. Nothing was saved after this step. "
+                    f"Lower learning_rate (now {line.get('learning_rate')}), set max_grad_norm, use "
+                    'precision="fp32", or look for rows with extreme content; then go on with train(resume=True) '
+                    "from the last checkpoint."
                 )
 
 

@@ -42,7 +42,9 @@ class StopFlag:
                 self._previous[number] = signal.signal(number, self._handle)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()
@@ -51,4 +53,4 @@ class StopFlag:
         if self.reason is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.request(signal.Signals(number).name)
-        logger.warning("%s: saving a checkpoint after this step, then stopping. Ctrl-C again stops at once.", self.reason)
+        logger.warning("%s: saving a checkpoint, then stopping. Ctrl-C again stops at once.", self.reason)

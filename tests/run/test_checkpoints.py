@@ -31,7 +31,11 @@ def test_a_complete_checkpoint_has_no_problem(tmp_path: Path) -> None:
 def test_checkpoints_are_ordered_by_number_not_by_name(tmp_path: Path) -> None:
     for step in (10, 9, 100):
         write_checkpoint(tmp_path, step)
-    assert [p.name for p in checkpoints.checkpoints(tmp_path)] == ["checkpoint-9", "checkpoint-10", "checkpoint-100"]
+    assert [p.name for p in checkpoints.checkpoints(tmp_path)] == [
+        "checkpoint-9",
+        "checkpoint-10",
+        "checkpoint-100",
+    ]
 
 
 def _cut(name: str, keep: int):  # type: ignore[no-untyped-def]
@@ -54,7 +58,9 @@ def _cut(name: str, keep: int):  # type: ignore[no-untyped-def]
         (_cut("optimizer.pt", 0), "optimizer.pt is cut off"),
         (lambda f: (f / "adapter_model.safetensors").unlink(), "no *.safetensors"),
         (
-            lambda f: (f / "model.safetensors.index.json").write_text('{"weight_map": {"w": "model-2.safetensors"}}'),
+            lambda f: (f / "model.safetensors.index.json").write_text(
+                '{"weight_map": {"w": "model-2.safetensors"}}'
+            ),
             "model-2.safetensors, named by",
         ),
     ],

@@ -67,7 +67,11 @@ def test_sigterm_asks_for_a_stop() -> None:
 def test_harmless_warnings_are_hidden_but_kept(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     log = tmp_path / "run.log"
     with logs.kept(log):
-        warnings.warn("`gradient_checkpointing` is deprecated, use activation_checkpointing", FutureWarning, stacklevel=1)
+        warnings.warn(
+            "`gradient_checkpointing` is deprecated, use activation_checkpointing",
+            FutureWarning,
+            stacklevel=1,
+        )
         warnings.warn("something that matters", UserWarning, stacklevel=1)
         logging.getLogger("some.library").warning("a log line")
     assert [str(w.message) for w in recwarn.list] == ["something that matters"]
