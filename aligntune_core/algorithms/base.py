@@ -75,9 +75,6 @@ class Algorithm:
         return tuple(self.columns) == ("prompt",)
 
 
-TEN_TIMES = "; ten times that with LoRA, https://thinkingmachines.ai/blog/lora/"
-
-
-def learning_rate(full: float, source: str) -> Default:
+def learning_rate(full: float, lora: float, source: str) -> Default:
     """A learning rate for full fine-tuning, and ten times it for an adapter."""
-    return Default(full=full, lora=full * 10, source=source + TEN_TIMES)
+    return Default(full, lora, f"{source}; ten times that with LoRA, https://thinkingmachines.ai/blog/lora/")

@@ -53,7 +53,7 @@ class DpoParameters(Section):
     label_smoothing: Annotated[
         float,
         option(
-            "share of pairs assumed to be labelled the wrong way round, 0..0.5; read by robust, exo_pair, aot",
+            "share of pairs assumed to be labelled wrongly, 0..0.5; read by robust, exo_pair, aot",
             ge=0,
             lt=0.5,
             neutral=(0,),
@@ -108,8 +108,9 @@ class DpoParameters(Section):
             )
         if self.label_smoothing and not READS_LABEL_SMOOTHING & set(self.loss_type):
             raise ValueError(
-                f"label_smoothing={self.label_smoothing} is read by loss_type {listed(sorted(READS_LABEL_SMOOTHING))}, "
-                f"not by {listed(self.loss_type)}; for noisy labels take loss_type=robust"
+                f"label_smoothing={self.label_smoothing} is read by loss_type "
+                f"{listed(sorted(READS_LABEL_SMOOTHING))}, not by {listed(self.loss_type)}; "
+                "for noisy labels take loss_type=robust"
             )
         if "exo_pair" in self.loss_type and self.label_smoothing == 0:
             raise ValueError("label_smoothing must be above 0 with loss_type=exo_pair; its paper takes 1e-3")
@@ -132,5 +133,5 @@ DPO = Algorithm(
     parameters=DpoParameters,
     paper="https://arxiv.org/abs/2305.18290",
     title="Direct preference optimisation",
-    defaults={"optim.learning_rate": learning_rate(1e-6, "TRL"), "optim.num_epochs": 1.0},
+    defaults={"optim.learning_rate": learning_rate(1e-6, 1e-5, "TRL"), "optim.num_epochs": 1.0},
 )

@@ -152,7 +152,7 @@ def _family(name: str, title: str, parameters: type[GrpoParameters], paper: str,
         paper=paper,
         title=title,
         aliases=aliases,
-        defaults={"optim.learning_rate": learning_rate(1e-6, "TRL"), "optim.num_epochs": 1.0},
+        defaults={"optim.learning_rate": learning_rate(1e-6, 1e-5, "TRL"), "optim.num_epochs": 1.0},
         updates_per_epoch=updates_per_epoch,
     )
 

@@ -60,5 +60,5 @@ PPO = Algorithm(
     parameters=PpoParameters,
     paper="https://arxiv.org/abs/1707.06347",
     title="Proximal policy optimisation",
-    defaults={"optim.learning_rate": learning_rate(3e-6, TRL), "optim.num_epochs": 1.0},
+    defaults={"optim.learning_rate": learning_rate(3e-6, 3e-5, TRL), "optim.num_epochs": 1.0},
 )

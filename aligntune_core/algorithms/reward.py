@@ -32,7 +32,7 @@ REWARD = Algorithm(
     title="Reward model",
     aliases=("reward_model", "reward_modeling"),
     defaults={
-        "optim.learning_rate": learning_rate(1e-5, "InstructGPT's 9e-6, rounded"),
+        "optim.learning_rate": learning_rate(1e-5, 1e-4, "InstructGPT's 9e-6, rounded"),
         "optim.num_epochs": 1.0,
     },
 )

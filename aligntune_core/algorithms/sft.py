@@ -29,5 +29,5 @@ SFT = Algorithm(
     paper="https://arxiv.org/abs/2109.01652",
     title="Supervised fine-tuning",
     aliases=("supervised_fine_tuning",),
-    defaults={"optim.learning_rate": learning_rate(2e-5, "TRL"), "optim.num_epochs": 3.0},
+    defaults={"optim.learning_rate": learning_rate(2e-5, 2e-4, "TRL"), "optim.num_epochs": 3.0},
 )

@@ -1,16 +1,16 @@
 """The configuration tree: every field with its type, range, unit, keyword and aliases.
 
-Config paths are dotted attribute paths of ``Config`` (``"optim.learning_rate"``). "auto" and, where ``off`` is not
-stated, ``None`` are filled in by ``aligntune_core.config.resolve``.
+Config paths are dotted attribute paths of ``Config`` (``"optim.learning_rate"``). What is still "auto" or, where
+no ``off`` is stated, ``None`` after a call is read, ``aligntune_core.config.resolution`` fills in.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import SecretStr
+from pydantic import PrivateAttr, SecretStr, field_validator
 
-from aligntune_core.config.fields import Section, option
+from aligntune_core.fields import Section, option
 
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 Strategy = Literal["no", "steps", "epoch"]
@@ -21,11 +21,22 @@ class Quantization(Section):
 
     load_in_4bit: Annotated[bool, option("4-bit weights")] = False
     load_in_8bit: Annotated[bool, option("8-bit weights")] = False
-    bnb_4bit_quant_type: Annotated[Literal["nf4", "fp4"], option("4-bit data type")] = "nf4"
-    bnb_4bit_use_double_quant: Annotated[bool, option("quantise the quantisation constants too")] = True
+    bnb_4bit_quant_type: Annotated[Literal["nf4", "fp4"], option("4-bit data type", source="QLoRA paper")] = (
+        "nf4"
+    )
+    bnb_4bit_use_double_quant: Annotated[
+        bool, option("quantise the quantisation constants too", source="QLoRA paper")
+    ] = True
     bnb_4bit_compute_dtype: Annotated[
-        Literal["auto", "bfloat16", "float16", "float32"], option("dtype of matrix products; auto follows precision")
+        Literal["auto", "bfloat16", "float16", "float32"],
+        option("dtype of matrix products; auto follows precision"),
     ] = "auto"
+
+    @field_validator("bnb_4bit_compute_dtype", mode="before")
+    @classmethod
+    def _dtype_by_name(cls, value: Any) -> Any:
+        name = str(value).removeprefix("torch.")
+        return {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "None": "auto"}.get(name, name)
 
 
 class ModelConfig(Section):
@@ -41,11 +52,11 @@ class ModelConfig(Section):
         ),
     ]
     tokenizer: Annotated[
-        str | None,
+        Any,
         option(
-            "hub id or folder of the tokenizer, if not the model's own",
+            "hub id or folder of the tokenizer, or a tokenizer in memory",
             keyword="tokenizer_name",
-            aliases=("tokenizer_name_or_path",),
+            aliases=("tokenizer_name_or_path", "tokenizer"),
             owner="core",
             off="the model's own tokenizer",
         ),
@@ -53,22 +64,31 @@ class ModelConfig(Section):
     chat_template: Annotated[
         str | None, option("Jinja chat template to use", owner="core", off="the tokenizer's own")
     ] = None
-    revision: Annotated[str | None, option("branch, tag or commit on the hub", off="the hub's default branch")] = None
+    revision: Annotated[
+        str | None, option("branch, tag or commit on the hub", off="the hub's default branch")
+    ] = None
     token: Annotated[
-        SecretStr | None, option("hub access token; never written out", secret=True, off="the hub login of this machine")
+        SecretStr | None,
+        option("hub access token; never written out", secret=True, off="the hub login of this machine"),
     ] = None
     trust_remote_code: Annotated[bool, option("run the code that a model repository ships")] = False
     device_map: Annotated[
         str | dict[str, Any] | None, option("placement of layers on devices", off="one device")
     ] = None
     attn_implementation: Annotated[
-        str | None, option("attention kernel, e.g. sdpa, eager, flash_attention_2", off="the library's choice")
+        str | None,
+        option("attention kernel, e.g. sdpa, eager, flash_attention_2", off="the library's choice"),
     ] = None
     precision: Annotated[
         Precision,
-        option("bf16: frozen weights bf16, trainable float32, bf16 autocast; fp32: float32 everywhere; auto: bf16 where native"),
+        option(
+            "bf16: frozen weights bf16, trainable float32, bf16 autocast; fp32: float32 everywhere; "
+            "auto: bf16 where the device has it, else fp32"
+        ),
     ] = "auto"
-    quantization: Annotated[Quantization | None, option("weight format of the frozen base", off="not quantised")] = None
+    quantization: Annotated[
+        Quantization | None, option("weight format of the frozen base", off="not quantised")
+    ] = None
 
 
 class PeftConfig(Section):
@@ -76,27 +96,43 @@ class PeftConfig(Section):
 
     enabled: Annotated[
         bool | None,
-        option("train a LoRA adapter; false: full fine-tuning; unset: LoRA", keyword="use_peft", aliases=("use_lora", "peft_enabled")),
+        option(
+            "train a LoRA adapter; false: full fine-tuning; unset: LoRA",
+            keyword="use_peft",
+            aliases=("use_lora", "peft_enabled"),
+        ),
     ] = None
     r: Annotated[int, option("rank", keyword="lora_r", aliases=("lora_rank",), ge=1)] = 16
-    alpha: Annotated[float, option("scale numerator: the update is scaled by alpha / r", keyword="lora_alpha", gt=0)] = 32
-    dropout: Annotated[float, option("dropout on the adapter's input, 0..1", keyword="lora_dropout", ge=0, lt=1)] = 0.0
+    alpha: Annotated[
+        float, option("scale numerator: the update is scaled by alpha / r", keyword="lora_alpha", gt=0)
+    ] = 32
+    dropout: Annotated[
+        float, option("dropout on the adapter's input, 0..1", keyword="lora_dropout", ge=0, lt=1)
+    ] = 0.0
     target_modules: Annotated[
         str | list[str] | None,
-        option("module names, a regex, or all-linear", keyword="lora_target_modules", aliases=("target_modules",)),
+        option(
+            "module names, a regex, or all-linear; unset: all-linear",
+            keyword="lora_target_modules",
+            aliases=("target_modules",),
+        ),
     ] = None
-    bias: Annotated[Literal["none", "all", "lora_only"], option("which biases train", keyword="lora_bias")] = "none"
+    bias: Annotated[
+        Literal["none", "all", "lora_only"], option("which biases train", keyword="lora_bias")
+    ] = "none"
     use_rslora: Annotated[bool, option("scale by alpha / sqrt(r) (https://arxiv.org/abs/2312.03732)")] = False
     use_dora: Annotated[bool, option("weight-decomposed LoRA (https://arxiv.org/abs/2402.09353)")] = False
     modules_to_save: Annotated[
         list[str] | None, option("modules trained in full beside the adapter", off="none")
     ] = None
-    layers_to_transform: Annotated[list[int] | None, option("layer indices that get an adapter", off="all layers")] = None
+    layers_to_transform: Annotated[
+        list[int] | None, option("layer indices that get an adapter", off="all layers")
+    ] = None
     init: Annotated[
         Literal["default", "gaussian", "pissa", "loftq"],
         option(
-            "initialisation: default (Kaiming A, zero B), gaussian, PiSSA (https://arxiv.org/abs/2404.02948), "
-            "LoftQ (https://arxiv.org/abs/2310.08659)",
+            "initialisation: default (Kaiming A, zero B), gaussian, PiSSA (https://arxiv.org/abs/2404.02948) "
+            "or LoftQ (https://arxiv.org/abs/2310.08659)",
             keyword="lora_init",
         ),
     ] = "default"
@@ -119,39 +155,90 @@ class DataConfig(Section):
     ]
     config_name: Annotated[
         str | None,
-        option("the dataset's configuration on the hub", aliases=("subset", "dataset_config_name", "dataset_config"), owner="core", off="the only one"),
+        option(
+            "the dataset's configuration on the hub",
+            aliases=("subset", "dataset_config_name", "dataset_config"),
+            owner="core",
+            off="the only one",
+        ),
     ] = None
-    split: Annotated[str, option("split, with slices: train[:1%]", aliases=("dataset_split", "train_split"), owner="core")] = "train"
-    eval_dataset: Annotated[Any, option("held-out rows: as dataset_name", owner="core", off="none, unless eval_split is given")] = None
-    eval_split: Annotated[str | None, option("held-out split of the same dataset, or of eval_dataset", owner="core", off="none")] = None
-    max_samples: Annotated[int | None, option("use the first N rows", owner="core", ge=1, off="all rows")] = None
-    max_eval_samples: Annotated[int | None, option("use the first N held-out rows", owner="core", ge=1, off="all rows")] = None
+    split: Annotated[
+        str,
+        option("split, with slices: train[:1%]", aliases=("dataset_split", "train_split"), owner="core"),
+    ] = "train"
+    eval_dataset: Annotated[
+        Any, option("held-out rows: as dataset_name", owner="core", off="none, unless eval_split is given")
+    ] = None
+    eval_split: Annotated[
+        str | None, option("held-out split of the same dataset, or of eval_dataset", owner="core", off="none")
+    ] = None
+    max_samples: Annotated[int | None, option("use the first N rows", owner="core", ge=1, off="all rows")] = (
+        None
+    )
+    max_eval_samples: Annotated[
+        int | None, option("use the first N held-out rows", owner="core", ge=1, off="all rows")
+    ] = None
     column_mapping: Annotated[
         dict[str, str] | None,
-        option("column -> role, or role -> column", aliases=("field_mappings",), owner="core", off="columns are recognised by name"),
+        option(
+            "column -> role, or role -> column",
+            aliases=("field_mappings",),
+            owner="core",
+            off="columns are recognised by name",
+        ),
     ] = None
     text_column: Annotated[
-        str | None, option("column of plain text for language modelling", aliases=("dataset_text_field",), owner="core", off="text")
+        str | None,
+        option(
+            "column of plain text for language modelling",
+            aliases=("dataset_text_field",),
+            owner="core",
+            off="text, where there is no other known column",
+        ),
     ] = None
     streaming: Annotated[bool, option("read rows as training goes; needs max_steps", owner="core")] = False
-    on_bad_rows: Annotated[Literal["error", "drop"], option("what to do with rows that cannot be used", owner="core")] = "error"
+    on_bad_rows: Annotated[
+        Literal["error", "drop"], option("what to do with rows that cannot be used", owner="core")
+    ] = "error"
     system_prompt: Annotated[
-        str | None, option("system message put before every conversation that has none", owner="core", off="none")
+        str | None,
+        option("system message put before every conversation that has none", owner="core", off="none"),
     ] = None
     num_proc: Annotated[
-        int | None, option("processes for the library's own tokenisation", keyword="dataset_num_proc", ge=1, off="one process")
+        int | None,
+        option(
+            "processes for the library's tokenisation", keyword="dataset_num_proc", ge=1, off="one process"
+        ),
     ] = None
     max_seq_length: Annotated[
-        int, option("tokens a row may have; longer rows are cut", aliases=("max_length",), ge=1, source="TRL's default")
+        int,
+        option("tokens a row may have; longer rows are cut", aliases=("max_length",), ge=1, source="TRL"),
     ] = 1024
-    truncation_mode: Annotated[Literal["keep_start", "keep_end"], option("which end of a long row is kept")] = "keep_start"
+    truncation_mode: Annotated[
+        Literal["keep_start", "keep_end"], option("which end of a long row is kept", source="TRL")
+    ] = "keep_start"
     completion_only_loss: Annotated[
-        bool | None, option("loss on the completion (the assistant's turns) only; unset: yes where rows have one")
+        bool | None,
+        option(
+            "loss on the completion (the assistant's turns) only; unset: yes. Rows of plain text have no "
+            "completion and are trained whole",
+            only="sft",
+            neutral=(True,),
+        ),
     ] = None
-    packing: Annotated[bool, option("fill sequences of max_seq_length with several rows")] = False
-    packing_strategy: Annotated[Literal["bfd", "wrapped"], option("how rows are packed")] = "bfd"
-    padding_free: Annotated[bool, option("one flat sequence a batch instead of padding")] = False
-    group_by_length: Annotated[bool, option("batch rows of similar length")] = False
+    packing: Annotated[bool, option("fill sequences of max_seq_length with several rows", only="sft")] = False
+    packing_strategy: Annotated[
+        Literal["bfd", "bfd_split", "wrapped"],
+        option(
+            "how rows are packed: best fit, long rows cut off or split; or end to end",
+            only="sft",
+            source="TRL",
+        ),
+    ] = "bfd"
+    padding_free: Annotated[bool, option("one flat sequence a batch instead of padding", only="offline")] = (
+        False
+    )
+    group_by_length: Annotated[bool, option("batch rows of similar length", only="offline")] = False
 
 
 class OptimConfig(Section):
@@ -159,31 +246,61 @@ class OptimConfig(Section):
 
     learning_rate: Annotated[float | None, option("peak learning rate; default by algorithm", gt=0)] = None
     optimizer: Annotated[str, option("a transformers optimiser name", aliases=("optim",))] = "adamw_torch"
-    lr_scheduler: Annotated[str, option("a transformers schedule name", aliases=("lr_scheduler_type",))] = "linear"
-    warmup_steps: Annotated[int | None, option("steps of linear warm-up; unset: warmup_ratio decides", ge=0)] = None
-    warmup_ratio: Annotated[float, option("share of the steps that warm up, 0..1; warmup_steps wins", ge=0, le=1)] = 0.0
+    lr_scheduler: Annotated[
+        str, option("a transformers schedule name", aliases=("lr_scheduler_type",), source="transformers")
+    ] = "linear"
+    warmup_steps: Annotated[
+        int | None,
+        option("steps of linear warm-up", ge=0, off="warmup_ratio decides (where rows are packed)"),
+    ] = None
+    warmup_ratio: Annotated[
+        float, option("share of the steps that warm up, 0..1; warmup_steps wins", ge=0, le=1)
+    ] = 0.0
     weight_decay: Annotated[float, option("decoupled weight decay", ge=0)] = 0.0
-    max_grad_norm: Annotated[float, option("gradient norm clip; 0: no clipping", ge=0)] = 1.0
+    max_grad_norm: Annotated[
+        float, option("gradient norm clip; 0: no clipping", ge=0, source="transformers")
+    ] = 1.0
     adam_beta1: Annotated[float, option("AdamW beta 1", ge=0, lt=1)] = 0.9
     adam_beta2: Annotated[float, option("AdamW beta 2", ge=0, lt=1)] = 0.999
     adam_epsilon: Annotated[float, option("AdamW epsilon", gt=0)] = 1e-8
     num_epochs: Annotated[
-        float | None, option("passes over the rows; default by algorithm", aliases=("num_train_epochs", "epochs"), gt=0)
+        float | None,
+        option("passes over the rows; default by algorithm", aliases=("num_train_epochs", "epochs"), gt=0),
     ] = None
     max_steps: Annotated[
         int | None,
-        option("optimiser steps (PPO: updates); -1 or unset: num_epochs decides", ge=1, off="num_epochs decides (packed rows)"),
+        option(
+            "optimiser steps (PPO: updates); -1 or unset: num_epochs decides",
+            ge=1,
+            off="num_epochs decides (where rows are packed)",
+        ),
     ] = None
     batch_size: Annotated[
-        int, option("rows a device and micro-batch", aliases=("per_device_train_batch_size",), ge=1, source="transformers")
+        int,
+        option(
+            "rows a device and micro-batch",
+            aliases=("per_device_train_batch_size",),
+            ge=1,
+            source="transformers",
+        ),
     ] = 8
     eval_batch_size: Annotated[
-        int | None, option("rows a device in evaluation; unset: batch_size", aliases=("per_device_eval_batch_size",), ge=1)
+        int | None,
+        option(
+            "rows a device in evaluation; unset: batch_size",
+            aliases=("per_device_eval_batch_size",),
+            ge=1,
+        ),
     ] = None
-    gradient_accumulation_steps: Annotated[int, option("micro-batches an optimiser step, as one process would have", ge=1)] = 1
+    gradient_accumulation_steps: Annotated[
+        int, option("micro-batches an optimiser step, as one process would have", ge=1)
+    ] = 1
     gradient_checkpointing: Annotated[
         bool | Literal["auto", "unsloth"],
-        option("recompute activations in the backward pass; auto: on where the device is not a CPU", aliases=("use_gradient_checkpointing",)),
+        option(
+            "recompute activations in the backward pass; auto: on where the device is not a CPU",
+            aliases=("use_gradient_checkpointing",),
+        ),
     ] = "auto"
     activation_offloading: Annotated[bool, option("keep activations in host memory")] = False
     torch_compile: Annotated[bool, option("compile the model with torch.compile")] = False
@@ -195,25 +312,58 @@ class RunConfig(Section):
     """The run: folder, seed, logging, checkpoints, evaluation."""
 
     output_dir: Annotated[
-        str | None, option("run folder; unset: aligntune_output/ALGORITHM-MODEL below the current directory", owner="core")
+        str | None,
+        option(
+            "run folder; unset: aligntune_output/ALGORITHM-MODEL below the current directory",
+            owner="core",
+        ),
     ] = None
     run_name: Annotated[str | None, option("name in trackers", off="the tracker's choice")] = None
     seed: Annotated[int, option("seed of every random choice", owner="core", ge=0)] = 42
     data_seed: Annotated[int | None, option("seed of the order of samples; unset: seed", ge=0)] = None
     logging_steps: Annotated[int, option("steps between metric lines", aliases=("log_interval",), ge=1)] = 1
-    save_strategy: Annotated[Literal["no", "steps", "epoch", "best"], option("when checkpoints are written")] = "steps"
-    save_steps: Annotated[int, option("steps between checkpoints", aliases=("save_interval",), ge=1, source="transformers")] = 500
-    save_total_limit: Annotated[int | None, option("checkpoints kept; older ones are removed", ge=1, off="all are kept")] = None
+    save_strategy: Annotated[
+        Literal["no", "steps", "epoch", "best"],
+        option("when checkpoints are written", source="transformers"),
+    ] = "steps"
+    save_steps: Annotated[
+        int,
+        option("steps between checkpoints", aliases=("save_interval",), ge=1, source="transformers"),
+    ] = 500
+    save_total_limit: Annotated[
+        int | None, option("checkpoints kept; older ones are removed", ge=1, off="all are kept")
+    ] = None
     eval_strategy: Annotated[
-        Strategy | Literal["auto"], option("when held-out rows are evaluated; auto: each epoch where there are any")
+        Strategy | Literal["auto"],
+        option(
+            "when held-out rows are evaluated; auto: every eval_steps where given, else each epoch, where "
+            "there are any"
+        ),
     ] = "auto"
-    eval_steps: Annotated[int | None, option("steps between evaluations; unset: logging_steps", aliases=("eval_interval",), ge=1)] = None
-    load_best_model_at_end: Annotated[bool, option("finish with the best checkpoint instead of the last")] = False
-    metric_for_best_model: Annotated[str | None, option("metric that decides which is best", off="eval_loss")] = None
-    greater_is_better: Annotated[bool | None, option("whether that metric should grow", off="the library decides by its name")] = None
-    report_to: Annotated[list[str], option("trackers: wandb, tensorboard, trackio, ...; none", aliases=("loggers",))] = []
-    callbacks: Annotated[list[Any], option("transformers TrainerCallback objects")] = []
+    eval_steps: Annotated[
+        int | None,
+        option("steps between evaluations; unset: logging_steps", aliases=("eval_interval",), ge=1),
+    ] = None
+    load_best_model_at_end: Annotated[bool, option("finish with the best checkpoint instead of the last")] = (
+        False
+    )
+    metric_for_best_model: Annotated[
+        str | None, option("metric that decides which is best", off="eval_loss")
+    ] = None
+    greater_is_better: Annotated[
+        bool | None, option("whether that metric should grow", off="the library decides by its name")
+    ] = None
+    report_to: Annotated[
+        list[str], option("trackers: wandb, tensorboard, trackio, ...; none", aliases=("loggers",))
+    ] = []  # noqa: RUF012 (pydantic copies it)
+    callbacks: Annotated[list[Any], option("transformers TrainerCallback objects")] = []  # noqa: RUF012
     dataloader_num_workers: Annotated[int, option("loader processes; 0: none", ge=0)] = 0
+
+    @field_validator("report_to", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        names = [value] if isinstance(value, str) else value
+        return [n for n in names if n != "none"] if isinstance(names, (list, tuple)) else names
 
 
 class RewardsConfig(Section):
@@ -225,25 +375,50 @@ class RewardsConfig(Section):
             "callables, names, package.module:function, reward models, or dicts {type, weight, params}",
             keyword="reward_functions",
             aliases=("rewards", "reward_funcs"),
+            only="online",
         ),
-    ] = []
+    ] = []  # noqa: RUF012
     weights: Annotated[
         list[float] | None,
-        option("weight of each function", keyword="reward_function_weights", aliases=("reward_weights",), off="1 each"),
+        option(
+            "weight of each function",
+            keyword="reward_function_weights",
+            aliases=("reward_weights",),
+            only="online",
+            off="1 each",
+        ),
     ] = None
     model: Annotated[
-        str | None,
-        option("hub id or folder of a sequence-classification reward model", keyword="reward_model_name", aliases=("reward_model_path", "reward_model"), off="none"),
+        Any,
+        option(
+            "hub id or folder of a sequence-classification reward model, or one in memory",
+            keyword="reward_model_name",
+            aliases=("reward_model_path", "reward_model"),
+            only="online",
+            off="none",
+        ),
     ] = None
+
+    @field_validator("functions", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 class Config(Section):
-    """One run, whole."""
+    """One run, whole.
+
+    Two are equal where all their fields are; where the values came from does not count.
+    """
 
     algorithm: Annotated[str, option("sft, dpo, ... (see aligntune algorithms)", owner="core")]
     backend: Annotated[str, option("name of an installed backend, or auto", owner="core")] = "auto"
-    isolation: Annotated[Literal["none", "process"], option("run the backend in a process of its own", owner="core")] = "none"
-    backend_options: Annotated[dict[str, Any], option("options that only this backend has", owner="core")] = {}
+    isolation: Annotated[
+        Literal["none", "process"], option("run the backend in a process of its own", owner="core")
+    ] = "none"
+    backend_options: Annotated[
+        dict[str, Any], option("options that only this backend has", owner="core")
+    ] = {}  # noqa: RUF012
     model: ModelConfig
     peft: PeftConfig = PeftConfig()
     data: DataConfig
@@ -251,3 +426,16 @@ class Config(Section):
     run: RunConfig = RunConfig()
     rewards: RewardsConfig = RewardsConfig()
     parameters: Annotated[Any, option("the algorithm's own parameters", owner="core")] = None
+
+    _sources: dict[str, str] = PrivateAttr(default_factory=dict)
+    _defaults: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Config path -> where its value is from: "call", "file x.yaml:3", "default ...", "resolved: ..."."""
+        return self._sources
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Config) and dict(self) == dict(other)
+
+    __hash__ = None  # type: ignore[assignment]  # holds lists and dicts

@@ -1,0 +1,158 @@
+"""From keywords to one validated configuration, or one error that holds every problem of the call."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from aligntune_core.algorithms import Algorithm, find, known
+from aligntune_core.config import keywords as kw
+from aligntune_core.config.checks import notes, problems
+from aligntune_core.config.defaults import Filled, fill
+from aligntune_core.config.read import Layer, Reader, Setting, plain_value, shown
+from aligntune_core.config.tree import Config
+from aligntune_core.errors import ConfigError, listed
+
+_log = logging.getLogger("aligntune.config")
+_CALLS = {"sft": "create_sft_trainer", "rl": "create_rl_trainer"}
+
+
+def build_config(kind: str | None, layers: Iterable[Layer], title: str = "") -> Config:
+    """Build the configuration.
+
+    Args:
+        kind: "sft", "rl", or None where the layers say which algorithm it is.
+        layers: later ones over earlier ones.
+        title: what the error is about: the name of a file.
+
+    Raises:
+        ConfigError: with every problem in ``problems``.
+    """
+    layers = list(layers)
+    algorithm = _algorithm(plain_value(kind), layers)
+    reader = Reader(algorithm, layers)
+    reader.read()
+    settings = reader.settings
+    settings["algorithm"] = Setting(
+        "algorithm", algorithm.name, "algorithm", _source(settings.get("algorithm"))
+    )
+    found = list(reader.problems)
+    values = {path: s.value for path, s in settings.items()}
+    parameters, wrong = _parameters(algorithm, settings)
+    found += wrong
+    first, wrong = _tree(values, parameters, settings)
+    found += wrong
+    if first is None or parameters is None:
+        raise ConfigError(found, where=title)
+    filled = fill(first, algorithm, set(settings))
+    found += problems(filled.config, algorithm, settings)
+    if found:
+        raise ConfigError(found, where=title)
+    for text in notes(filled.config, settings):
+        _log.warning(text)
+    return with_sources(filled, settings)
+
+
+def with_sources(filled: Filled, settings: Mapping[str, Setting]) -> Config:
+    """Note on the configuration where each value came from and what it would have been."""
+    config = filled.config
+    for path in paths(config):
+        if path in settings and path not in filled.replaced:
+            config.sources[path] = settings[path].source
+        else:
+            config.sources[path] = filled.reasons.get(path, "default")
+    config._defaults.update(filled.values)
+    return config
+
+
+def paths(config: Config) -> dict[str, Any]:
+    """Config path -> value for every field, those of the algorithm's parameters and of quantization included."""
+
+    def walk(section: BaseModel, prefix: str) -> Iterable[tuple[str, Any]]:
+        for name in type(section).model_fields:
+            value = getattr(section, name)
+            if isinstance(value, BaseModel):
+                yield from walk(value, f"{prefix}{name}.")
+            else:
+                yield prefix + name, value
+
+    return dict(walk(config, ""))
+
+
+def _algorithm(kind: str | None, layers: list[Layer]) -> Algorithm:
+    if kind not in (None, *_CALLS):
+        raise ConfigError(f'there is no kind "{kind}": sft or rl')
+    named = [plain_value(layer.data["algorithm"]) for layer in layers if layer.data.get("algorithm")]
+    if not named and kind != "sft":
+        names = [a.name for a in known().values() if kind in (None, a.kind)]
+        raise ConfigError(f"algorithm is missing. Known: {listed(names)}")
+    algorithm = find(str(named[-1]) if named else "sft")
+    if kind and algorithm.kind != kind:
+        raise ConfigError(f"{_CALLS[kind]} does not train {algorithm.name}: use {_CALLS[algorithm.kind]}")
+    return algorithm
+
+
+def _source(setting: Setting | None) -> str:
+    return setting.source if setting else "call"
+
+
+def _parameters(algorithm: Algorithm, settings: Mapping[str, Setting]) -> tuple[BaseModel | None, list[str]]:
+    prefix = f"{kw.PARAMETERS}."
+    values = {p.removeprefix(prefix): s.value for p, s in settings.items() if p.startswith(prefix)}
+    try:
+        return algorithm.parameters.model_validate(values), []
+    except ValidationError as error:
+        return None, sentences(error, settings, (kw.PARAMETERS,), kw.parameters_of(algorithm.parameters))
+
+
+def _tree(
+    values: Mapping[str, Any], parameters: BaseModel | None, settings: Mapping[str, Setting]
+) -> tuple[Config | None, list[str]]:
+    nested: dict[str, Any] = {"model": {}, "data": {}}
+    for path, value in values.items():
+        if path.startswith(f"{kw.PARAMETERS}."):
+            continue
+        *sections, name = path.split(".")
+        at = nested
+        for section in sections:
+            at = at.setdefault(section, {})
+        at[name] = value
+    nested[kw.PARAMETERS] = parameters
+    try:
+        return Config.model_validate(nested), []
+    except ValidationError as error:
+        return None, sentences(error, settings, (), {})
+
+
+def sentences(
+    error: ValidationError,
+    settings: Mapping[str, Setting],
+    prefix: tuple[str, ...],
+    own: Mapping[str, kw.Entry],
+) -> list[str]:
+    """One sentence for each field that pydantic complains of, in the caller's words."""
+    told: dict[str, list[str]] = {}
+    for problem in error.errors(include_url=False):
+        path = ".".join(str(part) for part in (*prefix, *problem["loc"]))
+        entry = None
+        while path and entry is None:  # unions and lists add parts of their own to the end
+            entry = kw.tree().get(path) or own.get(path.removeprefix(f"{kw.PARAMETERS}."))
+            path = path if entry else path.rpartition(".")[0]
+        text = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        text = "is missing" if problem["type"] == "missing" else text
+        told.setdefault(path, []).append(text)
+    return [_sentence(path, texts, settings.get(path), own) for path, texts in told.items()]
+
+
+def _sentence(path: str, texts: list[str], setting: Setting | None, own: Mapping[str, kw.Entry]) -> str:
+    entry = kw.tree().get(path) or own.get(path.removeprefix(f"{kw.PARAMETERS}."))
+    text = " or ".join(dict.fromkeys(texts)).replace(" or must be", " or")
+    if entry is None:
+        return text
+    head = f"{setting.written}={shown(setting.value)}" if setting else entry.keyword
+    tail = f": {entry.info.description}" if entry.info.description else ""
+    place = f" ({setting.source.removeprefix('file ')})" if setting and setting.source != "call" else ""
+    return f"{head} {text}{tail}{place}"

@@ -1,0 +1,90 @@
+"""What no single field can say: settings that exclude or need each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from aligntune_core.algorithms import Algorithm
+from aligntune_core.config.defaults import has_eval
+from aligntune_core.config.read import Setting, same
+from aligntune_core.config.translate import attention_problem
+from aligntune_core.config.tree import Config, PeftConfig
+
+Given = Mapping[str, Setting]
+_HELD_OUT = "held-out rows: give eval_dataset or eval_split"
+
+
+def problems(config: Config, algorithm: Algorithm, given: Given) -> list[str]:
+    """One sentence for each contradiction."""
+    found = [*_model(config), *_peft(config, given), *_evaluation(config, given)]
+    if config.data.streaming and config.optim.max_steps is None:
+        found.append("streaming=True needs max_steps: the number of rows is not known beforehand")
+    if algorithm.online:
+        found += _online(config)
+    return found
+
+
+def notes(config: Config, given: Given) -> list[str]:
+    """What is worth a log line: settings that pass, but have no effect."""
+    found = []
+    steps, ratio = given.get("optim.warmup_steps"), given.get("optim.warmup_ratio")
+    if steps and ratio and ratio.value:
+        found.append(f"{steps} and {ratio}: the number of steps counts, the ratio does not")
+    if "run.eval_steps" in given and config.run.eval_strategy == "no":
+        found.append(f"{given['run.eval_steps']} has no effect without {_HELD_OUT}")
+    return found
+
+
+def _model(config: Config) -> Iterator[str]:
+    quantization = config.model.quantization
+    if quantization and quantization.load_in_4bit and quantization.load_in_8bit:
+        yield "load_in_4bit and load_in_8bit exclude each other: give one"
+    if quantization and config.peft.enabled is False:
+        yield "use_peft=False needs full-precision weights: a quantised model takes an adapter only. Drop quantization"
+    kernel = config.model.attn_implementation
+    wrong = attention_problem(kernel) if kernel else None
+    if wrong:
+        yield f"attn_implementation={kernel!r} {wrong}"
+
+
+def _peft(config: Config, given: Given) -> Iterator[str]:
+    if config.peft.enabled is not False:
+        return
+    for path, setting in given.items():
+        section, _, name = path.partition(".")
+        if section == "peft" and name != "enabled":
+            default = PeftConfig.model_fields[name].default
+            if not same(setting.value, default):
+                yield f"{setting} has no effect with use_peft=False: drop one of them"
+
+
+def _evaluation(config: Config, given: Given) -> Iterator[str]:
+    run = config.run
+    if run.eval_strategy != "no" and not has_eval(config):
+        yield f"eval_strategy={run.eval_strategy!r} needs {_HELD_OUT}"
+    if run.load_best_model_at_end:
+        if not has_eval(config):
+            yield f"load_best_model_at_end=True needs {_HELD_OUT}"
+        elif run.save_strategy not in ("best", run.eval_strategy):
+            yield (
+                f"load_best_model_at_end=True needs save_strategy and eval_strategy alike, "
+                f"not {run.save_strategy!r} and {run.eval_strategy!r}"
+            )
+        elif run.save_strategy == "steps" and run.eval_steps and run.save_steps % run.eval_steps:
+            yield (
+                f"load_best_model_at_end=True needs save_steps to be a multiple of eval_steps, "
+                f"not {run.save_steps} and {run.eval_steps}"
+            )
+
+
+def _online(config: Config) -> Iterator[str]:
+    rewards = config.rewards
+    if rewards.weights is not None and rewards.functions and len(rewards.weights) != len(rewards.functions):
+        yield f"{len(rewards.weights)} reward_function_weights for {len(rewards.functions)} reward_functions"
+    completion = getattr(config.parameters, "max_completion_length", None)
+    prompt = getattr(config.parameters, "max_prompt_length", None)
+    if completion is not None and completion + (prompt or 1) > config.data.max_seq_length:
+        yield (
+            f"max_seq_length={config.data.max_seq_length} has no room for max_prompt_length={prompt or 1} and "
+            f"max_completion_length={completion}: it counts both"
+        )

@@ -1,0 +1,168 @@
+"""The one table of keywords: every name a caller may write, and the config path it means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from aligntune_core.algorithms import Algorithm, known
+from aligntune_core.config.tree import Config
+from aligntune_core.fields import Section, extra_of
+
+PARAMETERS = "parameters"
+_NOTHING = (None, False, "", "none", "None", "no", "off")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One field.
+
+    Attributes:
+        path: its config path.
+        keyword: its canonical name in a flat call.
+        aliases: other names of the same meaning.
+        info: pydantic's description of it.
+    """
+
+    path: str
+    keyword: str
+    aliases: tuple[str, ...]
+    info: FieldInfo
+
+    @property
+    def section(self) -> str:
+        """The section it lies in: "optim"; empty for a field of the top level."""
+        return self.path.rpartition(".")[0]
+
+    @property
+    def field(self) -> str:
+        """Its name within the section."""
+        return self.path.rpartition(".")[2]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name that means this field in a flat call."""
+        return (self.keyword, *self.aliases)
+
+    @property
+    def only(self) -> str:
+        """Which algorithms have it: "sft", "online", "offline", or "" for all."""
+        return str(extra_of(self.info).get("only", ""))
+
+    def is_neutral(self, value: Any) -> bool:
+        """Whether ``value`` asks for nothing: None, False, "none", an empty list, or what switches the field off."""
+        return says_nothing(value) or any(_same(value, n) for n in extra_of(self.info).get("neutral", ()))
+
+
+def says_nothing(value: Any) -> bool:
+    """Whether a value is None, False, "none" or empty."""
+    return any(_same(value, n) for n in _NOTHING) or (isinstance(value, (list, tuple, Mapping)) and not value)
+
+
+def _same(value: Any, other: Any) -> bool:
+    """Equality that neither takes False for 0 nor asks tensors and data frames."""
+    numbers = isinstance(value, (int, float)) and isinstance(other, (int, float))
+    return (
+        (numbers or type(value) is type(other))
+        and isinstance(value, bool) == isinstance(other, bool)
+        and value == other
+    )
+
+
+def section_of(info: FieldInfo) -> type[Section] | None:
+    """The section class that a field holds, optional ones included."""
+    for kind in (info.annotation, *get_args(info.annotation)):
+        if isinstance(kind, type) and issubclass(kind, Section):
+            return kind
+    return None
+
+
+@cache
+def tree() -> dict[str, Entry]:
+    """Config path -> entry, for every field and section of the tree; parameters of algorithms are not in it."""
+    return {entry.path: entry for entry in _walk(Config, "")}
+
+
+def _walk(section: type[Section], prefix: str) -> Iterator[Entry]:
+    for name, info in section.model_fields.items():
+        yield _entry(prefix + name, name, info)
+        inner = section_of(info)
+        if inner:
+            yield from _walk(inner, f"{prefix}{name}.")
+
+
+def _entry(path: str, name: str, info: FieldInfo) -> Entry:
+    extra = extra_of(info)
+    aliases = [
+        *extra.get("aliases", ()),
+        *(a for a in (info.alias, info.validation_alias) if isinstance(a, str)),
+    ]
+    return Entry(path, extra.get("keyword") or name, tuple(dict.fromkeys(aliases)), info)
+
+
+@cache
+def flat() -> dict[str, Entry]:
+    """Keyword or alias -> entry, for every field that a flat call may name."""
+    return {name: e for e in tree().values() if not _is_container(e) for name in e.names}
+
+
+def sections() -> tuple[str, ...]:
+    """Names of the sections: model, peft, data, optim, run, rewards, parameters."""
+    return (*(e.path for e in tree().values() if _is_container(e)), PARAMETERS)
+
+
+def _is_container(entry: Entry) -> bool:
+    kind = entry.info.annotation
+    return entry.path == PARAMETERS or (isinstance(kind, type) and issubclass(kind, Section))
+
+
+@cache
+def parameters_of(model: type[BaseModel]) -> dict[str, Entry]:
+    """Field name -> entry of an algorithm's parameters."""
+    return {name: _entry(f"{PARAMETERS}.{name}", name, info) for name, info in model.model_fields.items()}
+
+
+@cache
+def parameter_names(model: type[BaseModel]) -> dict[str, Entry]:
+    """Keyword, alias or field name -> entry of an algorithm's parameters; an alias gives way to a field's own name."""
+    entries = parameters_of(model)
+    return {**{n: e for e in entries.values() for n in e.names}, **entries}
+
+
+def in_section(section: str) -> dict[str, Entry]:
+    """Every name that is understood inside a section: field names, and the keywords and aliases of a flat call."""
+    inside = [e for e in tree().values() if e.section == section]
+    return {**{name: e for e in inside for name in e.names}, **{e.field: e for e in inside}}
+
+
+def owners(name: str) -> dict[str, Entry]:
+    """Algorithm -> entry, for every algorithm that has a parameter of that name."""
+    found = {}
+    for algorithm in known().values():
+        entry = parameter_names(algorithm.parameters).get(name)
+        if entry:
+            found[algorithm.name] = entry
+    return found
+
+
+def belongs(entry: Entry, algorithm: Algorithm) -> bool:
+    """Whether a field of the tree is one that this algorithm has."""
+    match entry.only:
+        case "sft":
+            return algorithm.kind == "sft"
+        case "online":
+            return algorithm.online
+        case "offline":
+            return not algorithm.online
+        case _:
+            return True
+
+
+def algorithms_with(entry: Entry) -> list[str]:
+    """Names of the algorithms that have a field of the tree."""
+    return [a.name for a in known().values() if belongs(entry, a)]

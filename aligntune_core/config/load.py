@@ -1,0 +1,62 @@
+"""The two ways in: a call's keywords, and a file or dict with overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from aligntune_core.config.build import build_config
+from aligntune_core.config.files import parse_words, read_file
+from aligntune_core.config.read import Layer
+from aligntune_core.config.tree import Config
+from aligntune_core.errors import ConfigError
+
+Source = str | PathLike[str] | Mapping[str, Any] | Config | None
+
+
+def resolve_config(kind: str | None = None, config: Source = None, **keywords: Any) -> Config:
+    """The configuration of a call. Opens no dataset, model or network; paths need not exist.
+
+    Args:
+        kind: "sft" or "rl"; None where ``config`` or ``algorithm=`` says it.
+        config: YAML or JSON file, a run's ``aligntune.json``, or a mapping; ``keywords`` override it.
+        keywords: flat names, sections or dotted paths.
+
+    Raises:
+        ConfigError: every problem of the call at once.
+    """
+    layers = [*([_layer(config)] if config is not None else []), Layer(keywords)]
+    return build_config(kind, layers)
+
+
+def load_config(
+    source: Source, kind: str | None = None, overrides: Iterable[str] | Mapping[str, Any] = ()
+) -> Config:
+    """The configuration of a file or mapping.
+
+    Args:
+        source: as ``config`` of ``resolve_config``.
+        kind: "sft" or "rl", where the source does not name its algorithm.
+        overrides: ``["learning_rate=5e-5"]``, or a mapping.
+
+    Raises:
+        ConfigError: every problem at once, with file and line.
+    """
+    words = overrides if isinstance(overrides, Mapping) else parse_words(overrides)
+    return resolve_config(kind, config=source, **dict(words))
+
+
+def _layer(source: Source) -> Layer:
+    if isinstance(source, Config):
+        from aligntune_core.config.dump import keywords_of
+
+        return Layer(keywords_of(source), "call")
+    if isinstance(source, Mapping):
+        inner = source.get("config") if isinstance(source.get("config"), Mapping) else None
+        return Layer(inner or source, "call")
+    if isinstance(source, (str, PathLike)):
+        data, lines = read_file(Path(source).expanduser())
+        return Layer(data, f"file {source}", lines)
+    raise ConfigError(f"config is a {type(source).__name__}; give a path or a dict")
