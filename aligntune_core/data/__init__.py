@@ -1,0 +1,30 @@
+"""Data: load, recognise, convert to canonical columns, and check every row before weights are loaded.
+
+``prepare_datasets`` is the way in; ``render`` shows a row as the model will see it. docs/data-formats.md says which
+formats are recognised and what becomes of each. Importing this package imports neither ``datasets`` nor a tokenizer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aligntune_core._lazy import lazy
+
+if TYPE_CHECKING:
+    from aligntune_core.data.prepare import prepare_datasets
+    from aligntune_core.data.render import render, render_sequences
+    from aligntune_core.data.report import BadRow, BadRows, DataReport
+
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "BadRow": "aligntune_core.data.report",
+        "BadRows": "aligntune_core.data.report",
+        "DataReport": "aligntune_core.data.report",
+        "prepare_datasets": "aligntune_core.data.prepare",
+        "render": "aligntune_core.data.render",
+        "render_sequences": "aligntune_core.data.render",
+    },
+)
+
+__all__ = ["BadRow", "BadRows", "DataReport", "prepare_datasets", "render", "render_sequences"]

@@ -1,0 +1,232 @@
+"""One row of any recognised format -> one canonical row.
+
+Canonical rows hold conversations as message lists: ``prompt`` and ``completion`` (or ``messages``), ``prompt``,
+``chosen`` and ``rejected``, or ``prompt`` alone. Plain text for language modelling stays ``text``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aligntune_core.data.detect import Shape
+from aligntune_core.data.messages import (
+    Message,
+    check_reply,
+    is_messages,
+    read_dialogue,
+    read_messages,
+    read_text,
+    split_dialogues,
+    with_system,
+)
+from aligntune_core.data.rows import Broken, RowProblem
+
+Row = Mapping[str, Any]
+Converter = Callable[[Row], dict[str, Any]]
+
+
+def converter(shape: Shape, system_prompt: str | None, whole_messages: bool) -> Converter:
+    """A function from a row to its canonical form; it raises ``RowProblem`` for a row that cannot be used.
+
+    Args:
+        shape: what ``detect`` found.
+        system_prompt: system message for conversations that have none.
+        whole_messages: keep conversations whole in ``messages`` instead of splitting off the last reply.
+    """
+    makers: dict[str, Callable[[Row, Shape, str | None], dict[str, Any]]] = {
+        "messages": _whole if whole_messages else _last_reply,
+        "pair": _pair,
+        "text": _text,
+        "preference": _preference,
+        "dialogues": _dialogues if shape.dialogue else _implicit,
+        "prompt": _prompt_only,
+        "prompt_messages": _prompt_messages,
+        "prompt_text": _prompt_text,
+    }
+    make = makers[shape.kind]
+
+    def convert(row: Any) -> dict[str, Any]:
+        if isinstance(row, Broken):
+            raise RowProblem("", row.reason)
+        return make(row, shape, system_prompt)
+
+    return convert
+
+
+def _value(row: Row, shape: Shape, role: str) -> tuple[Any, str]:
+    column = shape.slots.get(role, role)
+    return row.get(column), column
+
+
+def _conversation(row: Row, shape: Shape, system_prompt: str | None) -> list[Message]:
+    value, column = _value(row, shape, "messages")
+    messages = read_messages(value, column)
+    return with_system(messages, _system(row, shape) or system_prompt)
+
+
+def _system(row: Row, shape: Shape) -> str:
+    if "system" not in shape.slots:
+        return ""
+    value, column = _value(row, shape, "system")
+    return read_text(value, column, optional=True)
+
+
+def _prompt(row: Row, shape: Shape, system_prompt: str | None) -> list[Message]:
+    """The prompt of a row as messages: a list of them, a dialogue text, or one user message with its input."""
+    value, column = _value(row, shape, "prompt")
+    if is_messages(value) or (isinstance(value, list) and not value):
+        messages = read_messages(value, column)
+    elif shape.dialogue and isinstance(value, str):
+        text = read_text(value, column)
+        messages = read_dialogue(text.rstrip().removesuffix("\n\nAssistant:"), column)
+    else:
+        text = read_text(value, column)
+        if "input" in shape.slots:
+            extra, extra_column = _value(row, shape, "input")
+            more = read_text(extra, extra_column, optional=True)
+            text = f"{text}\n\n{more}" if more else text
+        messages = [{"role": "user", "content": text}]
+    messages = with_system(messages, _system(row, shape) or system_prompt)
+    if messages[-1]["role"] == "assistant":
+        raise RowProblem(column, "the prompt ends with a message of the assistant")
+    return messages
+
+
+def _reply(value: Any, column: str) -> list[Message]:
+    """A reply as messages that start with the assistant."""
+    if is_messages(value) or isinstance(value, list):
+        messages = read_messages(value, column)
+        if messages[0]["role"] != "assistant":
+            raise RowProblem(
+                column, f"starts with a message of the {messages[0]['role']}, not of the assistant"
+            )
+        if messages[-1]["role"] != "assistant":
+            raise RowProblem(
+                column, f"the last message is from the {messages[-1]['role']}, not from the assistant"
+            )
+        return messages
+    return [{"role": "assistant", "content": read_text(value, column)}]
+
+
+def _whole(row: Row, shape: Shape, system_prompt: str | None) -> dict[str, Any]:
+    messages = _conversation(row, shape, system_prompt)
+    check_reply(messages, shape.slots["messages"])
+    return {"messages": messages}
+
+
+def _last_reply(row: Row, shape: Shape, system_prompt: str | None) -> dict[str, Any]:
+    messages = _conversation(row, shape, system_prompt)
+    check_reply(messages, shape.slots["messages"])
+    return {"prompt": messages[:-1], "completion": messages[-1:]}
+
+
+def _pair(row: Row, shape: Shape, system_prompt: str | None) -> dict[str, Any]:
+    return {
+        "prompt": _prompt(row, shape, system_prompt),
+        "completion": _reply(*_value(row, shape, "completion")),
+    }
+
+
+def _text(row: Row, shape: Shape, system_prompt: str | None) -> dict[str, Any]:
+    return {"text": read_text(*_value(row, shape, "text"))}
+
+
+def _different(prompt: list[Message], chosen: list[Message], rejected: list[Message]) -> dict[str, Any]:
+    if chosen == rejected:
+        raise RowProblem("rejected", "chosen and rejected are equal")
+    return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+
+
+def _preference(row: Row, shape: Shape, system_prompt: str | None) -> dict[str, Any]:
+    (chosen, chosen_column), (rejected, rejected_column) = (
+        _value(row, shape, "chosen"),
+        _value(row, shape, "rejected"),
+    )
+    if _starts_with_user(chosen) and _starts_with_user(rejected):
+        return _implicit(row, shape, system_prompt)  # the lists repeat the prompt, as UltraFeedback's do
+    prompt = _prompt(row, shape, system_prompt)
+    strip = shape.dialogue
+    sides = []
+    for value, column in ((chosen, chosen_column), (rejected, rejected_column)):
+        if strip and isinstance(value, str):
+            sides.append(read_dialogue(read_text(value, column), column, first="assistant"))
+        else:
+            sides.append(_reply(value, column))
+    return _different(prompt, sides[0], sides[1])
+
+
+def _starts_with_user(value: Any) -> bool:
+    if not is_messages(value):
+        return False
+    name = value[0].get("role", value[0].get("from"))
+    return isinstance(name, str) and name.lower() in ("user", "human", "system")
+
+
+def _implicit(row: Row, shape: Shape, system_prompt: str | None) -> dict[str, Any]:
+    """Two conversations that share their beginning: that is the prompt."""
+    (chosen, chosen_column), (rejected, rejected_column) = (
+        _value(row, shape, "chosen"),
+        _value(row, shape, "rejected"),
+    )
+    first, second = read_messages(chosen, chosen_column), read_messages(rejected, rejected_column)
+    check_reply(first, chosen_column)
+    check_reply(second, rejected_column)
+    if first == second:
+        raise RowProblem(rejected_column, "chosen and rejected are equal")
+    shared = 0
+    for one, other in zip(first, second, strict=False):
+        if one != other:
+            break
+        shared += 1
+    # Where one conversation goes on after the other has ended, both replies start with the last one they share.
+    shared = min(shared, len(first) - 1, len(second) - 1)
+    if shared == 0:
+        raise RowProblem(chosen_column, "chosen and rejected share no prompt: their first messages differ")
+    for messages, column in ((first, chosen_column), (second, rejected_column)):
+        if messages[shared]["role"] != "assistant":
+            raise RowProblem(
+                column, f"chosen and rejected part at a message of the {messages[shared]['role']}"
+            )
+    prompt = with_system(first[:shared], _system(row, shape) or system_prompt)
+    return {"prompt": prompt, "chosen": first[shared:], "rejected": second[shared:]}
+
+
+def _dialogues(row: Row, shape: Shape, system_prompt: str | None) -> dict[str, Any]:
+    """hh-rlhf: two whole dialogues as texts."""
+    (chosen, chosen_column), (rejected, rejected_column) = (
+        _value(row, shape, "chosen"),
+        _value(row, shape, "rejected"),
+    )
+    first, second = read_text(chosen, chosen_column), read_text(rejected, rejected_column)
+    if first.strip() == second.strip():
+        raise RowProblem(rejected_column, "chosen and rejected are equal")
+    cut = split_dialogues(first, second)
+    prompt = read_dialogue(first[:cut].removesuffix("\n\nAssistant:"), chosen_column)
+    sides = []
+    for text, column in ((first, chosen_column), (second, rejected_column)):
+        messages = read_dialogue(text[cut:], column, first="assistant")
+        if messages[-1]["role"] != "assistant":
+            raise RowProblem(column, "the dialogue ends with a turn of the human")
+        sides.append(messages)
+    prompt = with_system(prompt, _system(row, shape) or system_prompt)
+    return _different(prompt, sides[0], sides[1])
+
+
+def _prompt_only(row: Row, shape: Shape, system_prompt: str | None) -> dict[str, Any]:
+    return {"prompt": _prompt(row, shape, system_prompt)}
+
+
+def _prompt_messages(row: Row, shape: Shape, system_prompt: str | None) -> dict[str, Any]:
+    """Whole conversations for an online algorithm: the prompt is what comes before the last reply."""
+    messages = _conversation(row, shape, system_prompt)
+    column = shape.slots["messages"]
+    if messages[-1]["role"] == "assistant":
+        check_reply(messages, column)
+        messages = messages[:-1]
+    return {"prompt": messages}
+
+
+def _prompt_text(row: Row, shape: Shape, system_prompt: str | None) -> dict[str, Any]:
+    text = read_text(*_value(row, shape, "text"))
+    return {"prompt": with_system([{"role": "user", "content": text}], _system(row, shape) or system_prompt)}

@@ -1,0 +1,284 @@
+"""Recognising a data set: which format, and which column plays which role."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aligntune_core.data.mapping import ROLE_OF, ROLES, direction
+from aligntune_core.data.messages import is_dialogue, is_messages
+from aligntune_core.errors import DataError, listed
+
+# Names that TRL's reward functions are called with anyway; a column of that name would be passed twice.
+RESERVED = frozenset({"prompt", "prompts", "completion", "completions", "completion_ids", "trainer_state"})
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way to lay out a data set: the roles it needs and those it may have."""
+
+    kind: str
+    needs: tuple[str, ...]
+    may: tuple[str, ...] = ()
+
+
+_CONTEXT = ("input", "system")
+LAYOUTS: dict[str, tuple[Layout, ...]] = {
+    "sft": (
+        Layout("messages", ("messages",), ("system",)),
+        Layout("pair", ("prompt", "completion"), _CONTEXT),
+        Layout("text", ("text",)),
+    ),
+    "preference": (
+        Layout("preference", ("prompt", "chosen", "rejected"), _CONTEXT),
+        Layout("dialogues", ("chosen", "rejected"), ("system",)),
+    ),
+    "online": (
+        Layout("prompt", ("prompt",), _CONTEXT),
+        Layout("prompt_messages", ("messages",), ("system",)),
+        Layout("prompt_text", ("text",), ("system",)),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A recognised data set.
+
+    Attributes:
+        family: "sft", "preference" or "online".
+        kind: the ``Layout``'s kind.
+        name: the format's name for people.
+        slots: role -> column.
+        extras: name to carry a column under -> that column (online algorithms, and columns an algorithm asks for).
+        dialogue: whether texts are dialogues with Human and Assistant marks.
+        saw: sentences.
+    """
+
+    family: str
+    kind: str
+    name: str
+    slots: Mapping[str, str]
+    extras: Mapping[str, str] = field(default_factory=dict)
+    dialogue: bool = False
+    saw: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that conversion reads."""
+        return tuple(dict.fromkeys(self.slots.values()))
+
+
+def family_of(algorithm: Any) -> str:
+    """Which family of formats an algorithm's canonical columns belong to."""
+    if "chosen" in algorithm.columns:
+        return "preference"
+    return "sft" if "completion" in algorithm.columns else "online"
+
+
+def detect(
+    columns: Sequence[str],
+    sample: Sequence[Mapping[str, Any]],
+    algorithm: Any,
+    origin: str,
+    column_mapping: Mapping[str, str] | None = None,
+    text_column: str | None = None,
+) -> Shape:
+    """Recognise the format of a data set.
+
+    Args:
+        columns: its columns.
+        sample: a few of its rows, to tell text from messages.
+        algorithm: whose data it should be.
+        origin: the data set in messages.
+        column_mapping: as the user gave it.
+        text_column: the column of plain text, where the user named one.
+
+    Raises:
+        DataError: needed columns are not there; says what was found and which mapping would do.
+    """
+    family = family_of(algorithm)
+    mapped = direction(column_mapping, columns, origin, family == "online") if column_mapping else {}
+    if text_column and text_column not in mapped:
+        if text_column not in columns:
+            near = difflib.get_close_matches(text_column, list(columns), n=1, cutoff=0.6)
+            hint = f' Did you mean "{near[0]}"?' if near else ""
+            raise DataError(
+                f'{origin} has no column "{text_column}" (text_column).{hint} Its columns: {listed(columns)}.'
+            )
+        if family == "sft":
+            mapped = {**mapped, text_column: "text"}
+    first = _first_values(sample, columns)
+    slots = _slots(columns, mapped, first)
+    asked = {ROLE_OF[name] for name in mapped.values() if name in ROLE_OF}
+    layout = _choose(LAYOUTS[family], slots, asked)
+    if layout is None:
+        raise DataError(missing_columns(columns, algorithm, family, origin, slots, bool(column_mapping)))
+    used = {role: slots[role] for role in (*layout.needs, *layout.may) if role in slots}
+    dialogue = _holds_dialogues(used, first)
+    if layout.kind == "dialogues" and not dialogue and isinstance(first.get(used["chosen"]), str):
+        raise DataError(
+            f'{origin}: "chosen" and "rejected" are plain texts without a prompt. {algorithm.name} needs a column '
+            f'"prompt" beside them, or whole dialogues ("\\n\\nHuman: ...\\n\\nAssistant: ..."). '
+            f"Columns: {listed(columns)}."
+        )
+    extras = _extras(columns, mapped, algorithm, family, used, origin)
+    name = _name(layout, used, first, dialogue)
+    return Shape(
+        family, layout.kind, name, used, extras, dialogue, _sentences(name, used, columns, extras, family)
+    )
+
+
+def _first_values(sample: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dict[str, Any]:
+    """The first value of each column that is not None."""
+    return {
+        column: next((row[column] for row in sample if row.get(column) not in (None, "", [])), None)
+        for column in columns
+    }
+
+
+def _slots(columns: Sequence[str], mapped: Mapping[str, str], first: Mapping[str, Any]) -> dict[str, str]:
+    """Role -> column: what the user mapped, then what the names say."""
+    slots = {ROLE_OF[name]: column for column, name in mapped.items() if name in ROLE_OF}
+    for role, names in ROLES.items():
+        found = next((name for name in names if name in columns and name not in mapped), None)
+        if role not in slots and found is not None:
+            slots[role] = found
+    if "prompt" not in slots and "input" in slots:
+        slots["prompt"] = slots.pop("input")
+    if "text" in slots and is_messages(first.get(slots["text"])) and "messages" not in slots:
+        slots["messages"] = slots.pop("text")
+    return slots
+
+
+def _choose(layouts: Sequence[Layout], slots: Mapping[str, str], asked: set[str]) -> Layout | None:
+    """The first layout whose needs are there; one that uses more of the mapped roles goes first."""
+    able = [layout for layout in layouts if all(role in slots for role in layout.needs)]
+    return max(able, key=lambda layout: len(asked & {*layout.needs, *layout.may}), default=None)
+
+
+def _holds_dialogues(used: Mapping[str, str], first: Mapping[str, Any]) -> bool:
+    if "chosen" in used and "prompt" not in used:
+        return is_dialogue(first.get(used["chosen"]))
+    return "prompt" in used and is_dialogue(first.get(used["prompt"]))
+
+
+def _extras(
+    columns: Sequence[str],
+    mapped: Mapping[str, str],
+    algorithm: Any,
+    family: str,
+    used: Mapping[str, str],
+    origin: str,
+) -> dict[str, str]:
+    """Columns carried along: all for online algorithms (rewards read them), else those the algorithm asks for."""
+    if family == "online":
+        extras = {column: column for column in columns if column not in RESERVED}
+        for column, name in mapped.items():
+            if ROLE_OF.get(name) not in ("prompt", "messages", "system", "input") and name not in RESERVED:
+                extras.setdefault(name, column)
+        return extras
+    extras = {}
+    for name in algorithm.columns:
+        if name in (*used, "prompt", "completion", "chosen", "rejected"):
+            continue
+        column = next((c for c, role in mapped.items() if role == name), name)
+        if column not in columns:
+            raise DataError(
+                f'{origin}: {algorithm.name} needs a column "{name}". Columns: {listed(columns)}.'
+            )
+        extras[name] = column
+    return extras
+
+
+def _name(layout: Layout, used: Mapping[str, str], first: Mapping[str, Any], dialogue: bool) -> str:
+    if layout.kind in ("messages", "prompt_messages"):
+        value = first.get(used["messages"])
+        sharegpt = is_messages(value) and "from" in value[0]
+        return "sharegpt" if sharegpt else "messages"
+    if layout.kind == "pair":
+        pair = (used["prompt"], used["completion"])
+        if pair == ("instruction", "output"):
+            return "alpaca"
+        text = "/".join(pair)
+        return f"{text} (messages)" if is_messages(first.get(used["prompt"])) else text
+    if layout.kind in ("preference", "dialogues"):
+        if dialogue:
+            return "hh-rlhf"
+        if not is_messages(first.get(used["chosen"])):
+            return "prompt/chosen/rejected"
+        if "prompt" in used and isinstance(first.get(used["prompt"]), str):
+            return "ultrafeedback"
+        return "prompt/chosen/rejected (messages)" if "prompt" in used else "chosen/rejected (messages)"
+    return "text" if layout.kind == "text" else "prompt only"
+
+
+def _sentences(
+    name: str, used: Mapping[str, str], columns: Sequence[str], extras: Mapping[str, str], family: str
+) -> tuple[str, ...]:
+    roles = ", ".join(role if role == column else f'{role} from "{column}"' for role, column in used.items())
+    sentences = [f"Format {name}: {roles}."]
+    rest = [c for c in columns if c not in used.values() and c not in extras.values()]
+    if family == "online" and extras:
+        sentences.append(f"Carried along for rewards: {listed(extras)}.")
+    if rest:
+        sentences.append(f"Not used: {listed(rest)}.")
+    return tuple(sentences)
+
+
+def missing_columns(
+    columns: Sequence[str],
+    algorithm: Any,
+    family: str,
+    origin: str,
+    slots: Mapping[str, str],
+    mapping_given: bool,
+) -> str:
+    """The message for columns that are not there, with the mapping that would most likely do."""
+    wanted = {
+        "sft": "messages; or prompt and completion; or instruction and output (input); or question and answer; or text",
+        "preference": "prompt, chosen and rejected; or chosen and rejected as whole dialogues or message lists",
+        "online": "prompt; or question, instruction, messages",
+    }[family]
+    layout = next((c for c in LAYOUTS[family] if len(c.needs) > 1 or family == "online"), LAYOUTS[family][0])
+    missing = [role for role in layout.needs if role not in slots]
+    lines = [
+        f"{origin}: no column for {' and '.join(missing)}. Found: {listed(columns)}. "
+        f"{algorithm.name} needs {wanted}."
+    ]
+    if family == "sft" and "chosen" in columns:
+        lines.append("This looks like preference data, which dpo takes.")
+    elif family == "preference" and "completion" in slots:
+        lines.append("This looks like data for sft: dpo needs a better and a worse answer to each prompt.")
+    suggestion = _suggest(columns, layout, slots)
+    if suggestion:
+        nearest = "; ".join(f'"{column}" for {role}' for column, role in suggestion.items() if column != role)
+        lines.append(f"Nearest: {nearest}. Try column_mapping={suggestion}.")
+    elif not mapping_given:
+        lines.append(f'Name them with column_mapping={{"your column": "{missing[0]}"}}.')
+    return " ".join(lines)
+
+
+def _suggest(columns: Sequence[str], layout: Layout, slots: Mapping[str, str]) -> dict[str, str]:
+    """column -> role for every needed role: what is known, and the nearest names for the rest."""
+    suggestion = {slots[role]: role for role in layout.needs if role in slots}
+    for role in layout.needs:
+        if role in slots:
+            continue
+        free = {c.lower(): c for c in columns if c not in suggestion}
+        found = next(
+            (
+                m[0]
+                for name in ROLES[role]
+                if (m := difflib.get_close_matches(name, list(free), n=1, cutoff=0.6))
+            ),
+            None,
+        )
+        if found is None and role == "completion" and "chosen" in free:
+            found = "chosen"
+        if found is None:
+            return {}
+        suggestion[free[found]] = role
+    return suggestion

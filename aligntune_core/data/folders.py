@@ -1,0 +1,147 @@
+"""Local files and folders: which files hold which split."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aligntune_core.data.files import EXTENSIONS, kind_of, read_file
+from aligntune_core.data.rows import RowSource, concatenate
+from aligntune_core.errors import DataError, listed
+
+_SHARD = re.compile(r"^(?P<split>.+?)-\d+-of-\d+$")
+_SPLIT_WORDS = {
+    "train": "train",
+    "training": "train",
+    "test": "test",
+    "testing": "test",
+    "eval": "test",
+    "evaluation": "test",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+}
+
+
+def looks_local(spec: str) -> bool:
+    """Whether a name that does not exist here was meant as a path rather than as a hub id."""
+    path = Path(spec)
+    return (
+        spec.startswith((".", "/", "~"))
+        or "\\" in spec
+        or spec.count("/") > 1
+        or kind_of(path) is not None
+        or path.suffix.lower() in (".txt", ".zip", ".xlsx", ".pkl", ".pt")
+    )
+
+
+def missing_path(spec: str) -> DataError:
+    """The error for a path that is not there, with the nearest one that is."""
+    path = Path(spec).expanduser()
+    near = nearest_path(path)
+    hint = f' Did you mean "{near}"?' if near else ""
+    parent = next((p for p in path.parents if p.exists()), Path("."))
+    return DataError(f'there is no file or folder "{spec}".{hint} Looked in {parent.resolve()}.')
+
+
+def nearest_path(path: Path) -> Path | None:
+    """The file or folder beside ``path`` whose name is most like it."""
+    parent = path.parent
+    if not parent.is_dir():
+        return None
+    names = [entry.name for entry in parent.iterdir() if entry.is_dir() or kind_of(entry)]
+    found = difflib.get_close_matches(path.name, names, n=1, cutoff=0.6)
+    return parent / found[0] if found else None
+
+
+@dataclass(frozen=True)
+class LocalFiles:
+    """Data files by split, not read yet.
+
+    Attributes:
+        origin: what to call them in messages.
+        files: split -> (path, name in messages).
+    """
+
+    origin: str
+    files: Mapping[str, list[tuple[Path, str]]]
+
+    def read(self, split: str) -> RowSource:
+        """All rows of one split."""
+        sources = [read_file(path, name) for path, name in self.files[split]]
+        kinds = {source.is_dataset for source in sources}
+        if len(kinds) > 1:
+            names = [name for _, name in self.files[split]]
+            raise DataError(f'{self.origin}: split "{split}" mixes table and text files: {listed(names)}.')
+        return concatenate(sources)
+
+
+def open_path(path: Path, config_name: str | None) -> LocalFiles | Any:
+    """Look at a file or folder.
+
+    Returns:
+        LocalFiles: or the ``Dataset`` or ``DatasetDict`` that ``save_to_disk`` wrote there.
+
+    Raises:
+        DataError: nothing in it can be read.
+    """
+    if path.is_file():
+        if kind_of(path) is None:
+            raise DataError(
+                f"{path}: not a known kind of data file. Understood: {listed(EXTENSIONS)} (.gz too for text)."
+            )
+        return LocalFiles(path.name, {"train": [(path, path.name)]})
+    if config_name and (path / config_name).is_dir():
+        path = path / config_name
+    if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
+        return _load_from_disk(path)
+    return LocalFiles(str(path), _by_split(path))
+
+
+def _load_from_disk(path: Path) -> Any:
+    from datasets import load_from_disk
+
+    try:
+        return load_from_disk(str(path))
+    except Exception as error:  # a damaged folder raises whatever its reader meets first
+        raise DataError(f"{path}: was written by save_to_disk but cannot be read back: {error}") from error
+
+
+def _by_split(folder: Path) -> dict[str, list[tuple[Path, str]]]:
+    files = [f for f in sorted(folder.rglob("*")) if f.is_file() and kind_of(f) and not _hidden(f, folder)]
+    if not files:
+        raise DataError(f"{folder}: no data file in this folder. Understood: {listed(EXTENSIONS)}.")
+    found: dict[str, list[tuple[Path, str]]] = {}
+    for file in files:
+        relative = file.relative_to(folder)
+        found.setdefault(split_of(relative), []).append((file, str(relative)))
+    return found
+
+
+def _hidden(file: Path, folder: Path) -> bool:
+    parts = file.relative_to(folder).parts
+    return any(part.startswith((".", "_")) for part in parts) or file.name in (
+        "dataset_info.json",
+        "dataset_infos.json",
+    )
+
+
+def split_of(relative: Path) -> str:
+    """The split that a file's name or folder says; "train" where neither says any."""
+    kind = kind_of(relative) or ""
+    stem = relative.name.lower().removesuffix(".gz").removesuffix(kind)
+    shard = _SHARD.match(stem)
+    if shard:
+        return _SPLIT_WORDS.get(shard["split"], shard["split"])
+    for part in (stem, *(parent.lower() for parent in reversed(relative.parent.parts))):
+        if part in _SPLIT_WORDS:
+            return _SPLIT_WORDS[part]
+        words = [_SPLIT_WORDS[word] for word in re.split(r"[^a-z]+", part) if word in _SPLIT_WORDS]
+        if words:
+            return words[0]
+    return "train"

@@ -1,0 +1,163 @@
+"""From what the user gave (a name, a path, an object) to the rows of one split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aligntune_core.data import hub
+from aligntune_core.data.folders import LocalFiles, looks_local, missing_path, open_path
+from aligntune_core.data.rows import RowSource, concatenate, from_dataset, from_list
+from aligntune_core.data.splits import parse_split, require_split
+from aligntune_core.errors import DataError, listed
+
+if TYPE_CHECKING:
+    from aligntune_core.config import ResolvedConfig
+
+HELD_OUT = ("validation", "test", "eval", "valid", "dev")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Where rows are, opened but not read.
+
+    Attributes:
+        origin: what to call it in messages.
+        splits: names of the splits, or None where only loading tells (the hub).
+        read: split name -> its rows.
+        stream: split name -> a ``datasets.IterableDataset`` over it.
+        endless: whether it is an ``IterableDataset``, which can only be streamed.
+    """
+
+    origin: str
+    splits: tuple[str, ...] | None
+    read: Callable[[str], RowSource]
+    stream: Callable[[str], Any]
+    endless: bool = False
+
+    def rows(self, expression: str, keyword: str = "split") -> RowSource:
+        """The rows that a split expression means."""
+        parts = []
+        for part in parse_split(expression, keyword):
+            if self.splits is not None:
+                require_split(part.name, self.splits, self.origin, keyword)
+            source = self.read(part.name)
+            parts.append(source if part.is_whole else source.take(part.bounds(len(source))))
+        source = concatenate(parts)
+        if not len(source):
+            raise DataError(f'{self.origin}: {keyword}="{expression}" holds no rows.')
+        return source
+
+
+def open_source(spec: Any, config: ResolvedConfig, keyword: str = "dataset_name") -> Opened:
+    """Open what ``dataset_name`` or ``eval_dataset`` holds.
+
+    Args:
+        spec: hub id, local file or folder, ``datasets`` object, list of dicts, or a dict of split -> one of these.
+        config: for ``config_name``, revision and token.
+        keyword: the keyword that gave ``spec``.
+
+    Raises:
+        DataError: it is not there, or not a source of rows.
+    """
+    if isinstance(spec, Path):
+        spec = str(spec)
+    if isinstance(spec, str):
+        path = Path(spec).expanduser()
+        if not path.exists():
+            if looks_local(spec):
+                raise missing_path(spec)
+            return _hub(spec, config)
+        found = open_path(path, config.data.config_name)
+        return _local(found) if isinstance(found, LocalFiles) else _in_memory(found, spec, keyword)
+    return _in_memory(spec, "the dataset in memory", keyword)
+
+
+def held_out_split(opened: Opened) -> str:
+    """The split of an ``eval_dataset`` to use where ``eval_split`` is not given."""
+    if opened.splits is None:
+        raise DataError(
+            f"{opened.origin}: say which split is held out with eval_split=, e.g. validation or test."
+        )
+    if len(opened.splits) == 1:
+        return opened.splits[0]
+    for name in HELD_OUT:
+        if name in opened.splits:
+            return name
+    raise DataError(f"{opened.origin} has the splits {listed(opened.splits)}: choose one with eval_split=.")
+
+
+def _hub(name: str, config: ResolvedConfig) -> Opened:
+    secret = config.model.token
+    token = secret.get_secret_value() if secret is not None else None
+
+    def load(split: str, streaming: bool) -> Any:
+        # model.revision is the model's; a dataset is taken at its default revision.
+        return hub.load(
+            name, split, config_name=config.data.config_name, revision=None, token=token, streaming=streaming
+        )
+
+    return Opened(
+        f"{name} (hub)",
+        None,
+        lambda split: from_dataset(load(split, False), f"{name} {split}"),
+        lambda split: load(split, True),
+    )
+
+
+def _local(files: LocalFiles) -> Opened:
+    from aligntune_core.data.streaming import stream_files
+
+    return Opened(files.origin, tuple(files.files), files.read, lambda split: stream_files(files, split))
+
+
+def _in_memory(value: Any, origin: str, keyword: str) -> Opened:
+    """Objects of the ``datasets`` library, lists of dicts, and dicts of those."""
+    from datasets import Dataset, IterableDataset
+
+    if isinstance(value, IterableDataset):
+        return Opened(origin, ("train",), _not_readable(origin), lambda _: value, endless=True)
+    if (
+        isinstance(value, Mapping)
+        and value
+        and all(isinstance(v, Dataset | IterableDataset | list) for v in value.values())
+    ):
+        parts = {str(name): _in_memory(part, f"{origin} ({name})", keyword) for name, part in value.items()}
+        if all(isinstance(part, list) and not _is_rows(part) for part in value.values()):
+            raise DataError(f"{keyword}: a dict of columns was given; give a list of dicts, one a row.")
+        return Opened(
+            origin,
+            tuple(parts),
+            lambda split: next(iter(parts[split].splits and [parts[split].read("train")])),
+            lambda split: parts[split].stream("train"),
+            endless=any(part.endless for part in parts.values()),
+        )
+    if isinstance(value, Dataset):
+        source = from_dataset(value, origin)
+    elif isinstance(value, list | tuple):
+        if not value:
+            raise DataError(f"{keyword}: the list of rows is empty.")
+        source = from_list(list(value), origin)
+    else:
+        raise DataError(
+            f"{keyword}: a {type(value).__module__}.{type(value).__qualname__} is not a source of rows. Give a hub id, "
+            "a local file or folder, a datasets.Dataset, IterableDataset or DatasetDict, or a list of dicts."
+        )
+    from aligntune_core.data.streaming import stream_rows
+
+    return Opened(origin, ("train",), lambda _: source, lambda _: stream_rows(source))
+
+
+def _is_rows(value: list[Any]) -> bool:
+    return not value or isinstance(value[0], Mapping)
+
+
+def _not_readable(origin: str) -> Callable[[str], RowSource]:
+    def read(_: str) -> RowSource:
+        raise DataError(
+            f"{origin}: an IterableDataset can only be streamed. Pass streaming=True with max_steps."
+        )
+
+    return read

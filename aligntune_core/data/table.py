@@ -1,0 +1,79 @@
+"""Canonical rows as a ``datasets.Dataset``, with the columns that are carried along."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from aligntune_core.data.detect import Shape
+from aligntune_core.data.rows import RowSource
+from aligntune_core.errors import DataError
+
+
+def schema(layout: Sequence[str]) -> Any:
+    """The arrow schema of canonical columns: text, or lists of messages."""
+    import pyarrow as pa
+
+    message = pa.struct([("role", pa.string()), ("content", pa.string())])
+    return pa.schema([(column, pa.string() if column == "text" else pa.list_(message)) for column in layout])
+
+
+def features(layout: Sequence[str]) -> Any:
+    """The same as features of the ``datasets`` library."""
+    from datasets import Features
+
+    return Features.from_arrow_schema(schema(layout))
+
+
+def build_dataset(
+    batches: Sequence[list[dict[str, Any]]],
+    layout: Sequence[str],
+    shape: Shape,
+    source: RowSource,
+    kept: Sequence[int],
+) -> Any:
+    """One dataset from canonical rows, in order.
+
+    Args:
+        batches: canonical rows.
+        layout: their columns.
+        shape: names the columns to carry along.
+        source: where those are.
+        kept: indices of the rows in ``source``.
+    """
+    import pyarrow as pa
+    from datasets import Dataset, concatenate_datasets
+
+    own = schema(layout)
+    table = pa.concat_tables([pa.Table.from_pylist(rows, schema=own) for rows in batches if rows])
+    dataset = Dataset(table)
+    if not shape.extras:
+        return dataset
+    return concatenate_datasets([dataset, _extras(shape, source, kept)], axis=1)
+
+
+def _extras(shape: Shape, source: RowSource, kept: Sequence[int]) -> Any:
+    from datasets import Dataset, concatenate_datasets
+
+    if source.is_dataset:
+        chosen = source.rows.with_format(None).select(kept).flatten_indices()
+        parts = [
+            chosen.select_columns([column]).rename_column(column, name)
+            if column != name
+            else chosen.select_columns([column])
+            for name, column in shape.extras.items()
+        ]
+        return concatenate_datasets(parts, axis=1)
+    columns = {
+        name: [source.rows[index].get(column) for index in kept] for name, column in shape.extras.items()
+    }
+    return Dataset.from_dict({name: _typed(name, values, source.origin) for name, values in columns.items()})
+
+
+def _typed(name: str, values: list[Any], origin: str) -> Any:
+    import pyarrow as pa
+
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise DataError(f'{origin}: column "{name}" holds values of different types: {error}') from error

@@ -1,0 +1,103 @@
+"""The chat template: the tokenizer's own, or a stated plain one where it has none.
+
+A base model's tokenizer often comes without a template. Libraries then fail or concatenate texts each in their way, so
+the template is set on the tokenizer here: the library renders with it, the length check too, and it is saved with the
+model, so generation uses it as well.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aligntune_core.data.rows import RowProblem
+
+_BOS = "{{ bos_token }}"
+
+# Message texts, each on a line of its own; the reply ends with the end-of-sequence token. Speakers are not marked, so
+# a conversation of several turns cannot be told apart in it: such rows are refused.
+PLAIN = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'assistant' %}{{ message['content'] }}{{ eos_token }}"
+    "{% else %}{{ message['content'] }}{{ '\\n' }}{% endif %}"
+    "{% endfor %}"
+)
+
+# The marks that hh-rlhf dialogues have anyway.
+DIALOGUE = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'system' %}{{ message['content'] }}"
+    "{% elif message['role'] == 'user' %}{{ '\\n\\nHuman: ' }}{{ message['content'] }}"
+    "{% else %}{{ '\\n\\nAssistant: ' }}{{ message['content'] }}{% if loop.last %}{{ eos_token }}{% endif %}{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '\\n\\nAssistant:' }}{% endif %}"
+)
+
+
+def ensure_template(tokenizer: Any, dialogue: bool, given: str | None = None) -> str:
+    """Make sure that the tokenizer can render conversations.
+
+    Args:
+        tokenizer: gets a plain template where it has none.
+        dialogue: the data marks its speakers with Human and Assistant.
+        given: ``config.model.chat_template``.
+
+    Returns:
+        str: what to say of the template in the report.
+    """
+    if tokenizer is None:
+        return "The backend brings its own tokenizer: rows were not measured."
+    if given and not tokenizer.chat_template:
+        tokenizer.chat_template = given
+    if tokenizer.chat_template and not _ours(tokenizer):
+        return "The chat template that was configured." if given else "The tokenizer's own chat template."
+    template = DIALOGUE if dialogue else PLAIN
+    tokenizer.chat_template = (_BOS if _adds_bos(tokenizer) else "") + template
+    if dialogue:
+        return 'The tokenizer has no chat template: turns are written as "\\n\\nHuman: ..." and "\\n\\nAssistant: ...".'
+    return (
+        "The tokenizer has no chat template: each message is written on a line of its own, without naming the speaker, "
+        "and the reply ends with the end-of-sequence token."
+    )
+
+
+def is_plain(tokenizer: Any) -> bool:
+    """Whether conversations are rendered without naming the speakers."""
+    return tokenizer is not None and tokenizer.chat_template in (PLAIN, _BOS + PLAIN)
+
+
+def marks_assistant(tokenizer: Any) -> bool:
+    """Whether the template says which tokens are the assistant's (``{% generation %}``)."""
+    template = getattr(tokenizer, "chat_template", None)
+    return (
+        isinstance(template, str)
+        and "generation %}" in template.replace("-%}", " %}").replace("  ", " ")
+        and ("{% generation" in template or "{%- generation" in template)
+    )
+
+
+def refuse_lost_roles(row: dict[str, Any]) -> None:
+    """Raise ``RowProblem`` for a row that the plain template would flatten into one text without speakers."""
+    for column in ("messages", "prompt", "completion", "chosen", "rejected"):
+        messages = row.get(column, ())
+        if column == "prompt":
+            spoken = [m for m in messages if m["role"] != "system"]
+            several = len(spoken) > 1
+        else:
+            several = len(messages) > (3 if column == "messages" else 1)
+        if several:
+            raise RowProblem(
+                column,
+                "a conversation of several turns, but the tokenizer has no chat template, so the speakers would be "
+                "lost; use a model with a chat template, or give one with chat_template=",
+            )
+
+
+def _ours(tokenizer: Any) -> bool:
+    """Whether the template was set here, now or in the run that saved the tokenizer."""
+    return tokenizer.chat_template in (PLAIN, _BOS + PLAIN, DIALOGUE, _BOS + DIALOGUE)
+
+
+def _adds_bos(tokenizer: Any) -> bool:
+    """Whether the tokenizer starts every text with its BOS token, as the model was pretrained with."""
+    ids = tokenizer("a")["input_ids"]
+    return tokenizer.bos_token_id is not None and bool(ids) and ids[0] == tokenizer.bos_token_id
