@@ -9,7 +9,8 @@ from aligntune_core._lazy import lazy
 if TYPE_CHECKING:
     from aligntune_core.config.build import paths
     from aligntune_core.config.describe import schema
-    from aligntune_core.config.dump import covers, given, in_memory, plain
+    from aligntune_core.config.dump import covers, given, in_memory, plain, written
+    from aligntune_core.config.keywords import keyword_of
     from aligntune_core.config.load import load_config, resolve_config
     from aligntune_core.config.resolution import ResolvedConfig, resolve, resolve_steps
     from aligntune_core.config.tree import Config
@@ -22,6 +23,7 @@ __getattr__, __dir__ = lazy(
         "covers": "aligntune_core.config.dump",
         "given": "aligntune_core.config.dump",
         "in_memory": "aligntune_core.config.dump",
+        "keyword_of": "aligntune_core.config.keywords",
         "load_config": "aligntune_core.config.load",
         "paths": "aligntune_core.config.build",
         "plain": "aligntune_core.config.dump",
@@ -29,6 +31,7 @@ __getattr__, __dir__ = lazy(
         "resolve_config": "aligntune_core.config.load",
         "resolve_steps": "aligntune_core.config.resolution",
         "schema": "aligntune_core.config.describe",
+        "written": "aligntune_core.config.dump",
     },
 )
 
@@ -38,6 +41,7 @@ __all__ = [
     "covers",
     "given",
     "in_memory",
+    "keyword_of",
     "load_config",
     "paths",
     "plain",
@@ -45,4 +49,5 @@ __all__ = [
     "resolve_config",
     "resolve_steps",
     "schema",
+    "written",
 ]

@@ -12,7 +12,7 @@ from aligntune_core.algorithms import Algorithm, find, known
 from aligntune_core.config import keywords as kw
 from aligntune_core.config.checks import notes, problems
 from aligntune_core.config.defaults import Filled, fill
-from aligntune_core.config.read import Layer, Reader, Setting, plain_value, shown
+from aligntune_core.config.read import Layer, Reader, Setting, plain_value, same, shown
 from aligntune_core.config.tree import Config
 from aligntune_core.errors import ConfigError, listed
 
@@ -51,21 +51,33 @@ def build_config(kind: str | None, layers: Iterable[Layer], title: str = "") -> 
     found += problems(filled.config, algorithm, settings)
     if found:
         raise ConfigError(found, where=title)
-    for text in notes(filled.config, settings):
+    for text in notes(filled, settings):
         _log.warning(text)
-    return with_sources(filled, settings)
+    return with_sources(filled, settings, reader.manifest)
 
 
-def with_sources(filled: Filled, settings: Mapping[str, Setting]) -> Config:
+def with_sources(filled: Filled, settings: Mapping[str, Setting], manifest: set[str]) -> Config:
     """Note on the configuration where each value came from and what it would have been."""
     config = filled.config
-    for path in paths(config):
-        if path in settings and path not in filled.replaced:
-            config.sources[path] = settings[path].source
-        else:
-            config.sources[path] = filled.reasons.get(path, "default")
     config._defaults.update(filled.values)
+    for path, value in paths(config).items():
+        if path not in settings or path in filled.replaced:
+            config.sources[path] = filled.reasons.get(path, "default")
+        elif path in manifest and same(value, default_of(config, path)):
+            config.sources[path] = f"default, as in {settings[path].source}"
+        else:
+            config.sources[path] = settings[path].source
     return config
+
+
+def default_of(config: Config, path: str) -> Any:
+    """The value that a path would have had if it had not been set."""
+    if path in config._defaults:
+        return config._defaults[path]
+    entry = kw.tree().get(path)
+    if path.startswith(f"{kw.PARAMETERS}."):
+        entry = kw.parameters_of(find(config.algorithm).parameters).get(path.partition(".")[2])
+    return entry.info.get_default(call_default_factory=True) if entry else None
 
 
 def paths(config: Config) -> dict[str, Any]:

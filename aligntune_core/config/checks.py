@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from aligntune_core.algorithms import Algorithm
-from aligntune_core.config.defaults import has_eval
+from aligntune_core.config.defaults import Filled, has_eval
 from aligntune_core.config.read import Setting, same
 from aligntune_core.config.translate import attention_problem
 from aligntune_core.config.tree import Config, PeftConfig
@@ -24,13 +24,15 @@ def problems(config: Config, algorithm: Algorithm, given: Given) -> list[str]:
     return found
 
 
-def notes(config: Config, given: Given) -> list[str]:
+def notes(filled: Filled, given: Given) -> list[str]:
     """What is worth a log line: settings that pass, but have no effect."""
     found = []
+    config = filled.config
     steps, ratio = given.get("optim.warmup_steps"), given.get("optim.warmup_ratio")
     if steps and ratio and ratio.value:
         found.append(f"{steps} and {ratio}: the number of steps counts, the ratio does not")
-    if "run.eval_steps" in given and config.run.eval_strategy == "no":
+    asked = "run.eval_steps" in given and config.run.eval_steps != filled.values["run.eval_steps"]
+    if asked and config.run.eval_strategy == "no":
         found.append(f"{given['run.eval_steps']} has no effect without {_HELD_OUT}")
     return found
 

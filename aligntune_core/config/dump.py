@@ -11,9 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
-from aligntune_core.algorithms import find
 from aligntune_core.config import keywords as kw
-from aligntune_core.config.build import paths
+from aligntune_core.config.build import default_of, paths
 from aligntune_core.config.read import IN_MEMORY, holds_object, same
 from aligntune_core.config.tree import Config
 from aligntune_core.fields import extra_of
@@ -29,30 +28,21 @@ def given(config: Config, owner: str = "") -> set[str]:
         owner: "backend": only those that a backend has to honour; parameters of the algorithm are not among them.
     """
     found = set()
-    for path, value in paths(config).items():
-        source = config.sources.get(path, "default")
-        if source.startswith(("default", "resolved")):
-            continue
+    values = paths(config)
+    for path in written(config):
         if owner and (
             path.startswith(f"{kw.PARAMETERS}.") or extra_of(kw.tree()[path].info).get("owner") != owner
         ):
             continue
-        if not same(value, default_of(config, path)):
+        if not same(values[path], default_of(config, path)):
             found.add(path)
     return found
 
 
-def default_of(config: Config, path: str) -> Any:
-    """The value that a path would have had if it had not been set."""
-    if path in config._defaults:
-        return config._defaults[path]
-    if path.startswith(f"{kw.PARAMETERS}."):
-        return _default(kw.parameters_of(find(config.algorithm).parameters), path.partition(".")[2])
-    return _default(kw.tree(), path)
-
-
-def _default(entries: Mapping[str, kw.Entry], key: str) -> Any:
-    return entries[key].info.get_default(call_default_factory=True) if key in entries else None
+def written(config: Config) -> set[str]:
+    """Paths that the user set, to whatever value."""
+    sources = {path: config.sources.get(path, "default") for path in paths(config)}
+    return {path for path, source in sources.items() if not source.startswith(("default", "resolved"))}
 
 
 def covers(honoured: Iterable[str], path: str) -> bool:

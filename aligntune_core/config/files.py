@@ -70,13 +70,13 @@ for _tag, _pattern, _first in (
 _Loader.add_constructor("tag:yaml.org,2002:int", _number)
 
 
-def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, int]]:
+def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, int], bool]:
     """Read a configuration file.
 
     ``.json`` is read as JSON, everything else as YAML. An ``aligntune.json`` of a run counts by its key "config".
 
     Returns:
-        The mapping, and dotted key -> line number (YAML only).
+        The mapping, dotted key -> line number (YAML only), and whether it is the manifest of a run.
 
     Raises:
         ConfigError: unreadable, not a mapping, or something that is refused; says file and line.
@@ -89,11 +89,13 @@ def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, int]]:
             f"cannot be read: {getattr(error, 'strerror', None) or error}", where=str(path)
         ) from error
     if path.suffix == ".json":
-        return _read_json(text, path), {}
+        data = _read_json(text, path)
+        manifest = isinstance(data.get("config"), dict)
+        return _with_environment(data["config"] if manifest else data, str(path), {}), {}, manifest
     data, lines = _read_yaml(text, str(path))
     if not isinstance(data, dict):
         raise ConfigError(f"holds {_kind(data)}; it must hold keywords: model_name: ...", where=str(path))
-    return _with_environment(data, str(path), lines), lines
+    return _with_environment(data, str(path), lines), lines, False
 
 
 def parse_words(words: Iterable[str]) -> dict[str, Any]:
@@ -125,11 +127,9 @@ def _read_json(text: str, path: Path) -> dict[str, Any]:
         data = json.loads(text, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         raise ConfigError(f"is no JSON: {error.msg}", where=f"{path}:{error.lineno}") from error
-    if isinstance(data, dict) and isinstance(data.get("config"), dict):
-        data = data["config"]  # the manifest of a run
     if not isinstance(data, dict):
         raise ConfigError(f"holds {_kind(data)}; it must hold keywords", where=str(path))
-    return _with_environment(data, str(path), {})
+    return data
 
 
 def _read_yaml(text: str, name: str) -> tuple[Any, dict[str, int]]:

@@ -111,6 +111,12 @@ def flat() -> dict[str, Entry]:
     return {name: e for e in tree().values() if not _is_container(e) for name in e.names}
 
 
+def keyword_of(path: str) -> str:
+    """The name of a config path in a flat call: "lora_r" for "peft.r"."""
+    entry = tree().get(path)
+    return entry.keyword if entry else path.removeprefix(f"{PARAMETERS}.")
+
+
 def sections() -> tuple[str, ...]:
     """Names of the sections: model, peft, data, optim, run, rewards, parameters."""
     return (*(e.path for e in tree().values() if _is_container(e)), PARAMETERS)

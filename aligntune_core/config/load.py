@@ -54,9 +54,9 @@ def _layer(source: Source) -> Layer:
 
         return Layer(keywords_of(source), "call")
     if isinstance(source, Mapping):
-        inner = source.get("config") if isinstance(source.get("config"), Mapping) else None
-        return Layer(inner or source, "call")
+        inner = source.get("config")
+        return Layer(inner, "call", manifest=True) if isinstance(inner, Mapping) else Layer(source, "call")
     if isinstance(source, (str, PathLike)):
-        data, lines = read_file(Path(source).expanduser())
-        return Layer(data, f"file {source}", lines)
+        data, lines, manifest = read_file(Path(source).expanduser())
+        return Layer(data, f"file {source}", lines, manifest)
     raise ConfigError(f"config is a {type(source).__name__}; give a path or a dict")

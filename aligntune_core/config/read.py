@@ -18,6 +18,16 @@ from aligntune_core.errors import did_you_mean, listed, nearest
 QUANTIZATION = "model.quantization"
 MAX_STEPS = "optim.max_steps"
 IN_MEMORY = "in_memory"
+DECIDES = {
+    "optim.num_epochs": ("optim.max_steps", "optim.warmup_steps"),
+    "optim.warmup_ratio": ("optim.warmup_steps",),
+    "optim.batch_size": ("optim.eval_batch_size",),
+    "run.seed": ("run.data_seed",),
+    "run.logging_steps": ("run.eval_steps",),
+    "data.eval_dataset": ("run.eval_strategy",),
+    "data.eval_split": ("run.eval_strategy",),
+    "model.precision": ("model.quantization.bnb_4bit_compute_dtype",),
+}
 
 
 @dataclass(frozen=True)
@@ -28,11 +38,13 @@ class Layer:
         data: keywords, sections or dotted paths.
         source: "call" or "file PATH".
         lines: dotted key -> line number in that file.
+        manifest: whether it is what a run wrote down, defaults and decisions included.
     """
 
     data: Mapping[str, Any]
     source: str = "call"
     lines: Mapping[str, int] = field(default_factory=dict)
+    manifest: bool = False
 
     def where(self, key: str) -> str:
         """The source of one key: "call", "file x.yaml:3"."""
@@ -73,6 +85,7 @@ class Reader:
         self.layers = list(layers)
         self.settings: dict[str, Setting] = {}
         self.problems: list[str] = []
+        self.manifest: set[str] = set()
         self._parameters = kw.parameter_names(algorithm.parameters)
         self._context = Context(algorithm, self._peek)
 
@@ -83,14 +96,17 @@ class Reader:
             for name, value in layer.data.items():
                 for setting in self._top(layer, str(name), plain_value(value)):
                     self._join(found, setting)
+            if not layer.manifest:
+                self._take_back_decisions(found)
             for setting in found.values():
                 self._overlay(setting)
+            self.manifest |= set(found) if layer.manifest else set()
         self.settings = {p: s for p, s in self.settings.items() if s.value is not None}
         self._drop_empty_quantization()
         for setting in self.settings.values():
             if holds_object(setting.value):
                 text = f"{setting.written} was an object in memory there, so the run cannot be repeated from its file"
-                self._problem(f"{text}: give {_keyword(setting.path)}=...", setting.source)
+                self._problem(f"{text}: give {kw.keyword_of(setting.path)}=...", setting.source)
 
     def _join(self, found: dict[str, Setting], new: Setting) -> None:
         """Add a setting to those of one layer, where two names of one meaning must agree."""
@@ -101,6 +117,13 @@ class Reader:
             found[new.path] = Setting(new.path, {**old.value, **new.value}, old.written, old.source)
         elif not same(old.value, new.value):
             self._problem(f"{old} and {new} mean the same and differ: give one", new.source)
+
+    def _take_back_decisions(self, found: Mapping[str, Setting]) -> None:
+        """A manifest holds what was worked out from a field; where that field is set anew, it is worked out again."""
+        for path in found:
+            for decided in DECIDES.get(path, ()):
+                if decided in self.manifest:
+                    self.settings.pop(decided, None)
 
     def _overlay(self, new: Setting) -> None:
         inside = [p for p in self.settings if p.startswith(f"{new.path}.")]
@@ -266,12 +289,6 @@ def same(value: Any, other: Any) -> bool:
         except (ValueError, TypeError):  # lists of arrays
             return False
     return False
-
-
-def _keyword(path: str) -> str:
-    """The name of a path in a flat call."""
-    entry = kw.tree().get(path)
-    return entry.keyword if entry else path
 
 
 def holds_object(value: Any) -> bool:

@@ -128,7 +128,7 @@ def resolve(config: Config, device: Device) -> ResolvedConfig:
     return _told(resolved, config, reasons)
 
 
-def resolve_steps(config: ResolvedConfig, rows: int, world_size: int = 1) -> ResolvedConfig:
+def resolve_steps(config: ResolvedConfig, rows: int | None, world_size: int = 1) -> ResolvedConfig:
     """Decide what depends on the number of rows: ``max_steps`` and ``warmup_steps``.
 
     Counts as transformers' Trainer does: the last, partial micro-batches of an epoch make a step of their own. Where
@@ -136,7 +136,7 @@ def resolve_steps(config: ResolvedConfig, rows: int, world_size: int = 1) -> Res
 
     Args:
         config: resolved for the device.
-        rows: training rows; those of a stream are not counted, give 0.
+        rows: training rows; None for a stream, which needs ``max_steps``.
         world_size: processes that train together.
 
     Raises:
@@ -152,7 +152,9 @@ def resolve_steps(config: ResolvedConfig, rows: int, world_size: int = 1) -> Res
         )
     reasons: dict[str, str] = {}
     steps = config.optim.max_steps
-    if steps is None and not config.data.packing:
+    if steps is None and rows is None:
+        raise ConfigError("max_steps is missing: the number of rows is not known beforehand")
+    if steps is None and rows is not None and not config.data.packing:
         batch = Batch(rows, config.optim.batch_size, accumulation // world_size, world_size)
         steps = math.ceil(config.optim.num_epochs * _updates(config, batch))
         if steps == 0:

@@ -163,8 +163,7 @@ class DataConfig(Section):
         ),
     ] = None
     split: Annotated[
-        str,
-        option("split, with slices: train[:1%]", aliases=("dataset_split", "train_split"), owner="core"),
+        str, option("split, with slices: train[:1%]", aliases=("dataset_split", "train_split"), owner="core")
     ] = "train"
     eval_dataset: Annotated[
         Any, option("held-out rows: as dataset_name", owner="core", off="none, unless eval_split is given")
@@ -211,8 +210,7 @@ class DataConfig(Section):
         ),
     ] = None
     max_seq_length: Annotated[
-        int,
-        option("tokens a row may have; longer rows are cut", aliases=("max_length",), ge=1, source="TRL"),
+        int, option("tokens a row may have; longer rows are cut", aliases=("max_length",), ge=1, source="TRL")
     ] = 1024
     truncation_mode: Annotated[
         Literal["keep_start", "keep_end"], option("which end of a long row is kept", source="TRL")
@@ -287,9 +285,7 @@ class OptimConfig(Section):
     eval_batch_size: Annotated[
         int | None,
         option(
-            "rows a device in evaluation; unset: batch_size",
-            aliases=("per_device_eval_batch_size",),
-            ge=1,
+            "rows a device in evaluation; unset: batch_size", aliases=("per_device_eval_batch_size",), ge=1
         ),
     ] = None
     gradient_accumulation_steps: Annotated[
@@ -314,8 +310,7 @@ class RunConfig(Section):
     output_dir: Annotated[
         str | None,
         option(
-            "run folder; unset: aligntune_output/ALGORITHM-MODEL below the current directory",
-            owner="core",
+            "run folder; unset: aligntune_output/ALGORITHM-MODEL below the current directory", owner="core"
         ),
     ] = None
     run_name: Annotated[str | None, option("name in trackers", off="the tracker's choice")] = None
@@ -323,12 +318,10 @@ class RunConfig(Section):
     data_seed: Annotated[int | None, option("seed of the order of samples; unset: seed", ge=0)] = None
     logging_steps: Annotated[int, option("steps between metric lines", aliases=("log_interval",), ge=1)] = 1
     save_strategy: Annotated[
-        Literal["no", "steps", "epoch", "best"],
-        option("when checkpoints are written", source="transformers"),
+        Literal["no", "steps", "epoch", "best"], option("when checkpoints are written", source="transformers")
     ] = "steps"
     save_steps: Annotated[
-        int,
-        option("steps between checkpoints", aliases=("save_interval",), ge=1, source="transformers"),
+        int, option("steps between checkpoints", aliases=("save_interval",), ge=1, source="transformers")
     ] = 500
     save_total_limit: Annotated[
         int | None, option("checkpoints kept; older ones are removed", ge=1, off="all are kept")
