@@ -16,7 +16,6 @@ from aligntune_core.errors import (
     did_you_mean,
     listed,
 )
-from aligntune_core.fields import extra_of
 
 if TYPE_CHECKING:
     from aligntune_core.backend import Backend
@@ -59,32 +58,15 @@ def named(path: str) -> str:
     return f"{entry.keyword} ({path})" if entry else path.removeprefix("parameters.")
 
 
-def served_by_core(path: str) -> bool:
-    """Whether core itself serves a field, or whoever answers for the algorithm (its parameters)."""
-    from aligntune_core.config.keywords import tree
-
-    entry = tree().get(path)
-    return path.startswith("parameters.") or (
-        entry is not None and extra_of(entry.info).get("owner") == "core"
-    )
-
-
-def honours(info: BackendInfo, path: str) -> bool:
-    """Whether ``path`` is served, by core or by the backend; an honoured section covers its fields."""
-    from aligntune_core.config import covers
-
-    return served_by_core(path) or covers(info.honours, path)
-
-
 def refuse_unhonoured(backend: Backend, config: Config, others: Mapping[str, Any]) -> None:
     """Every field that was set to something else than its default has to reach the library."""
-    from aligntune_core.config import given
+    from aligntune_core.config import covers, given
 
     problems = []
-    for path in sorted(given(config)):
-        if honours(backend.info, path):
+    for path in sorted(given(config, owner="backend")):
+        if covers(backend.info.honours, path):
             continue
-        able = [n for n, b in others.items() if n != backend.name and honours(b.info, path)]
+        able = [n for n, b in others.items() if n != backend.name and covers(b.info.honours, path)]
         hint = f"backends that do: {listed(able)}" if able else "no other ready backend does either"
         problems.append(f'backend "{backend.name}" does not honour {named(path)}; {hint}')
     if problems:
@@ -203,15 +185,12 @@ def require_echo(backend: Backend, config: Config, returned: set[str]) -> None:
     """Step 15: each honoured field that was set has come back from the library's own objects."""
     from aligntune_core.config import covers, given
 
-    lost = [
-        p
-        for p in sorted(given(config))
-        if covers(backend.info.honours, p) and not served_by_core(p) and not covers(returned, p)
-    ]
+    wanted = sorted(given(config, owner="backend"))
+    lost = [p for p in wanted if covers(backend.info.honours, p) and not covers(returned, p)]
     if lost:
         raise ContractViolation(
             f'backend "{backend.name}" says that it honours {listed(named(p) for p in lost)}, but neither its '
-            f"planned nor its effective arguments hold {listed(lost)}. This is the plugin's fault: report it to its authors"
+            f"planned nor its effective arguments hold {listed(lost)}. This is a fault of the plugin"
             + (f" ({backend.info.url})." if backend.info.url else ".")
         )
 

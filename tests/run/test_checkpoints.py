@@ -72,8 +72,9 @@ def test_damage_is_named_and_passed_over(tmp_path: Path, damage, said: str) -> N
     assert said in str(checkpoints.problem(bad))
     folder, skipped = checkpoints.last_complete(tmp_path)
     assert folder == good
-    assert len(skipped) == 1 and said in skipped[0]
-    with pytest.raises(CheckpointError, match="Complete checkpoints in .*: checkpoint-3"):
+    assert len(skipped) == 1
+    assert said in skipped[0]
+    with pytest.raises(CheckpointError, match=r"Complete checkpoints in .*: checkpoint-3"):
         checkpoints.find(tmp_path, bad)
 
 

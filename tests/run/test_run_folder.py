@@ -27,7 +27,8 @@ def test_a_folder_in_training_refuses_another_process_and_is_free_after_its_deat
     )
     other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     try:
-        assert other.stdout is not None and other.stdout.readline() == "locked\n"
+        assert other.stdout is not None
+        assert other.stdout.readline() == "locked\n"
         with pytest.raises(RunLocked, match="another run is training"):
             RunFolder(tmp_path)
     finally:

@@ -24,7 +24,8 @@ def test_lines_are_unrounded_and_tokens_become_a_rate(tmp_path: Path) -> None:
     sink.end()
     first, second = metrics.read(tmp_path / "metrics.jsonl")
     assert first["loss"] == 1 / 3 == sink.last_loss
-    assert first["tokens"] == 100 and first["tokens_per_second"] > 0
+    assert first["tokens"] == 100
+    assert first["tokens_per_second"] > 0
     assert "loss" not in second
     assert seen == [1 / 3]
 
