@@ -61,7 +61,9 @@ def _print(trainer: Trainer, result: TrainResult) -> None:
         "model": result.model_path,
         "run": str(trainer.output_dir),
     }
-    print_table((trainer.config.algorithm, trainer.backend), [(k, str(v)) for k, v in figures.items() if v != ""])
+    print_table(
+        (trainer.config.algorithm, trainer.backend), [(k, str(v)) for k, v in figures.items() if v != ""]
+    )
     if result.stopped:
         typer.echo(f"Stopped by {result.stopped}; the same command with --resume goes on.")
 

@@ -1,0 +1,28 @@
+"""``aligntune config``: what a configuration may hold."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from aligntune.cli.output import print_json
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def config() -> None:
+    """Describe the configuration."""
+
+
+@app.command()
+def schema(
+    field: Annotated[
+        str | None, typer.Option(help="One field only: a keyword, an alias or a path.", show_default=False)
+    ] = None,
+) -> None:
+    """Print the JSON schema of the configuration."""
+    from aligntune_core.config import schema as schema_of
+
+    print_json(schema_of(field))
