@@ -104,6 +104,13 @@ def _algorithm(kind: str | None, layers: list[Layer]) -> Algorithm:
     algorithm = find(str(named[-1]) if named else "sft")
     if kind and algorithm.kind != kind:
         raise ConfigError(f"{_CALLS[kind]} does not train {algorithm.name}: use {_CALLS[algorithm.kind]}")
+    clash = [
+        n for n in algorithm.parameters.model_fields if n in kw.flat() and kw.belongs(kw.flat()[n], algorithm)
+    ]
+    if clash:
+        raise ConfigError(
+            f"algorithm {algorithm.name}: its parameter {listed(clash)} has the name of a keyword of ours"
+        )
     return algorithm
 
 
@@ -112,12 +119,17 @@ def _source(setting: Setting | None) -> str:
 
 
 def _parameters(algorithm: Algorithm, settings: Mapping[str, Setting]) -> tuple[BaseModel | None, list[str]]:
-    prefix = f"{kw.PARAMETERS}."
-    values = {p.removeprefix(prefix): s.value for p, s in settings.items() if p.startswith(prefix)}
+    values = {}
+    for name, entry in kw.parameters_of(algorithm.parameters).items():
+        if entry.path in settings:
+            alias = (
+                entry.info.validation_alias or entry.info.alias
+            )  # what pydantic takes from whoever declares one
+            values[alias if isinstance(alias, str) else name] = settings[entry.path].value
     try:
         return algorithm.parameters.model_validate(values), []
     except ValidationError as error:
-        return None, sentences(error, settings, (kw.PARAMETERS,), kw.parameters_of(algorithm.parameters))
+        return None, sentences(error, settings, (kw.PARAMETERS,), kw.parameter_names(algorithm.parameters))
 
 
 def _tree(
@@ -147,20 +159,22 @@ def sentences(
 ) -> list[str]:
     """One sentence for each field that pydantic complains of, in the caller's words."""
     told: dict[str, list[str]] = {}
+    found: dict[str, kw.Entry] = {}
     for problem in error.errors(include_url=False):
         path = ".".join(str(part) for part in (*prefix, *problem["loc"]))
         entry = None
         while path and entry is None:  # unions and lists add parts of their own to the end
             entry = kw.tree().get(path) or own.get(path.removeprefix(f"{kw.PARAMETERS}."))
             path = path if entry else path.rpartition(".")[0]
+        if entry:
+            path = entry.path
+            found[path] = entry
         text = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-        text = "is missing" if problem["type"] == "missing" else text
-        told.setdefault(path, []).append(text)
-    return [_sentence(path, texts, settings.get(path), own) for path, texts in told.items()]
+        told.setdefault(path, []).append("is missing" if problem["type"] == "missing" else text)
+    return [_sentence(found.get(path), texts, settings.get(path)) for path, texts in told.items()]
 
 
-def _sentence(path: str, texts: list[str], setting: Setting | None, own: Mapping[str, kw.Entry]) -> str:
-    entry = kw.tree().get(path) or own.get(path.removeprefix(f"{kw.PARAMETERS}."))
+def _sentence(entry: kw.Entry | None, texts: list[str], setting: Setting | None) -> str:
     text = " or ".join(dict.fromkeys(texts)).replace(" or must be", " or")
     if entry is None:
         return text

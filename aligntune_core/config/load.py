@@ -52,7 +52,7 @@ def _layer(source: Source) -> Layer:
     if isinstance(source, Config):
         from aligntune_core.config.dump import keywords_of
 
-        return Layer(keywords_of(source), "call")
+        return Layer(keywords_of(source), "call", manifest=True)
     if isinstance(source, Mapping):
         inner = source.get("config")
         return Layer(inner, "call", manifest=True) if isinstance(inner, Mapping) else Layer(source, "call")

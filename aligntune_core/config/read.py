@@ -164,6 +164,8 @@ class Reader:
                 return self._inside(layer, section, key, value)
             return self._refuse(layer, name, f'unknown key "{name}": there is no section "{section}". '
                                 f"Sections: {listed(kw.sections())}")  # fmt: skip
+        if name in kw.sections() and value is None:
+            return []
         if name in TRANSLATED:
             return self._translate(layer, name, value)
         entry = kw.flat().get(name)
@@ -183,22 +185,31 @@ class Reader:
         entry = kw.in_section(section).get(key)
         if entry:
             return self._field(layer, entry, value, written)
-        elsewhere = kw.flat().get(key) or next(
+        return self._refuse(
+            layer, written, f'unknown key "{key}" in section "{section}": {self._place(section, key)}'
+        )
+
+    def _place(self, section: str, key: str) -> str:
+        """Where a key belongs that a section does not have."""
+        entry = kw.flat().get(key) or next(
             (e for e in kw.tree().values() if e.field == key and e.section), None
         )
-        if elsewhere and elsewhere.section:
-            place = f'it belongs under "{elsewhere.section}" as "{elsewhere.field}"'
-        elif elsewhere:
-            place = "it belongs to the outermost level"
-        elif key in self._parameters:
-            place = f'it belongs under "{kw.PARAMETERS}"'
-        else:
-            known = kw.in_section(section)
-            place = (
-                did_you_mean(key, known).strip()
-                or f"Known: {listed(sorted({e.field for e in known.values()}))}"
-            )
-        return self._refuse(layer, written, f'unknown key "{key}" in section "{section}": {place}')
+        if entry and entry.section:
+            return f'it belongs under "{entry.section}" as "{entry.field}"'
+        if entry or key in TRANSLATED:
+            return "it belongs to the outermost level"
+        if key in self._parameters:
+            return f'it belongs under "{kw.PARAMETERS}"'
+        if key in NOT_OFFERED:
+            return f"it is not offered: {NOT_OFFERED[key]}"
+        owners = kw.owners(key)
+        if owners:
+            return f"it belongs to {listed(owners)}; this is {self.algorithm.name}"
+        known = kw.in_section(section)
+        return (
+            did_you_mean(key, known).strip()
+            or f"known are {listed(sorted({e.field for e in known.values()}))}"
+        )
 
     def _field(self, layer: Layer, entry: Entry, value: Any, written: str) -> list[Setting]:
         """A field of the tree."""
@@ -242,6 +253,10 @@ class Reader:
             if kw.says_nothing(value) or (name == "reward_device" and value == "auto"):
                 return []
             return self._refuse(layer, written, f"{written} is not offered: {NOT_OFFERED[name]}")
+        if name in kw.sections():
+            return self._refuse(
+                layer, written, f"{name}={shown(value)} must be a mapping: {name} is a section"
+            )
         known = [*kw.flat(), *self._parameters, *TRANSLATED]
         other = next((e for e in kw.tree().values() if e.field == name and e.section), None)
         if other:

@@ -113,11 +113,9 @@ TRANSLATED: dict[str, Callable[[Any, Context], Settings]] = {
 # use_unsloth=False beside backend="unsloth" says two things, so its False is asked too.
 FALSE_SAYS_SOMETHING = frozenset({"use_unsloth"})
 
-_ROPE = "context extension by rope scaling is not offered; take a model with the context you need"
-_SHIFTED = "shifted sparse attention is not offered; packing and flash_attention_2 make long rows cheap"
-_VOCABULARY = (
-    "a grown vocabulary is not offered; prepare model and tokenizer first, peft's modules_to_save trains them"
-)
+_ROPE = "rope is as the model has it; take a model with the context length you need"
+_SHIFTED = "attention is over whole rows; packing and flash_attention_2 make long ones cheap"
+_VOCABULARY = "grow the vocabulary of model and tokenizer first, and save both; modules_to_save trains them"
 _REWARD = 'train the reward model in a run of its own: algorithm="reward", then reward_model_name=ITS_FOLDER'
 _VLLM = "generation goes through transformers"
 
@@ -135,18 +133,18 @@ NOT_OFFERED: dict[str, str] = {
     **dict.fromkeys(("use_vllm", "vllm_mode", "fast_inference"), _VLLM),
     "gspo_gamma": "the GSPO paper has no such parameter; its clips are epsilon and epsilon_high",
     "gspo_delta": "the GSPO paper has no such parameter; its clips are epsilon and epsilon_high",
-    "reference_free": "DPO without a reference is not offered; loss_type and beta decide how it is held",
+    "reference_free": "the policy is held to a reference; beta says how strongly",
     "processing_fn": "map your function over the dataset and hand over the result as dataset_name",
     "formatting_func": "map your function over the dataset and hand over the result as dataset_name",
     "percent": 'write it into the split: split="train[:10%]"',
-    "num_labels": "classification is not offered",
-    "label_column": "classification is not offered",
-    "tokens_column": "token classification is not offered",
-    "tags_column": "token classification is not offered",
+    "num_labels": "language models are trained, no classifiers",
+    "label_column": "language models are trained, no classifiers",
+    "tokens_column": "language models are trained, no taggers",
+    "tags_column": "language models are trained, no taggers",
     "peft_config": "give its values as use_peft, lora_r, lora_alpha, lora_target_modules, ...",
     "args": "give its values as keywords of this call",
-    "deepspeed": "start the script with torchrun; sharded training is not offered",
-    "fsdp": "start the script with torchrun; sharded training is not offered",
+    "deepspeed": "whole copies train in parallel: start the script with torchrun",
+    "fsdp": "whole copies train in parallel: start the script with torchrun",
     "max_workers": "dataset_num_proc and dataloader_num_workers set the number of processes",
 }  # fmt: skip
 
