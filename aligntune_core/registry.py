@@ -36,6 +36,7 @@ logger = logging.getLogger("aligntune")
 
 GROUP = "aligntune.backends"
 EXTENSIONS = "aligntune.extensions."
+ALGORITHMS = "aligntune.algorithms"
 DISABLE = "ALIGNTUNE_DISABLE_BACKENDS"
 ALLOW = "ALIGNTUNE_BACKENDS"
 
@@ -45,7 +46,7 @@ IGNORED = frozenset({"aligntune"})
 # Plugins of this repository; they are not on an index yet.
 HINTS = {
     name: f"From a clone of aligntune: pip install -e . -e plugins/aligntune-{name}"
-    for name in ("trl", "unsloth")
+    for name in ("trl", "unsloth", "torch")
 }
 
 
@@ -154,7 +155,7 @@ class Registry:
     def third_party(self) -> list[FoundRow]:
         """All entry points in groups of aligntune, with their state: backends, extensions, and so on.
 
-        Algorithms and rewards are judged by metadata alone, as loading a reward may import anything.
+        Rewards are judged by metadata alone, as loading one may import anything.
         """
         return rows.found_rows(
             [
@@ -178,8 +179,11 @@ class Registry:
             verdict = self._verdict(entry.name)
             return verdict.state, verdict.reason
         own = _metadata_verdict(entry)
-        if own is not None or not entry.group.startswith(EXTENSIONS):
-            return (own.state, own.reason) if own else ("ready", "")
+        if own is not None:
+            return own.state, own.reason
+        if not entry.group.startswith(EXTENSIONS):
+            reason = _broken_algorithms().get(entry.name) if entry.group == ALGORITHMS else None
+            return ("broken", reason) if reason else ("ready", "")
         name = entry.group.removeprefix(EXTENSIONS)
         verdict = self._verdict(name)
         if verdict.fault == entry:
@@ -272,6 +276,12 @@ def _broken_by(entry: EntryPoint, reason: str, hint: str = "", cause: BaseExcept
     )
 
 
+def _broken_algorithms() -> dict[str, str]:
+    from aligntune_core.algorithms import broken
+
+    return broken()
+
+
 def registry() -> Registry:
     """The registry of this process, made anew when ``sys.path`` or one of the two variables changes."""
     return _cached(tuple(sys.path), os.environ.get(DISABLE, ""), os.environ.get(ALLOW, ""))
@@ -284,5 +294,8 @@ def _cached(path: tuple[str, ...], disable: str, allow: str) -> Registry:
 
 def refresh() -> None:
     """Look at the disk again, e.g. after ``pip install`` in a notebook."""
+    from aligntune_core import algorithms
+
     entrypoints.refresh()
+    algorithms.refresh()
     _cached.cache_clear()

@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from aligntune_core import hookspecs
 from aligntune_core.errors import did_you_mean, listed
@@ -125,35 +125,16 @@ def check_honours(info: BackendInfo) -> list[str]:
     fields that core adds to it later would count as honoured by a plugin that has never seen them. Imports
     the configuration tree.
     """
-    known = _paths()
+    from aligntune_core.config.keywords import sections, tree
+
+    known = tree()
     found = []
     for path in sorted(info.honours):
-        if path.startswith("parameters."):
-            continue
-        if path in known and not known[path]:
-            continue
-        if path in known:
+        if path in sections():
             found.append(f'honours: "{path}" is a section; name its fields')
-        else:
+        elif path not in known and not path.startswith("parameters."):
             found.append(f'honours: there is no config path "{path}".{did_you_mean(path, known)}')
     return found
-
-
-@lru_cache(maxsize=1)
-def _paths() -> dict[str, bool]:
-    """Config path -> whether it is a section that is always there; model.quantization may be None."""
-    from aligntune_core.config.fields import Section
-    from aligntune_core.config.tree import Config
-
-    def walk(section: type[Section], prefix: str) -> Iterator[tuple[str, bool]]:
-        for name, info in section.model_fields.items():
-            path, kind = prefix + name, info.annotation
-            kinds = [k for k in (kind, *get_args(kind)) if isinstance(k, type) and issubclass(k, Section)]
-            yield path, kind in kinds
-            for inner in kinds:
-                yield from walk(inner, f"{path}.")
-
-    return dict(walk(Config, ""))
 
 
 def _kind(value: object) -> str:

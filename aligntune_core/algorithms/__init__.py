@@ -55,6 +55,11 @@ def known() -> dict[str, Algorithm]:
     return {**{a.name: a for a in OWN}, **found}
 
 
+def broken() -> dict[str, str]:
+    """Name -> reason, of installed algorithms that cannot be used."""
+    return dict(_external()[1])
+
+
 def refresh() -> None:
     """Look for installed algorithms again when next asked."""
     _external.cache_clear()

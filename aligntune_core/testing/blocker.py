@@ -14,7 +14,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-HEAVY = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "unsloth", "unsloth_zoo", "datasets")
+HEAVY = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "bitsandbytes",
+    "unsloth",
+    "unsloth_zoo",
+    "datasets",
+)
 
 
 class HeavyImport(BaseException):
@@ -38,7 +48,9 @@ class Blocker(MetaPathFinder, Loader):
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         """Name the module and line that imports it."""
         frame = sys._getframe()
-        while frame.f_back and (frame.f_code is self.create_module.__code__ or "importlib" in frame.f_code.co_filename):
+        while frame.f_back and (
+            frame.f_code is self.create_module.__code__ or "importlib" in frame.f_code.co_filename
+        ):
             frame = frame.f_back
         raise HeavyImport(
             f"{frame.f_globals.get('__name__')} imports {spec.name} ({frame.f_code.co_filename}:{frame.f_lineno})"
@@ -65,4 +77,6 @@ def run_blocked(
     """
     block = Path(__file__).read_text(encoding="utf-8")
     whole = f"{block}\nsys.meta_path.insert(0, Blocker({tuple(names)!r}))\nexec({code!r}, {{'__name__': '__main__'}})\n"
-    return subprocess.run([sys.executable, "-c", whole], env=env, capture_output=True, text=True, timeout=timeout)
+    return subprocess.run(
+        [sys.executable, "-c", whole], env=env, capture_output=True, text=True, timeout=timeout
+    )

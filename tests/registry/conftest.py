@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from aligntune_core import entrypoints
+from aligntune_core import entrypoints, registry
 
 HOOKS = {
     "head": "from aligntune_core import BackendInfo, Device, LoadedModel, Prepared, Support, hookimpl",
@@ -121,11 +121,12 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delenv("ALIGNTUNE_DISABLE_BACKENDS", raising=False)
     monkeypatch.delenv("ALIGNTUNE_BACKENDS", raising=False)
-    entrypoints.refresh()
+    registry.refresh()
     yield Site(tmp_path)
     for name in [n for n in sys.modules if n.startswith("aligntune_fake_")]:
         del sys.modules[name]
-    entrypoints.refresh()
+    monkeypatch.undo()
+    registry.refresh()
 
 
 @pytest.fixture

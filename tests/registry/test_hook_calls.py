@@ -43,7 +43,12 @@ SIGNATURES = {
     "apply_peft": "loaded, config",
     "build_trainer": "loaded, config, datasets, run",
 }
-NEEDED = {"supports_algorithm": "Support", "prepare": "Prepared", "load_model": "LoadedModel", "apply_peft": "LoadedModel"}
+NEEDED = {
+    "supports_algorithm": "Support",
+    "prepare": "Prepared",
+    "load_model": "LoadedModel",
+    "apply_peft": "LoadedModel",
+}
 
 
 def test_hooks_in_order(site: Site, source: Callable[..., str]) -> None:
@@ -59,7 +64,9 @@ def test_hooks_in_order(site: Site, source: Callable[..., str]) -> None:
 @pytest.mark.parametrize("hook", [h for h in SIGNATURES if h not in ("prepare", "build_trainer")])
 def test_none_is_an_error_that_names_the_hook(site: Site, source: Callable[..., str], hook: str) -> None:
     backend = acme(site, source(**{hook: f"@hookimpl\ndef {hook}({SIGNATURES[hook]}): return None"}))
-    with pytest.raises(errors.HookError, match=f"hook {hook} {NAMED} returned None: no implementation answered it"):
+    with pytest.raises(
+        errors.HookError, match=f"hook {hook} {NAMED} returned None: no implementation answered it"
+    ):
         call(backend, hook)
 
 
@@ -68,7 +75,7 @@ def test_wrong_type(site: Site, source: Callable[..., str], hook: str) -> None:
     backend = acme(site, source(**{hook: f"@hookimpl\ndef {hook}({SIGNATURES[hook]}): return ['x'] * 50"}))
     with pytest.raises(errors.HookError) as caught:
         call(backend, hook)
-    assert f'hook {hook} of backend "acme" (fake-acme 1.0) returned list [\'x\', ' in str(caught.value)
+    assert f"hook {hook} of backend \"acme\" (fake-acme 1.0) returned list ['x', " in str(caught.value)
     assert str(caught.value).endswith(f"it must return aligntune_core.{NEEDED[hook]}")
 
 
@@ -82,8 +89,13 @@ def test_exceptions_pass_with_a_note(site: Site, source: Callable[..., str], hoo
     assert caught.value.__cause__ is None
 
 
-@pytest.mark.parametrize(("answer", "ok", "reason"), [("True", True, ""), ("False", False, ""), ("Support(False, 'why')", False, "why")])
-def test_supports_is_normalised(site: Site, source: Callable[..., str], answer: str, ok: bool, reason: str) -> None:
+@pytest.mark.parametrize(
+    ("answer", "ok", "reason"),
+    [("True", True, ""), ("False", False, ""), ("Support(False, 'why')", False, "why")],
+)
+def test_supports_is_normalised(
+    site: Site, source: Callable[..., str], answer: str, ok: bool, reason: str
+) -> None:
     text = source(supports_algorithm=f"@hookimpl\ndef supports_algorithm(algorithm): return {answer}")
     assert acme(site, text).supports("dpo") == Support(ok, reason)
 
@@ -116,11 +128,15 @@ def build_trainer(loaded): return Proxy()
 
 def test_device_that_the_backend_does_not_train_on(site: Site, source: Callable[..., str]) -> None:
     prepare = "@hookimpl\ndef prepare(config): return Prepared(device=Device(kind='mps'))"
-    with pytest.raises(errors.BackendUnavailable, match=r"trains on cpu; this process would use mps\. Looked for"):
+    with pytest.raises(
+        errors.BackendUnavailable, match=r"trains on cpu; this process would use mps\. Looked for"
+    ):
         call(acme(site, source(prepare=prepare)), "prepare")
 
 
-def test_a_plugin_for_an_older_core_with_fewer_arguments_works(site: Site, source: Callable[..., str]) -> None:
+def test_a_plugin_for_an_older_core_with_fewer_arguments_works(
+    site: Site, source: Callable[..., str]
+) -> None:
     old = "@hookimpl\ndef load_model(config): return LoadedModel('old ' + config, None)"
     older = "@hookimpl\ndef apply_peft(loaded): return loaded"
     backend: Any = acme(site, source(load_model=old, apply_peft=older))

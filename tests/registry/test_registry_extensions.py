@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 
 HEAD = "from aligntune_core import LoadedModel, Support, hookimpl\n"
 
-NEW_ALGORITHM = HEAD + """
+NEW_ALGORITHM = (
+    HEAD
+    + """
 @hookimpl
 def supports_algorithm(algorithm):
     return Support(True) if algorithm == "orpo" else None
@@ -24,8 +27,11 @@ def supports_algorithm(algorithm):
 def load_model(config, prepared):
     return LoadedModel("orpo weights", None) if config == "orpo" else None
 """
+)
 
-WRAPPER = HEAD + """
+WRAPPER = (
+    HEAD
+    + """
 calls = []
 
 @hookimpl(wrapper=True)
@@ -35,6 +41,7 @@ def load_model(config):
     calls.append("after " + config)
     return LoadedModel(result.model.upper(), result.tokenizer)
 """
+)
 
 
 def test_extension_answers_for_a_new_algorithm(site: Site) -> None:
@@ -56,8 +63,6 @@ def test_wrapper_extension(site: Site) -> None:
     name = site.extension("acme", "policy", WRAPPER)
     backend: Any = Registry().get("acme")
     assert backend.load_model("tiny", backend.prepare("tiny")).model == "WEIGHTS OF TINY"
-    import sys
-
     assert sys.modules[name].calls == ["before tiny", "after tiny"]
 
 
@@ -71,7 +76,10 @@ def test_a_wrapper_is_no_answer(site: Site, source: Callable[..., str]) -> None:
     ("text", "reason"),
     [
         ("import no_such_library", "No module named 'no_such_library'"),
-        (HEAD + "@hookimpl\ndef load_model(confg): ...", 'argument confg does not exist. Did you mean "config"?'),
+        (
+            HEAD + "@hookimpl\ndef load_model(confg): ...",
+            'argument confg does not exist. Did you mean "config"?',
+        ),
         (HEAD + "@hookimpl\ndef lode_model(config): ...", 'there is no hook "lode_model"'),
     ],
 )
@@ -105,30 +113,59 @@ def test_extensions_of_a_disabled_backend_are_not_imported(site: Site) -> None:
     site.backend("acme")
     site.extension("acme", "orpo", "raise AssertionError('imported')")
     found = Registry({"ALIGNTUNE_DISABLE_BACKENDS": "acme"}).extensions()
-    assert [(f.name, f.state, f.reason) for f in found] == [("orpo", "disabled", 'backend "acme" is disabled')]
+    assert [(f.name, f.state, f.reason) for f in found] == [
+        ("orpo", "disabled", 'backend "acme" is disabled')
+    ]
+
+
+ALGORITHM = """
+from pydantic import BaseModel
+from aligntune_core.algorithms import Algorithm, find
+
+class Parameters(BaseModel):
+    zeta: float = 0.1
+
+sft = find("sft")
+ODDS = Algorithm(**{**vars(sft), "name": "odds", "aliases": (), "parameters": Parameters})
+"""
 
 
 def test_everything_found_is_listed(site: Site) -> None:
     site.backend("acme")
     site.extension("acme", "timing", WRAPPER)
     site.extension("nobody", "lost", WRAPPER)
+    algorithm = site.module(ALGORITHM)
     site.install(
         "fake-extras",
-        {"aligntune.rewards": {"polite": "nowhere:polite"}, "aligntune.algorithms": {"orpo": "nowhere:ORPO"}},
+        {
+            "aligntune.rewards": {"polite": "nowhere:polite"},
+            "aligntune.algorithms": {"odds": f"{algorithm}:ODDS", "even": f"{algorithm}:EVEN"},
+        },
         version="3.1",
         editable=site.folder / "src",
     )
     site.install("fake-rival", {"aligntune.rewards": {"polite": "elsewhere:polite"}})
-    site.install("fake-needy", {"aligntune.rewards": {"needy": "nowhere:needy"}}, requires=["no-such-library"])
+    site.install(
+        "fake-needy", {"aligntune.rewards": {"needy": "nowhere:needy"}}, requires=["no-such-library"]
+    )
     found = {(f.group, f.name, f.distribution): f for f in Registry().third_party()}
     assert found["aligntune.backends", "acme", "fake-acme"].state == "ready"
     assert found["aligntune.extensions.acme", "timing", "fake-timing"].state == "ready"
     lost = found["aligntune.extensions.nobody", "lost", "fake-lost"]
     assert (lost.state, lost.reason) == ("unknown", 'backend "nobody" is not installed')
-    orpo = found["aligntune.algorithms", "orpo", "fake-extras"]
-    assert (orpo.state, orpo.version, orpo.editable) == ("ready", "3.1", True)
-    assert orpo.path == str(site.folder / "src")
+    odds = found["aligntune.algorithms", "odds", "fake-extras"]
+    assert (odds.state, odds.version, odds.editable) == ("ready", "3.1", True)
+    assert odds.path == str(site.folder / "src")
+    even = found["aligntune.algorithms", "even", "fake-extras"]
+    assert even.state == "broken"
+    assert "has no attribute 'EVEN'" in even.reason
     for owner in ("fake-extras", "fake-rival"):
         polite = found["aligntune.rewards", "polite", owner]
         assert (polite.state, polite.reason) == ("conflict", "claimed by fake-extras 3.1 and fake-rival 1.0")
     assert found["aligntune.rewards", "needy", "fake-needy"].state == "missing"
+
+
+def test_an_installed_algorithm_is_asked_of_every_backend(site: Site) -> None:
+    site.backend("acme")
+    site.install("fake-extras", {"aligntune.algorithms": {"odds": f"{site.module(ALGORITHM)}:ODDS"}})
+    assert Registry().row("acme").algorithms["odds"].reason == "sft only"

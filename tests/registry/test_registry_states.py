@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -20,15 +21,24 @@ MARK = "from aligntune_core import BackendInfo, Support, hookimpl\n"
 
 # change to a sound plugin -> what the row's reason has to say
 BROKEN: dict[str, tuple[dict[str, str | None], str]] = {
-    "ImportError": ({"head": "import no_such_library"}, "ModuleNotFoundError: No module named 'no_such_library'"),
+    "ImportError": (
+        {"head": "import no_such_library"},
+        "ModuleNotFoundError: No module named 'no_such_library'",
+    ),
     "SyntaxError": ({"head": "def ("}, "SyntaxError"),
     "SystemExit": ({"head": "raise SystemExit('no licence')"}, "SystemExit: no licence"),
-    "NotImplementedError": ({"head": "raise NotImplementedError('needs a GPU\\nsecond line')"}, "needs a GPU"),
+    "NotImplementedError": (
+        {"head": "raise NotImplementedError('needs a GPU\\nsecond line')"},
+        "needs a GPU",
+    ),
     "misspelt hook": (
         {"load_model": MARK + "@hookimpl\ndef load_modle(config, prepared): ..."},
         'there is no hook "load_modle". Did you mean "load_model"?',
     ),
-    "missing hook": ({"apply_peft": None}, "missing hook apply_peft: a backend must implement backend_info, "),
+    "missing hook": (
+        {"apply_peft": None},
+        "missing hook apply_peft: a backend must implement backend_info, ",
+    ),
     "two missing hooks": ({"apply_peft": None, "load_model": None}, "missing hook load_model, apply_peft"),
     "no marker": (
         {"load_model": "def load_model(config, prepared): ..."},
@@ -42,8 +52,14 @@ BROKEN: dict[str, tuple[dict[str, str | None], str]] = {
         {"load_model": MARK + "@hookimpl\ndef load_model(config, *, prepared=None): ..."},
         "load_model: argument prepared is keyword-only",
     ),
-    "star": ({"apply_peft": MARK + "@hookimpl\ndef apply_peft(*args): ..."}, "apply_peft: *args is not allowed"),
-    "double star": ({"apply_peft": MARK + "@hookimpl\ndef apply_peft(**kw): ..."}, "apply_peft: **kw is not allowed"),
+    "star": (
+        {"apply_peft": MARK + "@hookimpl\ndef apply_peft(*args): ..."},
+        "apply_peft: *args is not allowed",
+    ),
+    "double star": (
+        {"apply_peft": MARK + "@hookimpl\ndef apply_peft(**kw): ..."},
+        "apply_peft: **kw is not allowed",
+    ),
     "default": (
         {"apply_peft": MARK + "@hookimpl\ndef apply_peft(loaded, config=None): ..."},
         "apply_peft: argument config has a default and would never be passed",
@@ -56,17 +72,29 @@ BROKEN: dict[str, tuple[dict[str, str | None], str]] = {
         {"backend_info": MARK + "@hookimpl\ndef backend_info(): return {'summary': 'x'}"},
         "backend_info returned dict {'summary': 'x'}; it must return aligntune_core.BackendInfo",
     ),
-    "info raises": ({"backend_info": MARK + "@hookimpl\ndef backend_info(): 1/0"}, "backend_info raised ZeroDivision"),
+    "info raises": (
+        {"backend_info": MARK + "@hookimpl\ndef backend_info(): 1/0"},
+        "backend_info raised ZeroDivision",
+    ),
     "info's devices a string": (
-        {"backend_info": MARK + "@hookimpl\ndef backend_info(): return BackendInfo(summary='x', devices='cpu')"},
+        {
+            "backend_info": MARK
+            + "@hookimpl\ndef backend_info(): return BackendInfo(summary='x', devices='cpu')"
+        },
         "devices must be a tuple of strings, not 'cpu'",
     ),
     "info's honours a list": (
-        {"backend_info": MARK + "@hookimpl\ndef backend_info(): return BackendInfo(summary='x', honours=['a'])"},
+        {
+            "backend_info": MARK
+            + "@hookimpl\ndef backend_info(): return BackendInfo(summary='x', honours=['a'])"
+        },
         "honours must be a frozenset of config paths, not list ['a']",
     ),
     "info's options no model": (
-        {"backend_info": MARK + "@hookimpl\ndef backend_info(): return BackendInfo(summary='x', options=dict)"},
+        {
+            "backend_info": MARK
+            + "@hookimpl\ndef backend_info(): return BackendInfo(summary='x', options=dict)"
+        },
         "options must be a pydantic model class or None, not class dict",
     ),
     "wrapper that is no generator": (
@@ -126,7 +154,9 @@ def test_entry_point_that_is_no_module(site: Site, source: Callable[..., str]) -
     site.install("fake-class", {"aligntune.backends": {"klass": f"{module}:Plugin"}})
     site.install("fake-gone", {"aligntune.backends": {"gone": f"{module}:Absent"}})
     registry = Registry()
-    assert "must name a module whose top level holds the hooks, not class Plugin" in registry.row("klass").reason
+    assert (
+        "must name a module whose top level holds the hooks, not class Plugin" in registry.row("klass").reason
+    )
     assert "AttributeError" in registry.row("gone").reason
     assert {registry.row(n).state for n in ("klass", "gone")} == {"broken"}
 
@@ -150,27 +180,24 @@ def test_conflict(site: Site) -> None:
     row = registry.row("twice")
     assert (row.state, row.reason) == ("conflict", "claimed by fake-twice 1.0 and other-twice 2.0")
     assert row.distributions == ("fake-twice 1.0", "other-twice 2.0")
-    with pytest.raises(errors.BackendConflict, match=r"fake-twice 1\.0 and other-twice 2\.0.*pip uninstall other-twice"):
+    with pytest.raises(
+        errors.BackendConflict, match=r"fake-twice 1\.0 and other-twice 2\.0.*pip uninstall other-twice"
+    ):
         registry.get("twice")
 
 
-def test_same_distribution_twice_is_one(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stale egg-info beside an editable install."""
+@pytest.mark.parametrize(("stale_first", "counts"), [(False, "fake-once 1.1"), (True, "Fake_Once 0.9")])
+def test_same_distribution_twice_is_one(
+    site: Site, monkeypatch: pytest.MonkeyPatch, stale_first: bool, counts: str
+) -> None:
+    """A stale egg-info beside an editable install: the first on sys.path counts, as for the import system."""
     module = site.backend("once", version="1.1", editable=site.folder)
-    stale = site.folder / "checkout"
-    site.install(
-        "Fake_Once", {"aligntune.backends": {"once": module}}, version="0.9", kind="egg-info", folder=stale
-    )
-    monkeypatch.syspath_prepend(str(site.folder))
-    import sys
-
-    sys.path.append(str(stale))
-    try:
-        row = Registry().row("once")
-    finally:
-        sys.path.remove(str(stale))
-    assert (row.state, row.distributions, row.editable) == ("ready", ("fake-once 1.1",), True)
-    assert row.path == str(site.folder)
+    stale, entries = site.folder / "checkout", {"aligntune.backends": {"once": module}}
+    site.install("Fake_Once", entries, version="0.9", kind="egg-info", folder=stale)
+    monkeypatch.setattr("sys.path", [str(stale), *sys.path] if stale_first else [*sys.path, str(stale)])
+    row = Registry().row("once")
+    assert (row.state, row.distributions) == ("ready", (counts,))
+    assert (row.editable, row.path) == ((False, str(stale)) if stale_first else (True, str(site.folder)))
 
 
 def test_disabled_is_not_imported(site: Site) -> None:
@@ -180,7 +207,9 @@ def test_disabled_is_not_imported(site: Site) -> None:
         "disabled",
         "disabled by ALIGNTUNE_DISABLE_BACKENDS",
     )
-    with pytest.raises(errors.BackendUnavailable, match="Take it out of ALIGNTUNE_DISABLE_BACKENDS to use it"):
+    with pytest.raises(
+        errors.BackendUnavailable, match="Take it out of ALIGNTUNE_DISABLE_BACKENDS to use it"
+    ):
         registry.get("off")
 
 
@@ -220,7 +249,7 @@ def test_unknown(site: Site) -> None:
     assert "acmee" not in [row.name for row in registry.rows()]
 
 
-@pytest.mark.parametrize("name", ["trl", "unsloth"])
+@pytest.mark.parametrize("name", ["trl", "unsloth", "torch"])
 def test_our_own_plugins_have_an_install_hint(site: Site, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr("sys.path", [str(site.folder)])
     with pytest.raises(errors.BackendNotFound, match=f"pip install -e . -e plugins/aligntune-{name}"):
@@ -312,7 +341,9 @@ def test_only_the_named_plugin_is_imported(site: Site) -> None:
 
 
 def test_listing_tolerates_a_failing_supports_algorithm(site: Site, source: Callable[..., str]) -> None:
-    site.backend("odd", source(supports_algorithm="@hookimpl\ndef supports_algorithm(algorithm): return None"))
+    site.backend(
+        "odd", source(supports_algorithm="@hookimpl\ndef supports_algorithm(algorithm): return None")
+    )
     answer = Registry().row("odd").algorithms["sft"]
     assert not answer.ok
     assert "HookError" in answer.reason
@@ -324,7 +355,9 @@ def test_listing_says_which_device_is_lacking(site: Site, source: Callable[..., 
     site.backend("wood", source(backend_info=info))
     row = Registry().row("wood")
     assert row.state == "ready"
-    assert row.hint.startswith("trains on abacus, which this machine does not seem to have. Looked for: NVIDIA driver")
+    assert row.hint.startswith(
+        "trains on abacus, which this machine does not seem to have. Looked for: NVIDIA driver"
+    )
 
 
 def test_the_processes_registry_follows_the_environment(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
