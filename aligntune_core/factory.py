@@ -155,16 +155,18 @@ def plan(config: Config | str | Path | Mapping[str, Any]) -> Plan:
     """
     from aligntune_core.config import resolve, resolve_steps
     from aligntune_core.isolation.payload import unpack
+    from aligntune_core.run import logs
     from aligntune_core.run.distributed import world_size
 
     config = _loaded(config)  # 1
     backend, reason = choose(config)  # 2, 3
     checks.guard(backend)  # 5
-    prepared = backend.prepare(config)  # 6
-    resolved = resolve(config, prepared.device)  # 7
-    planned = _planned(backend, prepared, resolved)  # 8
-    resolved = unpack(resolved)
-    datasets = _datasets(resolved, prepared)  # 9
+    with logs.kept(None):
+        prepared = backend.prepare(config)  # 6
+        resolved = resolve(config, prepared.device)  # 7
+        planned = _planned(backend, prepared, resolved)  # 8
+        resolved = unpack(resolved)
+        datasets = _datasets(resolved, prepared)  # 9
     rows = None if resolved.data.streaming else len(datasets.train)
     resolved = resolve_steps(resolved, rows, world_size())  # 10
     return Plan(resolved, backend, reason, prepared, datasets, planned)
@@ -231,20 +233,21 @@ def build(plan: Plan) -> Trainer:
         RunError: the run folder cannot be used.
         ContractViolation: the built trainer differs from the configuration, or rows were lost.
     """
+    from aligntune_core.run import logs
     from aligntune_core.run.folder import RunFolder
     from aligntune_core.run.seeding import seed_everything
     from aligntune_core.run.session import RunSession
     from aligntune_core.trainer import Trainer
 
     config, backend = plan.config, plan.backend
-    folder = RunFolder(Path(config.run.output_dir))  # 11
-    session = RunSession(folder)
-    loaded = backend.load_model(config, plan.prepared)  # 12
-    seed_everything(config.run.seed)
-    loaded = backend.apply_peft(loaded, config)  # 13
-    seed_everything(config.run.seed)
-    engine = backend.build_trainer(loaded, config, plan.datasets, session.context())  # 14
-    effective = verify(plan, engine)  # 15
+    session = RunSession(RunFolder(Path(config.run.output_dir)))  # 11
+    with logs.kept(session.log):
+        loaded = backend.load_model(config, plan.prepared)  # 12
+        seed_everything(config.run.seed)
+        loaded = backend.apply_peft(loaded, config)  # 13
+        seed_everything(config.run.seed)
+        engine = backend.build_trainer(loaded, config, plan.datasets, session.context())  # 14
+        effective = verify(plan, engine)  # 15
     return Trainer(
         plan=plan, loaded=_released(loaded), engine=engine, session=session, effective=effective
     )  # 16

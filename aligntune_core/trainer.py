@@ -164,7 +164,7 @@ class Trainer:
     def _recorded(self) -> Iterator[None]:
         """Keep the log; on failure say so in the manifest and name the plugin on the exception."""
         try:
-            with logs.kept(self._session.folder.log if is_main() else None):
+            with logs.kept(self._session.log):
                 yield
         except BaseException as error:
             self._session.sink.end()
@@ -178,7 +178,7 @@ class Trainer:
     def _write_manifest(
         self, state: str, result: TrainResult | None = None, error: BaseException | None = None
     ) -> None:
-        from aligntune_core.config import plain
+        from aligntune_core.config import in_memory, plain
         from aligntune_core.version import __version__
 
         plan, report = self._plan, self._plan.datasets.report
@@ -189,6 +189,7 @@ class Trainer:
             "backend": plan.backend.name,
             "backend_reason": plan.reason,
             "config": plain(self.config),
+            "repeatable": not in_memory(self.config),
             "effective": {k: v for k, v in self.effective.items() if isinstance(v, PLAIN)},
             "versions": dict(plan.prepared.versions),
             "device": vars(plan.prepared.device),
@@ -235,7 +236,7 @@ class Trainer:
             raise RunError(
                 "nothing to evaluate on: pass evaluate(dataset), or create the trainer with eval_dataset or eval_split"
             )
-        with logs.kept(self._session.folder.log if is_main() else None):
+        with logs.kept(self._session.log):
             return dict(self._engine.evaluate(rows))
 
     def _canonical(self, dataset: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from aligntune_core.run.checkpoints import checkpoint_dir
@@ -22,6 +23,11 @@ class RunSession:
         self.folder = folder
         self.stop = StopFlag()
         self.sink = MetricsSink(folder.metrics if is_main() else None)
+
+    @property
+    def log(self) -> Path | None:
+        """The log file, on the process that writes."""
+        return self.folder.log if is_main() else None
 
     def emit(self, event: Mapping[str, Any]) -> None:
         """Take one event of the engine."""
