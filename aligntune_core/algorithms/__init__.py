@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from aligntune_core.algorithms.base import Algorithm, Batch, Default
 from aligntune_core.algorithms.dpo import DPO
@@ -17,6 +18,9 @@ from aligntune_core.algorithms.ppo import PPO
 from aligntune_core.algorithms.reward import REWARD
 from aligntune_core.algorithms.sft import SFT
 from aligntune_core.errors import ConfigError, UnknownAlgorithm
+
+if TYPE_CHECKING:
+    from aligntune_core.entrypoints import EntryPoint
 
 __all__ = ["Algorithm", "Batch", "Default", "find", "known"]
 
@@ -61,8 +65,8 @@ def broken() -> dict[str, str]:
 
 
 def refresh() -> None:
-    """Look for installed algorithms again when next asked."""
-    _external.cache_clear()
+    """Load the algorithms of other distributions again when next asked."""
+    _loaded.cache_clear()
 
 
 def _plain(name: str) -> str:
@@ -73,15 +77,19 @@ def _names(algorithm: Algorithm) -> set[str]:
     return {_plain(name) for name in (algorithm.name, *algorithm.aliases)}
 
 
-@lru_cache(maxsize=1)
 def _external() -> tuple[dict[str, Algorithm], dict[str, str]]:
     """Algorithms of other distributions, and name -> reason of those that cannot be used."""
     from aligntune_core.entrypoints import entry_points
 
+    return _loaded(entry_points(GROUP))
+
+
+@lru_cache(maxsize=4)
+def _loaded(points: tuple[EntryPoint, ...]) -> tuple[dict[str, Algorithm], dict[str, str]]:
     found: dict[str, Algorithm] = {}
     broken: dict[str, str] = {}
     taken = {name: "aligntune itself" for own in OWN for name in _names(own)}
-    for point in entry_points(GROUP):
+    for point in points:
         origin = str(point.distribution)
         try:
             algorithm = point.load()

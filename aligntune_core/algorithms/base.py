@@ -75,6 +75,11 @@ class Algorithm:
         return tuple(self.columns) == ("prompt",)
 
 
+def epochs(number: float, source: str) -> Default:
+    """Passes over the rows, with an adapter or without."""
+    return Default(number, number, source)
+
+
 def learning_rate(full: float, lora: float, source: str) -> Default:
     """A learning rate for full fine-tuning, and ten times it for an adapter."""
     return Default(full, lora, f"{source}; ten times that with LoRA, https://thinkingmachines.ai/blog/lora/")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from aligntune_core.algorithms.base import Algorithm, learning_rate
+from aligntune_core.algorithms.base import Algorithm, epochs, learning_rate
 from aligntune_core.errors import listed
 from aligntune_core.fields import Section, option
 
@@ -133,5 +133,8 @@ DPO = Algorithm(
     parameters=DpoParameters,
     paper="https://arxiv.org/abs/2305.18290",
     title="Direct preference optimisation",
-    defaults={"optim.learning_rate": learning_rate(1e-6, 1e-5, "TRL"), "optim.num_epochs": 1.0},
+    defaults={
+        "optim.learning_rate": learning_rate(1e-6, 1e-5, "TRL"),
+        "optim.num_epochs": epochs(1.0, "one pass over the pairs"),
+    },
 )

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import field_validator, model_validator
 
-from aligntune_core.algorithms.base import Algorithm, Batch, learning_rate
+from aligntune_core.algorithms.base import Algorithm, Batch, epochs, learning_rate
 from aligntune_core.algorithms.online import Generation
 from aligntune_core.fields import option
 
@@ -152,7 +152,10 @@ def _family(name: str, title: str, parameters: type[GrpoParameters], paper: str,
         paper=paper,
         title=title,
         aliases=aliases,
-        defaults={"optim.learning_rate": learning_rate(1e-6, 1e-5, "TRL"), "optim.num_epochs": 1.0},
+        defaults={
+            "optim.learning_rate": learning_rate(1e-6, 1e-5, "TRL"),
+            "optim.num_epochs": epochs(1.0, "one pass over the prompts"),
+        },
         updates_per_epoch=updates_per_epoch,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from aligntune_core.algorithms.base import Algorithm, learning_rate
+from aligntune_core.algorithms.base import Algorithm, epochs, learning_rate
 from aligntune_core.algorithms.online import Generation
 from aligntune_core.fields import option
 
@@ -60,5 +60,8 @@ PPO = Algorithm(
     parameters=PpoParameters,
     paper="https://arxiv.org/abs/1707.06347",
     title="Proximal policy optimisation",
-    defaults={"optim.learning_rate": learning_rate(3e-6, 3e-5, TRL), "optim.num_epochs": 1.0},
+    defaults={
+        "optim.learning_rate": learning_rate(3e-6, 3e-5, TRL),
+        "optim.num_epochs": epochs(1.0, "one pass over the prompts"),
+    },
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from aligntune_core.algorithms.base import Algorithm, learning_rate
+from aligntune_core.algorithms.base import Algorithm, epochs, learning_rate
 from aligntune_core.fields import Section, option
 
 
@@ -33,6 +33,6 @@ REWARD = Algorithm(
     aliases=("reward_model", "reward_modeling"),
     defaults={
         "optim.learning_rate": learning_rate(1e-5, 1e-4, "InstructGPT's 9e-6, rounded"),
-        "optim.num_epochs": 1.0,
+        "optim.num_epochs": epochs(1.0, "InstructGPT paper"),
     },
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from aligntune_core.algorithms.base import Algorithm, learning_rate
+from aligntune_core.algorithms.base import Algorithm, epochs, learning_rate
 from aligntune_core.fields import Section, option
 
 
@@ -29,5 +29,8 @@ SFT = Algorithm(
     paper="https://arxiv.org/abs/2109.01652",
     title="Supervised fine-tuning",
     aliases=("supervised_fine_tuning",),
-    defaults={"optim.learning_rate": learning_rate(2e-5, 2e-4, "TRL"), "optim.num_epochs": 3.0},
+    defaults={
+        "optim.learning_rate": learning_rate(2e-5, 2e-4, "TRL"),
+        "optim.num_epochs": epochs(3.0, "transformers"),
+    },
 )
