@@ -11,6 +11,7 @@ from typing import Any
 
 from aligntune_core.data.detect import Shape
 from aligntune_core.data.messages import (
+    ASSISTANT_MARK,
     Message,
     check_reply,
     is_messages,
@@ -36,7 +37,7 @@ def converter(shape: Shape, system_prompt: str | None, whole_messages: bool) -> 
     """
     makers: dict[str, Callable[[Row, Shape, str | None], dict[str, Any]]] = {
         "messages": _whole if whole_messages else _last_reply,
-        "pair": _pair,
+        "pair": _whole_pair if whole_messages else _pair,
         "text": _text,
         "preference": _preference,
         "dialogues": _dialogues if shape.dialogue else _implicit,
@@ -77,9 +78,9 @@ def _prompt(row: Row, shape: Shape, system_prompt: str | None) -> list[Message]:
     value, column = _value(row, shape, "prompt")
     if is_messages(value) or (isinstance(value, list) and not value):
         messages = read_messages(value, column)
-    elif shape.dialogue and isinstance(value, str):
+    elif shape.dialogue and isinstance(value, str) and value.startswith(("\n\nHuman:", "Human:")):
         text = read_text(value, column)
-        messages = read_dialogue(text.rstrip().removesuffix("\n\nAssistant:"), column)
+        messages = read_dialogue(text.rstrip().removesuffix(ASSISTANT_MARK), column)
     else:
         text = read_text(value, column)
         if "input" in shape.slots:
@@ -126,6 +127,11 @@ def _pair(row: Row, shape: Shape, system_prompt: str | None) -> dict[str, Any]:
         "prompt": _prompt(row, shape, system_prompt),
         "completion": _reply(*_value(row, shape, "completion")),
     }
+
+
+def _whole_pair(row: Row, shape: Shape, system_prompt: str | None) -> dict[str, Any]:
+    pair = _pair(row, shape, system_prompt)
+    return {"messages": pair["prompt"] + pair["completion"]}
 
 
 def _text(row: Row, shape: Shape, system_prompt: str | None) -> dict[str, Any]:
@@ -202,13 +208,15 @@ def _dialogues(row: Row, shape: Shape, system_prompt: str | None) -> dict[str, A
     if first.strip() == second.strip():
         raise RowProblem(rejected_column, "chosen and rejected are equal")
     cut = split_dialogues(first, second)
-    prompt = read_dialogue(first[:cut].removesuffix("\n\nAssistant:"), chosen_column)
+    prompt = read_dialogue(first[:cut].removesuffix(ASSISTANT_MARK), chosen_column)
     sides = []
     for text, column in ((first, chosen_column), (second, rejected_column)):
         messages = read_dialogue(text[cut:], column, first="assistant")
         if messages[-1]["role"] != "assistant":
             raise RowProblem(column, "the dialogue ends with a turn of the human")
         sides.append(messages)
+    if prompt[-1]["role"] == "assistant":
+        raise RowProblem(chosen_column, "two turns of the assistant, one after the other, before the replies")
     prompt = with_system(prompt, _system(row, shape) or system_prompt)
     return _different(prompt, sides[0], sides[1])
 

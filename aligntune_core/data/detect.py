@@ -11,8 +11,12 @@ from aligntune_core.data.mapping import ROLE_OF, ROLES, direction
 from aligntune_core.data.messages import is_dialogue, is_messages
 from aligntune_core.errors import DataError, listed
 
-# Names that TRL's reward functions are called with anyway; a column of that name would be passed twice.
-RESERVED = frozenset({"prompt", "prompts", "completion", "completions", "completion_ids", "trainer_state"})
+# Names that reward functions are called with anyway; a column of that name would be passed twice.
+RESERVED = frozenset(
+    {"prompt", "prompts", "completion", "completions", "completion_ids", "trainer_state"}
+    # TRL takes a row for a conversation by the first of these it meets, whatever the prompt is.
+    | {"chosen", "rejected", "messages"}
+)
 
 
 @dataclass(frozen=True)
@@ -196,7 +200,7 @@ def _extras(
 def _name(layout: Layout, used: Mapping[str, str], first: Mapping[str, Any], dialogue: bool) -> str:
     if layout.kind in ("messages", "prompt_messages"):
         value = first.get(used["messages"])
-        sharegpt = is_messages(value) and "from" in value[0]
+        sharegpt = value is not None and is_messages(value) and "from" in value[0]
         return "sharegpt" if sharegpt else "messages"
     if layout.kind == "pair":
         pair = (used["prompt"], used["completion"])

@@ -95,7 +95,8 @@ def open_path(path: Path, config_name: str | None) -> LocalFiles | Any:
             raise DataError(
                 f"{path}: not a known kind of data file. Understood: {listed(EXTENSIONS)} (.gz too for text)."
             )
-        return LocalFiles(path.name, {"train": [(path, path.name)]})
+        files = [(path, path.name)]
+        return LocalFiles(path.name, {"train": files, split_of(Path(path.name)): files})
     if config_name and (path / config_name).is_dir():
         path = path / config_name
     if (path / "dataset_dict.json").exists() or (path / "state.json").exists():

@@ -29,11 +29,26 @@ def load(
     Raises:
         DataError: unknown, private, gated or unreachable dataset; unknown configuration or split.
     """
-    from datasets import load_dataset
-
     problem = _probe(name, revision, token)
     if problem is not None and not _is_cached(name):
         raise problem
+    return load_known(
+        name, split, config_name=config_name, revision=revision, token=token, streaming=streaming
+    )
+
+
+def load_known(
+    name: str,
+    split: str,
+    *,
+    config_name: str | None,
+    revision: str | None,
+    token: str | None,
+    streaming: bool,
+) -> Any:
+    """As ``load``, for a dataset that is known to be there."""
+    from datasets import load_dataset
+
     try:
         return load_dataset(
             name, config_name, split=split, revision=revision, token=token, streaming=streaming

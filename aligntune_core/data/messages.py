@@ -77,7 +77,7 @@ def read_messages(value: Any, column: str) -> list[Message]:
         )
     if not value:
         raise RowProblem(column, "empty (no messages)")
-    found = []
+    found: list[Message] = []
     for number, message in enumerate(value):
         role, content = _read_message(message, f"message {number}", column)
         if role == "system" and not content:

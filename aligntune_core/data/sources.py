@@ -119,21 +119,8 @@ def _in_memory(value: Any, origin: str, keyword: str) -> Opened:
 
     if isinstance(value, IterableDataset):
         return Opened(origin, ("train",), _not_readable(origin), lambda _: value, endless=True)
-    if (
-        isinstance(value, Mapping)
-        and value
-        and all(isinstance(v, Dataset | IterableDataset | list) for v in value.values())
-    ):
-        parts = {str(name): _in_memory(part, f"{origin} ({name})", keyword) for name, part in value.items()}
-        if all(isinstance(part, list) and not _is_rows(part) for part in value.values()):
-            raise DataError(f"{keyword}: a dict of columns was given; give a list of dicts, one a row.")
-        return Opened(
-            origin,
-            tuple(parts),
-            lambda split: next(iter(parts[split].splits and [parts[split].read("train")])),
-            lambda split: parts[split].stream("train"),
-            endless=any(part.endless for part in parts.values()),
-        )
+    if isinstance(value, Mapping):
+        return _splits(value, origin, keyword)
     if isinstance(value, Dataset):
         source = from_dataset(value, origin)
     elif isinstance(value, list | tuple):
@@ -150,8 +137,27 @@ def _in_memory(value: Any, origin: str, keyword: str) -> Opened:
     return Opened(origin, ("train",), lambda _: source, lambda _: stream_rows(source))
 
 
-def _is_rows(value: list[Any]) -> bool:
-    return not value or isinstance(value[0], Mapping)
+def _splits(value: Mapping[Any, Any], origin: str, keyword: str) -> Opened:
+    """A ``DatasetDict``, or a dict of split -> rows."""
+    from datasets import Dataset, IterableDataset
+
+    def is_rows(part: Any) -> bool:
+        rows_in_list = isinstance(part, list) and bool(part) and isinstance(part[0], Mapping)
+        return rows_in_list or isinstance(part, Dataset | IterableDataset)
+
+    if not value or not all(is_rows(part) for part in value.values()):
+        raise DataError(
+            f"{keyword}: a dict must hold splits, e.g. {{'train': rows, 'test': rows}}, each a Dataset or a list of "
+            "dicts. Columns go into a list of dicts, one a row."
+        )
+    parts = {str(name): _in_memory(part, f"{origin} ({name})", keyword) for name, part in value.items()}
+    return Opened(
+        origin,
+        tuple(parts),
+        lambda split: parts[split].read("train"),
+        lambda split: parts[split].stream("train"),
+        endless=any(part.endless for part in parts.values()),
+    )
 
 
 def _not_readable(origin: str) -> Callable[[str], RowSource]:

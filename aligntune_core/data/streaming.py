@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from aligntune_core.data.files import iterate_file, kind_of, read_file
 from aligntune_core.data.folders import LocalFiles
-from aligntune_core.data.prepare import Part, Reader, assemble, make_reader, peek, prepare_eval
-from aligntune_core.data.report import BadRow, DataReport, bad_rows_error
+from aligntune_core.data.prepare import assemble, make_reader, prepare_eval
+from aligntune_core.data.reader import Part, Reader
+from aligntune_core.data.report import BadRow, BadRows
 from aligntune_core.data.rows import Broken, RowSource
 from aligntune_core.data.sources import Opened
 from aligntune_core.data.splits import parse_split, require_split
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 PLACE = "__place__"
 BROKEN = "__broken__"
 BATCH = 16
+FIRST = 20
 
 _log = logging.getLogger("aligntune.data")
 
@@ -41,26 +44,18 @@ def prepare_stream(config: ResolvedConfig, algorithm: Algorithm, tokenizer: Any,
     stream = _sliced(opened, config)
     if config.data.max_samples is not None:
         stream = stream.take(config.data.max_samples)
-    first = peek(stream)
+    first = list(islice(stream, FIRST))
     if not first:
         raise DataError(f"{opened.origin}: the stream holds no rows.")
     names = list(dict.fromkeys(name for row in first for name in row if name not in (PLACE, BROKEN)))
     sample = [row for row in first if not row.get(BROKEN)]
     reader = make_reader(config, algorithm, tokenizer, names, sample, opened.origin, None)
-    report = DataReport(
-        source=opened.origin,
-        format=reader.shape.name,
-        layout=reader.layout,
-        loss=reader.loss,
-        conversational=reader.layout != ("text",),
-        saw=(*reader.shape.saw, *reader.notes, "Rows are streamed: they are checked as training reads them."),
-        columns=tuple(names),
-        rows_given=None,
-        rows_dropped=None,
-        template=reader.template,
+    report = reader.report(
+        opened.origin, names, ["Rows are streamed: they are checked as training reads them."]
     )
-    train = Part(_checked(stream, reader, opened.origin, first), report)
-    return assemble(train, prepare_eval(config, algorithm, reader, opened))
+    checked = _checked(stream, reader, opened.origin, list(first[0]))
+    next(iter(checked))  # the first rows are judged now, before weights are loaded
+    return assemble(Part(checked, report), prepare_eval(config, algorithm, reader, opened))
 
 
 def _sliced(opened: Opened, config: ResolvedConfig) -> Any:
@@ -82,35 +77,35 @@ def _sliced(opened: Opened, config: ResolvedConfig) -> Any:
     return stream if part.stop is None else stream.take(max(int(part.stop) - start, 0))
 
 
-def _checked(stream: Any, reader: Reader, origin: str, first: list[Any]) -> Any:
-    """The stream converted and checked; columns that are not canonical or carried along go."""
-    given = list(first[0])
+def _checked(stream: Any, reader: Reader, origin: str, given: list[str]) -> Any:
+    """The stream converted and checked; columns that are neither canonical nor carried along go."""
+    layout, extras = reader.target.columns, reader.shape.extras
 
     def convert(batch: dict[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
         rows: list[Any] = [
             dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)
         ]
-        places = [row.get(PLACE) or f"row {index}" for row, index in zip(rows, indices, strict=True)]
         readable = [Broken(row[BROKEN]) if row.get(BROKEN) else row for row in rows]
-        out: dict[str, list[Any]] = {name: [] for name in (*reader.layout, *reader.shape.extras)}
-        for (row, _, _, problem), given_row, place in zip(reader.check(readable), rows, places, strict=True):
-            if problem is not None or row is None:
-                bad = BadRow(
-                    place, problem.column if problem else "", problem.reason if problem else "unreadable"
-                )
+        out: dict[str, list[Any]] = {name: [] for name in (*layout, *extras)}
+        for index, row, checked in zip(indices, rows, reader.check(readable), strict=True):
+            problem = checked.problem
+            if problem is not None:
+                bad = BadRow(row.get(PLACE) or f"row {index}", problem.column, problem.reason)
                 if not reader.drop:
-                    raise bad_rows_error(origin, [bad], 2, False)
+                    raise BadRows(
+                        f'{origin}: {bad}. Correct it, or leave such rows out with on_bad_rows="drop".', [bad]
+                    )
                 _log.warning("%s: dropped: %s", origin, bad)
                 continue
-            for name in reader.layout:
-                out[name].append(row[name])
-            for name, column in reader.shape.extras.items():
-                out[name].append(given_row.get(column))
+            for name in layout:
+                out[name].append(checked.row[name])
+            for name, column in extras.items():
+                out[name].append(row.get(column))
         return out
 
-    kwargs: dict[str, Any] = {} if reader.shape.extras else {"features": features(reader.layout)}
+    known: dict[str, Any] = {} if extras else {"features": features(layout)}
     return stream.map(
-        convert, batched=True, batch_size=BATCH, with_indices=True, remove_columns=given, **kwargs
+        convert, batched=True, batch_size=BATCH, with_indices=True, remove_columns=given, **known
     )
 
 

@@ -56,14 +56,10 @@ def _extras(shape: Shape, source: RowSource, kept: Sequence[int]) -> Any:
     from datasets import Dataset, concatenate_datasets
 
     if source.is_dataset:
-        chosen = source.rows.with_format(None).select(kept).flatten_indices()
-        parts = [
-            chosen.select_columns([column]).rename_column(column, name)
-            if column != name
-            else chosen.select_columns([column])
-            for name, column in shape.extras.items()
-        ]
-        return concatenate_datasets(parts, axis=1)
+        chosen = source.rows.with_format(None).select(kept)
+        return concatenate_datasets(
+            [_as(chosen, column, name) for name, column in shape.extras.items()], axis=1
+        )
     columns = {
         name: [source.rows[index].get(column) for index in kept] for name, column in shape.extras.items()
     }
@@ -77,3 +73,9 @@ def _typed(name: str, values: list[Any], origin: str) -> Any:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
         raise DataError(f'{origin}: column "{name}" holds values of different types: {error}') from error
+
+
+def _as(dataset: Any, column: str, name: str) -> Any:
+    """One column of a dataset, under another name."""
+    alone = dataset.select_columns([column])
+    return alone if column == name else alone.rename_column(column, name)

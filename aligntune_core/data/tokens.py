@@ -91,3 +91,16 @@ def window(length: int, limit: int, mode: str) -> slice:
     if length <= limit:
         return slice(0, length)
     return slice(0, limit) if mode == "keep_start" else slice(length - limit, length)
+
+
+def unshared_prompt(tokenizer: Any, row: dict[str, Any]) -> str:
+    """The end of a rendered prompt that is not there when a reply follows; "" where all of it is."""
+    reply = next((row[side] for side in ("completion", "chosen") if side in row), None)
+    if reply is None or not row.get("prompt"):
+        return ""
+    alone = render_conversations(tokenizer, [row["prompt"]], True)[0]
+    whole = render_conversations(tokenizer, [[*row["prompt"], *reply]], False)[0]
+    if isinstance(alone, RowProblem) or isinstance(whole, RowProblem):
+        return ""
+    prompt, both = encode(tokenizer, [alone, whole])
+    return str(tokenizer.decode(prompt[shared_length(prompt, both) :]))
