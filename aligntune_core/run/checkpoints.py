@@ -92,7 +92,7 @@ def last_complete(output_dir: Path) -> tuple[Path, list[str]]:
     Raises:
         CheckpointError: there is none.
     """
-    skipped = []
+    skipped: list[str] = []
     for folder in reversed(checkpoints(output_dir)):
         why = problem(folder)
         if why is None:

@@ -1,0 +1,174 @@
+"""What a user sees of a run: files, results, a second run, resume, Ctrl-C, NaN, repetition. Real TRL, tiny model."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aligntune.core.backend_factory import create_sft_trainer, create_trainer
+from aligntune_core.errors import NonFiniteLoss, RunError
+from aligntune_core.run import checkpoints, metrics
+
+pytestmark = pytest.mark.backend
+
+Make = Callable[..., Any]
+
+
+@pytest.fixture
+def rows_file(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.jsonl"
+    rows = [{"prompt": f"What is {i} plus {i}?", "completion": f"It is {2 * i}."} for i in range(20)]
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    return path
+
+
+@pytest.fixture
+def make(tiny_model_dir: Path, rows_file: Path, tmp_path: Path) -> Make:
+    def make_trainer(output: str = "run", **keywords: Any) -> Any:
+        settings = {"max_steps": 4, "batch_size": 4, "learning_rate": 1e-3, "save_strategy": "no"} | keywords
+        return create_sft_trainer(
+            str(tiny_model_dir), str(rows_file), "trl", output_dir=str(tmp_path / output), **settings
+        )
+
+    return make_trainer
+
+
+class StopAt:
+    """A callback that sends this process a signal after a step."""
+
+    def __new__(cls, step: int, number: int = signal.SIGINT) -> Any:
+        from transformers import TrainerCallback
+
+        class Callback(TrainerCallback):  # type: ignore[misc]
+            def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+                if state.global_step == step:
+                    os.kill(os.getpid(), number)
+
+        return Callback()
+
+
+def losses(folder: Path) -> list[tuple[int, float]]:
+    return [(line["step"], line["loss"]) for line in metrics.read(folder / "metrics.jsonl") if "loss" in line]
+
+
+def test_a_run_leaves_what_the_contract_names(make: Make, tmp_path: Path) -> None:
+    result = make().train()
+    folder = tmp_path / "run"
+    assert result["model_path"] == str(folder)
+    assert result["total_steps"] == 4
+    assert result["training_time"] > 0
+    assert dict(result)["final_loss"] == losses(folder)[-1][1]
+    manifest = json.loads((folder / "aligntune.json").read_text())
+    assert manifest["state"] == "finished"
+    assert manifest["backend"] == "trl"
+    assert manifest["seed"] == 42
+    assert manifest["rows_given"] == 20
+    assert manifest["rows_dropped"] == 0
+    assert manifest["repeatable"] is True
+    assert {"torch", "trl"} <= set(manifest["versions"])
+    assert manifest["metrics"]["train_loss"] == result["train_loss"]
+    steps = [line for line in metrics.read(folder / "metrics.jsonl") if "loss" in line]
+    assert [line["step"] for line in steps] == [1, 2, 3, 4]
+    for line in steps:
+        assert {"epoch", "learning_rate", "grad_norm", "tokens_per_second"} <= set(line)
+
+    from peft import AutoPeftModelForCausalLM
+    from transformers import AutoTokenizer
+
+    assert AutoPeftModelForCausalLM.from_pretrained(folder).peft_config["default"].r == 16
+    assert AutoTokenizer.from_pretrained(folder).chat_template
+
+
+def test_the_manifest_repeats_the_run(make: Make, tmp_path: Path) -> None:
+    make().train()
+    first = losses(tmp_path / "run")
+    create_trainer(tmp_path / "run" / "aligntune.json").train()
+    assert losses(tmp_path / "run") == first
+    assert losses(tmp_path / "run" / "earlier-run" / "1") == first
+
+
+def test_a_second_run_in_the_folder_sets_the_first_aside(make: Make, tmp_path: Path) -> None:
+    make(max_steps=2).train()
+    make(max_steps=3).train()
+    assert len(losses(tmp_path / "run")) == 3
+    assert len(losses(tmp_path / "run" / "earlier-run" / "1")) == 2
+    assert (tmp_path / "run" / "earlier-run" / "1" / "adapter_model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_resume_ends_like_an_uninterrupted_run(
+    make: Make, tmp_path: Path, number: int
+) -> None:
+    make("whole", max_steps=5).train()
+    trainer = make("cut", max_steps=5, callbacks=[StopAt(2, number)])
+    result = trainer.train()
+    assert result.stopped == signal.Signals(number).name
+    assert result["model_path"] == str(tmp_path / "cut" / "checkpoint-2")
+    assert checkpoints.problem(tmp_path / "cut" / "checkpoint-2") is None
+    assert json.loads((tmp_path / "cut" / "aligntune.json").read_text())["state"] == "stopped"
+    assert make("cut", max_steps=5).train(resume=True).stopped is None
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+    weights = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("cut", "whole")]
+    assert weights[0] == weights[1]
+
+
+def test_resume_passes_over_a_damaged_checkpoint(
+    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make(max_steps=4, save_strategy="steps", save_steps=2).train()
+    whole = losses(tmp_path / "run")
+    (tmp_path / "run" / "checkpoint-4" / "trainer_state.json").unlink()
+    make(max_steps=4, save_strategy="steps", save_steps=2).train(resume=True)
+    assert "checkpoint-4: trainer_state.json, which is written last, is missing" in caplog.text
+    assert losses(tmp_path / "run") == whole
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_says_what_to_do(make: Make, tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteLoss, match="Lower learning_rate") as caught:
+        make(learning_rate=1e30, max_steps=6, max_grad_norm=0).train()
+    assert any("while training with" in note for note in caught.value.__notes__)
+    manifest = json.loads((tmp_path / "run" / "aligntune.json").read_text())
+    assert manifest["state"] == "failed"
+    assert "NonFiniteLoss" in manifest["error"]
+    assert not (tmp_path / "run" / "adapter_model.safetensors").exists()
+
+
+def test_an_exception_of_a_callback_passes_through_with_a_note(make: Make) -> None:
+    from transformers import TrainerCallback
+
+    class Failing(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            raise ZeroDivisionError("mine")
+
+    with pytest.raises(ZeroDivisionError, match="mine") as caught:
+        make(callbacks=[Failing()]).train()
+    assert 'backend "trl" (aligntune-trl' in "".join(caught.value.__notes__)
+
+
+def test_evaluate_needs_rows_and_takes_raw_ones(make: Make) -> None:
+    trainer = make()
+    with pytest.raises(RunError, match="nothing to evaluate on"):
+        trainer.evaluate()
+    found = trainer.evaluate([{"instruction": "Say hi", "input": "", "output": "hi"}])
+    assert found["eval_loss"] > 0
+    assert found["perplexity"] > 1
+
+
+def test_a_run_from_its_own_folder_is_refused_before_anything_moves(make: Make, tmp_path: Path) -> None:
+    make().train()
+    trainer = create_sft_trainer(
+        str(tmp_path / "run"),
+        str(tmp_path / "rows.jsonl"),
+        "trl",
+        output_dir=str(tmp_path / "run"),
+        max_steps=1,
+    )
+    with pytest.raises(RunError, match="Choose another output_dir"):
+        trainer.train()
+    assert (tmp_path / "run" / "adapter_model.safetensors").is_file()
