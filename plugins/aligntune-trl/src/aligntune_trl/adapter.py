@@ -11,7 +11,7 @@ from typing import Any
 
 from aligntune_core import LoadedModel
 from aligntune_core.run.folder import CACHE
-from aligntune_trl import arguments
+from aligntune_trl import arguments, loftq
 
 NAME = "default"
 MERGED_BASE = "base"
@@ -46,33 +46,34 @@ def lora_config(config: Any, model: Any = None) -> Any:
     from peft import LoraConfig
 
     values = arguments.write(config, "lora")
-    if values["target_modules"] == ALL_LINEAR and values["layers_to_transform"] is not None:
-        values["target_modules"] = sorted({n.rsplit(".", 1)[-1] for n in _linear(model)}) if model else [ALL_LINEAR]
+    if spelt_out(config):
+        values["target_modules"] = (
+            sorted({n.rsplit(".", 1)[-1] for n in _linear(model)}) if model else [ALL_LINEAR]
+        )
     return LoraConfig(task_type="CAUSAL_LM", **values)
+
+
+def spelt_out(config: Any) -> bool:
+    """Whether "all-linear" has to be replaced by names."""
+    return config.peft.target_modules == ALL_LINEAR and config.peft.layers_to_transform is not None
 
 
 def wrap(model: Any, config: Any) -> Any:
     """A ``PeftModel`` around ``model`` with float32 adapter weights."""
-    from peft import get_peft_model, replace_lora_weights_loftq
+    from peft import get_peft_model
 
     settings = lora_config(config, model)
     asked = settings.target_modules  # peft replaces "all-linear" by the names that it stands for
     model = get_peft_model(model, settings)
     model.aligntune_fresh, model.aligntune_targets = True, asked
     if config.peft.init == "loftq":
-        replace_lora_weights_loftq(model, model_path=_safetensors_of(config))
+        loftq.initialise(model, config)
         model.aligntune_init = "loftq"
     to_float32(model)
     if config.peft.init == "pissa":
         model.aligntune_initial = initial_matrices(model)
     keep_only_policy(model)
     return model
-
-
-def _safetensors_of(config: Any) -> str | None:
-    """Path of the unquantised weights, where they are a local folder; None lets peft look on the hub."""
-    folder = Path(str(config.model.name))
-    return str(folder / "model.safetensors") if folder.is_dir() else None
 
 
 def to_float32(model: Any) -> None:
@@ -142,7 +143,9 @@ def _save_difference(model: Any, folder: Path) -> None:
     plain.inference_mode = True
     plain.base_model_name_or_path = config.base_model_name_or_path or model.base_model.model.name_or_path
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.contiguous() for k, v in state.items()}, folder / "adapter_model.safetensors", {"format": "pt"})
+    save_file(
+        {k: v.contiguous() for k, v in state.items()}, folder / "adapter_model.safetensors", {"format": "pt"}
+    )
     plain.save_pretrained(str(folder))
 
 
@@ -212,7 +215,9 @@ def is_fresh(model: Any) -> bool:
 
 def starts_at_base(model: Any) -> bool:
     """Whether the untrained adapter changes nothing: not so for PiSSA and LoftQ."""
-    return not any(p.detach().count_nonzero() for name, p in model.named_parameters() if f"lora_B.{NAME}" in name)
+    return not any(
+        p.detach().count_nonzero() for name, p in model.named_parameters() if f"lora_B.{NAME}" in name
+    )
 
 
 def targets(model: Any) -> Any:
@@ -235,5 +240,7 @@ def _linear(model: Any) -> list[str]:
     return [
         name
         for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and module is not head and not any(part in name for part in inside)
+        if isinstance(module, torch.nn.Linear)
+        and module is not head
+        and not any(part in name for part in inside)
     ]

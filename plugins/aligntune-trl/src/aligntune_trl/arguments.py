@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from aligntune_core.errors import ConfigError
 
 Part = Literal["args", "load", "quantization", "lora", "trainer"]
-"""Which object takes the argument: TrainingArguments, ``from_pretrained``, BitsAndBytesConfig, LoraConfig, the trainer."""
+"""The object it goes to: TrainingArguments, from_pretrained, BitsAndBytesConfig, LoraConfig, the trainer."""
 
 Getter = Callable[[str], Any]
 
@@ -65,7 +65,9 @@ def _argument(
     return Argument(part, write=lambda value: {name: to(value)}, read=lambda get: back(get(name)), **more)
 
 
-def _args(name: str, to: Callable[[Any], Any] = _keep, back: Callable[[Any], Any] = _plain, **more: Any) -> Argument:
+def _args(
+    name: str, to: Callable[[Any], Any] = _keep, back: Callable[[Any], Any] = _plain, **more: Any
+) -> Argument:
     return _argument("args", name, to, back, **more)
 
 
@@ -191,7 +193,7 @@ RUN: dict[str, Argument] = {
 
 TABLE: dict[str, Argument] = {**MODEL, **PEFT, **DATA, **OPTIM, **RUN}
 
-# Honoured too, but no single argument: whether and on what an adapter is made, and the ratio that becomes warm-up steps.
+# Honoured too, but no single argument: whether and on what an adapter is made, and what becomes warm-up steps.
 BESIDE_THE_TABLE = frozenset({"peft.enabled", "peft.merge_adapter", "optim.warmup_ratio"})
 
 HONOURS = frozenset(TABLE) | BESIDE_THE_TABLE

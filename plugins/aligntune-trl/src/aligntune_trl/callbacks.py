@@ -25,7 +25,12 @@ class Events(TrainerCallback):  # type: ignore[misc]
         self._tokens = 0.0
 
     def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **more: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Any = None,
+        **more: Any,
     ) -> None:
         if not state.is_world_process_zero or not logs:
             return
@@ -45,7 +50,9 @@ class Stop(TrainerCallback):  # type: ignore[misc]
         self._stop = stop
         self.reason: str | None = None
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
+    ) -> None:
         reason = self._stop()
         if args.world_size > 1:
             reason = _any_rank(reason, args.device)

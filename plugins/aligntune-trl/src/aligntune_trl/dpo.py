@@ -24,8 +24,8 @@ def build(loaded: LoadedModel, config: Any, datasets: Datasets, run: RunContext)
 
     if config.peft.dropout and config.parameters.disable_dropout:
         logger.warning(
-            "dpo switches dropout off in policy and reference (disable_dropout=True), so lora_dropout=%s has no effect; "
-            "disable_dropout=False keeps it",
+            "dpo switches dropout off in policy and reference (disable_dropout=True), so lora_dropout=%s has no "
+            "effect; disable_dropout=False keeps it",
             config.peft.dropout,
         )
     args = prepare.training_arguments(config, torch_device())
@@ -50,11 +50,15 @@ def build(loaded: LoadedModel, config: Any, datasets: Datasets, run: RunContext)
 
 
 def _reference(model: Any) -> Any:
-    """A frozen copy of the whole model where no adapter can stand for it, else None.
+    """A frozen copy of the whole policy where no adapter can stand for it, else None.
 
     TRL would reload a full model from its hub id or path, which is not the policy where it came trained or in memory;
     and biases that train beside an adapter cannot be switched off with it.
     """
-    if adapter.is_adapted(model) and model.peft_config[adapter.NAME].bias == "none":
+    adapted = adapter.is_adapted(model)
+    if adapted and model.peft_config[adapter.NAME].bias == "none":
         return None
-    return copy.deepcopy(model).requires_grad_(False).eval()
+    reference = copy.deepcopy(model)
+    if adapted:
+        reference = reference.merge_and_unload(adapter_names=[adapter.NAME])
+    return reference.requires_grad_(False).eval()

@@ -93,7 +93,7 @@ class TrlEngine:
             values |= arguments.read(config, "lora", model.peft_config[adapter.NAME])
             values["peft.init"] = getattr(model, "aligntune_init", values["peft.init"])
             values["peft.target_modules"] = adapter.targets(model)
-            if config.peft.layers_to_transform is not None and config.peft.target_modules == adapter.ALL_LINEAR:
+            if adapter.spelt_out(config):
                 del values["peft.target_modules"]
         return values
 
@@ -109,7 +109,9 @@ class TrlEngine:
         losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
         metrics = {"train_loss": output.training_loss}
         if resume_from is not None and losses:
-            metrics["train_loss"] = sum(losses) / len(losses)  # transformers counts the steps since the resume only
+            metrics["train_loss"] = sum(losses) / len(
+                losses
+            )  # transformers counts the steps since the resume only
         return TrainResult(steps=state.global_step, metrics=metrics, stopped=self._stop.reason)
 
     def evaluate(self, dataset: Any = None) -> Mapping[str, float]:
@@ -123,7 +125,9 @@ class TrlEngine:
             RunError: there are no rows.
         """
         if dataset is None and self._trainer.eval_dataset is None:
-            raise RunError("nothing to evaluate on: pass rows, or create the trainer with eval_dataset or eval_split")
+            raise RunError(
+                "nothing to evaluate on: pass rows, or create the trainer with eval_dataset or eval_split"
+            )
         with prepare.known_warnings_hidden(), prepare.no_dataset_bars():
             found = self._trainer.evaluate(dataset) if dataset is not None else self._trainer.evaluate()
         figures = dict(found)

@@ -50,12 +50,16 @@ def render(tokenizer: Any, prompt: Any) -> str:
             return prompt
         prompt = [{"role": "user", "content": prompt}]
     if not templated:
-        raise ConfigError("the tokenizer has no chat template, so messages cannot be rendered; pass prompts as strings")
+        raise ConfigError(
+            "the tokenizer has no chat template, so messages cannot be rendered; pass prompts as strings"
+        )
     text: str = tokenizer.apply_chat_template(list(prompt), tokenize=False, add_generation_prompt=True)
     return text
 
 
-def _complete(model: Any, tokenizer: Any, texts: list[str], max_new_tokens: int, sampling: dict[str, Any]) -> list[str]:
+def _complete(
+    model: Any, tokenizer: Any, texts: list[str], max_new_tokens: int, sampling: dict[str, Any]
+) -> list[str]:
     import torch
 
     # A chat template writes its own special tokens; plain text gets those the tokenizer adds.

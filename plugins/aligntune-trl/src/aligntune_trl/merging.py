@@ -21,7 +21,9 @@ def save_merged(model: Any, tokenizer: Any, folder: Path, trainer: Any) -> None:
         RunError: the base is quantised, the model has no adapter, or the written model differs from the trained one.
     """
     if not adapter.is_adapted(model):
-        raise RunError("save_model(merged=True): this run trains no adapter; save_model() writes the whole model already")
+        raise RunError(
+            "save_model(merged=True): this run trains no adapter; save_model() writes the whole model already"
+        )
     if getattr(model, "is_quantized", False):
         raise RunError(
             "save_model(merged=True): folding an adapter into 4-bit weights would round it away. Save the adapter with "
@@ -67,5 +69,5 @@ def _compare(model: Any, tokenizer: Any, folder: Path, tolerance: float) -> None
     if not difference <= tolerance:
         raise RunError(
             f"save_model(merged=True): the model written to {folder} differs from the trained one (logits by "
-            f"{difference:.2e} of their spread, allowed {tolerance:.0e}). Do not use it; save the adapter with save_model()"
+            f"{difference:.2e} of their spread, allowed {tolerance:.0e}). Do not use it; save the adapter: save_model()"
         )

@@ -55,7 +55,9 @@ def apply_peft(loaded: LoadedModel, config: ResolvedConfig) -> LoadedModel:
 
 
 @hookimpl
-def build_trainer(loaded: LoadedModel, config: ResolvedConfig, datasets: Datasets, run: RunContext) -> Engine | None:
+def build_trainer(
+    loaded: LoadedModel, config: ResolvedConfig, datasets: Datasets, run: RunContext
+) -> Engine | None:
     recipe = RECIPES.get(config.algorithm)
     if recipe is None:
         return None  # an extension answers for its own algorithms

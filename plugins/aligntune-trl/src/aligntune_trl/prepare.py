@@ -17,7 +17,16 @@ from aligntune_trl.algorithms import RECIPES
 if TYPE_CHECKING:
     from aligntune_core.config import Config, ResolvedConfig
 
-DISTRIBUTIONS = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "datasets", "tokenizers")
+DISTRIBUTIONS = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "bitsandbytes",
+    "datasets",
+    "tokenizers",
+)
 
 
 def prepare(config: Config) -> Prepared:
@@ -60,6 +69,8 @@ def planned(config: ResolvedConfig, device: Device) -> Mapping[str, Any]:
         values |= arguments.read(config, "lora", adapter.lora_config(config))
         if config.peft.init == "loftq":
             del values["peft.init"]  # applied to the built adapter, and read from it
+        if adapter.spelt_out(config):
+            del values["peft.target_modules"]
     values["peft.merge_adapter"] = found.adapter_config is not None and not refusals.continued(config, found)
     return values
 
@@ -87,7 +98,9 @@ def read_arguments(config: Any, args: Any) -> dict[str, Any]:
     if config.optim.warmup_steps is None:
         del values["optim.warmup_steps"]
         values["optim.warmup_ratio"] = args.warmup_steps
-    values |= {f"parameters.{name}": _parameter_back(name, getattr(args, name)) for name in _parameter_names(config)}
+    values |= {
+        f"parameters.{name}": _parameter_back(name, getattr(args, name)) for name in _parameter_names(config)
+    }
     return values
 
 
@@ -110,13 +123,19 @@ def _parameter_back(name: str, value: Any) -> Any:
 
 def _fixed(config: Any, device: Device) -> dict[str, Any]:
     """Arguments that core serves, and those that other backends' classes may default differently."""
-    sft = {"assistant_only_loss": False, "eval_packing": None, "shuffle_dataset": False} if config.algorithm == "sft" else {}
+    sft = (
+        {"assistant_only_loss": False, "eval_packing": None, "shuffle_dataset": False}
+        if config.algorithm == "sft"
+        else {}
+    )
     return {
         "output_dir": str(config.run.output_dir),
         "seed": config.run.seed,
         "use_cpu": device.kind == "cpu",
         "dataloader_pin_memory": device.kind != "cpu",
-        "gradient_checkpointing_kwargs": {"use_reentrant": False} if config.optim.gradient_checkpointing else None,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False}
+        if config.optim.gradient_checkpointing
+        else None,
         "average_tokens_across_devices": True,
         "label_smoothing_factor": 0.0,
         "dataloader_drop_last": False,
@@ -146,7 +165,9 @@ def check_names(config: Any) -> None:
     for path, known in (("optim.optimizer", OptimizerNames), ("optim.lr_scheduler", SchedulerType)):
         name, names = arguments.value_at(config, path), [member.value for member in known]
         if name not in names:
-            raise ConfigError(f"{path}: there is no {name!r}.{did_you_mean(name, names)} Known: {listed(names)}.")
+            raise ConfigError(
+                f"{path}: there is no {name!r}.{did_you_mean(name, names)} Known: {listed(names)}."
+            )
     probe = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     try:
         get_scheduler(config.optim.lr_scheduler, probe, num_warmup_steps=0, num_training_steps=1)

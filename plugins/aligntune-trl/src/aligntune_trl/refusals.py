@@ -36,7 +36,9 @@ def _device_problems(config: Any, device: Device) -> list[str]:
     if config.optim.tf32 and device.kind != "cuda":
         problems.append(f"tf32 is a number format of NVIDIA GPUs; this run is on {device.kind}. Leave it out")
     if config.optim.activation_offloading and on_cpu:
-        problems.append("activation_offloading moves activations from a GPU to host memory; on a CPU leave it out")
+        problems.append(
+            "activation_offloading moves activations from a GPU to host memory; on a CPU leave it out"
+        )
     if config.optim.gradient_checkpointing == "unsloth":
         problems.append('gradient_checkpointing="unsloth" is for backend="unsloth"; take True')
     if config.optim.use_liger_kernel and find_spec("liger_kernel") is None:
@@ -46,7 +48,9 @@ def _device_problems(config: Any, device: Device) -> list[str]:
 
 def _data_problems(config: Any) -> list[str]:
     if config.algorithm == "sft" and config.data.padding_free and not config.data.packing:
-        return ["padding_free without packing would not enforce max_seq_length in TRL; set packing=True, which is padding-free"]
+        return [
+            "padding_free without packing would not enforce max_seq_length in TRL; packing=True is padding-free too"
+        ]
     return []
 
 
@@ -54,27 +58,39 @@ def _weights_problems(config: Any, source: Source) -> list[str]:
     problems = []
     quantised = source.quantised or config.model.quantization is not None
     if config.model.quantization is not None and source.in_memory:
-        problems.append("quantization: the model is in memory already; quantise it when loading it, or pass its path")
+        problems.append(
+            "quantization: the model is in memory already; quantise it when loading it, or pass its path"
+        )
     if config.model.device_map is not None and source.in_memory:
-        problems.append("device_map: the model is in memory already; place it when loading it, or pass its path")
+        problems.append(
+            "device_map: the model is in memory already; place it when loading it, or pass its path"
+        )
     if config.model.quantization is not None and source.quantised:
         problems.append("quantization: the checkpoint is stored quantised already; leave quantization out")
     if quantised and not config.peft.enabled:
-        problems.append("use_peft=False: quantised weights cannot be fine-tuned in full; leave use_peft out for LoRA")
+        problems.append(
+            "use_peft=False: quantised weights cannot be fine-tuned in full; leave use_peft out for LoRA"
+        )
     if config.peft.merge_adapter and source.adapter_config is None:
         problems.append("merge_adapter: model_name is no adapter; leave merge_adapter out")
     if config.peft.merge_adapter and quantised:
         problems.append(
-            "merge_adapter: merging into 4-bit weights rounds the adapter away; leave merge_adapter out to continue the "
-            "adapter, or load the base unquantised"
+            "merge_adapter: merging into 4-bit weights rounds the adapter away; leave merge_adapter out to "
+            "continue the adapter, or load the base unquantised"
         )
     if source.adapter_config is not None and not config.peft.enabled and not config.peft.merge_adapter:
         problems.append(
-            "use_peft=False: model_name is an adapter; set merge_adapter=True to merge it and fine-tune the whole, or leave "
-            "use_peft out to continue the adapter"
+            "use_peft=False: model_name is an adapter; set merge_adapter=True to merge it and fine-tune the whole, "
+            "or leave use_peft out to continue the adapter"
         )
     if config.algorithm == "dpo" and config.parameters.sync_ref_model and config.peft.enabled:
-        problems.append("sync_ref_model: with LoRA the reference is the base model; use_peft=False gives it one of its own")
+        problems.append(
+            "sync_ref_model: with LoRA the reference is the base model; use_peft=False gives it one of its own"
+        )
+    if config.algorithm == "dpo" and config.peft.enabled and config.peft.bias != "none" and quantised:
+        problems.append(
+            "lora_bias: with dpo the reference needs the untrained biases in a copy; quantised weights have none"
+        )
     return problems
 
 
@@ -84,10 +100,16 @@ def _adapter_problems(config: Any, source: Source) -> list[str]:
     peft, quantised = config.peft, source.quantised or config.model.quantization is not None
     problems = []
     if peft.init == "pissa" and quantised:
-        problems.append('lora_init="pissa" splits the weights themselves and needs them unquantised; take "loftq"')
+        problems.append(
+            'lora_init="pissa" splits the weights themselves and needs them unquantised; take "loftq"'
+        )
     if peft.init == "pissa" and peft.use_dora:
-        problems.append('lora_init="pissa" with use_dora cannot be saved as an adapter of the original model; take one')
-    if peft.init == "loftq" and (config.model.quantization is None or not config.model.quantization.load_in_4bit):
+        problems.append(
+            'lora_init="pissa" with use_dora cannot be saved as an adapter of the original model; take one'
+        )
+    if peft.init == "loftq" and (
+        config.model.quantization is None or not config.model.quantization.load_in_4bit
+    ):
         problems.append(
             'lora_init="loftq" corrects the error of 4-bit weights: set quantization={"load_in_4bit": True} with an '
             "unquantised checkpoint"
@@ -110,16 +132,16 @@ def continued(config: Any, source: Source) -> bool:
 def differences(config: Any, adapter: Mapping[str, Any]) -> list[str]:
     """Adapter settings that were given and differ from those of the adapter that is continued."""
     from aligntune_core.checks import same
-    from aligntune_core.config import given, keyword_of
+    from aligntune_core.config import keyword_of, written
 
     problems = []
-    for path in sorted(set(PEFT) & set(given(config))):
+    for path in sorted(set(PEFT) & written(config)):
         found, asked = PEFT[path].read(adapter.__getitem__), value_at(config, path)
         if path == "peft.target_modules" and asked == "all-linear":
             continue  # adapters store the names that it stood for
         if not same(path, asked, found):
             problems.append(
-                f"{keyword_of(path)}: asked for {asked!r}, but the adapter that model_name names has {found!r}. Leave it "
-                "out to continue that adapter, or set merge_adapter=True to merge it and start a new one"
+                f"{keyword_of(path)}: asked for {asked!r}, but the adapter that model_name names has {found!r}. "
+                "Leave it out to continue that adapter, or set merge_adapter=True to merge it and start a new one"
             )
     return problems

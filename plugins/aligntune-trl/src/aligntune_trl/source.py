@@ -18,7 +18,7 @@ class Source:
 
     Attributes:
         base: hub id, folder, or a model in memory.
-        adapter: folder or hub id of the adapter on ``base``; None where there is none, or it is in memory with its base.
+        adapter: folder or hub id of the adapter on ``base``; None where there is none, or it is in memory too.
         adapter_config: the adapter's configuration; None where there is none.
         revision: revision of ``base`` on the hub.
         quantised: whether ``base`` is stored quantised (a ``-bnb-4bit`` checkpoint, say).
@@ -61,17 +61,22 @@ def _in_memory(model: Any) -> Source:
 
     if not isinstance(model, (PreTrainedModel, PeftModel)):
         raise ConfigError(
-            f"model_name: got {type(model).__name__}; pass a hub id, a folder, a transformers PreTrainedModel or a PeftModel"
+            f"model_name: got {type(model).__name__}; pass a hub id, a folder, a transformers PreTrainedModel "
+            "or a PeftModel"
         )
     quantised = _is_quantised(model.config)
     if not isinstance(model, PeftModel):
         return Source(model, quantised=quantised)
     if model.active_adapters != ["default"]:
         raise ConfigError(
-            f'model_name: the PeftModel has active adapters {model.active_adapters}; one named "default" can be trained '
-            "on. Load the adapter that you want with PeftModel.from_pretrained(base, folder)"
+            f'model_name: the PeftModel has active adapters {model.active_adapters}; one named "default" can '
+            "be trained on. Load the adapter that you want with PeftModel.from_pretrained(base, folder)"
         )
-    return Source(model, adapter_config=_checked(model.peft_config["default"].to_dict(), "the PeftModel"), quantised=quantised)
+    return Source(
+        model,
+        adapter_config=_checked(model.peft_config["default"].to_dict(), "the PeftModel"),
+        quantised=quantised,
+    )
 
 
 def _on_disk_or_hub(name: str, config: Any) -> Source:
@@ -93,8 +98,8 @@ def _checked(adapter_config: dict[str, Any], where: str) -> dict[str, Any]:
     kind = str(getattr(adapter_config.get("peft_type"), "value", adapter_config.get("peft_type")))
     if kind != "LORA":
         raise ConfigError(
-            f"model_name: {where} is a {kind} adapter; only LoRA adapters can be trained on. Merge it into its base with "
-            "peft and pass the merged model"
+            f"model_name: {where} is a {kind} adapter; only LoRA adapters can be trained on. Merge it into its "
+            "base with peft and pass the merged model"
         )
     return adapter_config
 
