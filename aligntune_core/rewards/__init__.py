@@ -3,23 +3,53 @@
 Light: torch and transformers are imported when a reward model is loaded, other libraries when their reward scores.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from aligntune_core._lazy import lazy
 
-_WHERE = {
-    "Batch": "aligntune_core.rewards.batch",
-    "FunctionReward": "aligntune_core.rewards.function",
-    "Reward": "aligntune_core.rewards.batch",
-    "RewardInfo": "aligntune_core.rewards.catalog",
-    "RewardModel": "aligntune_core.rewards.model",
-    "RewardSet": "aligntune_core.rewards.reward_set",
-    "RewardSpec": "aligntune_core.rewards.spec",
-    "Scores": "aligntune_core.rewards.reward_set",
-    "build_rewards": "aligntune_core.rewards.building",
-    "list_rewards": "aligntune_core.rewards.catalog",
-    "read_rewards": "aligntune_core.rewards.spec",
-    "reasoning_gym_rows": "aligntune_core.rewards.reasoning_gym",
-    "reference_column": "aligntune_core.rewards.function",
-}
-__all__ = [*_WHERE]
+if TYPE_CHECKING:
+    from aligntune_core.rewards.batch import Batch, Reward
+    from aligntune_core.rewards.building import build_rewards
+    from aligntune_core.rewards.catalog import RewardInfo, list_rewards
+    from aligntune_core.rewards.function import FunctionReward, reference_column
+    from aligntune_core.rewards.model import RewardModel
+    from aligntune_core.rewards.reasoning_gym import reasoning_gym_rows
+    from aligntune_core.rewards.reward_set import RewardSet, Scores
+    from aligntune_core.rewards.spec import RewardSpec, read_rewards
 
-__getattr__, __dir__ = lazy(__name__, _WHERE)
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "Batch": "aligntune_core.rewards.batch",
+        "FunctionReward": "aligntune_core.rewards.function",
+        "Reward": "aligntune_core.rewards.batch",
+        "RewardInfo": "aligntune_core.rewards.catalog",
+        "RewardModel": "aligntune_core.rewards.model",
+        "RewardSet": "aligntune_core.rewards.reward_set",
+        "RewardSpec": "aligntune_core.rewards.spec",
+        "Scores": "aligntune_core.rewards.reward_set",
+        "build_rewards": "aligntune_core.rewards.building",
+        "list_rewards": "aligntune_core.rewards.catalog",
+        "read_rewards": "aligntune_core.rewards.spec",
+        "reasoning_gym_rows": "aligntune_core.rewards.reasoning_gym",
+        "reference_column": "aligntune_core.rewards.function",
+    },
+)
+
+__all__ = [
+    "Batch",
+    "FunctionReward",
+    "Reward",
+    "RewardInfo",
+    "RewardModel",
+    "RewardSet",
+    "RewardSpec",
+    "Scores",
+    "build_rewards",
+    "list_rewards",
+    "read_rewards",
+    "reasoning_gym_rows",
+    "reference_column",
+]

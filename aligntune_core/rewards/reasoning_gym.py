@@ -27,7 +27,8 @@ def reasoning_gym_rows(task: str, size: int, seed: int, **params: Any) -> list[d
     """Make rows of one task.
 
     Args:
-        task: a name of reasoning-gym, e.g. "chain_sum"; ``reasoning_gym/chain_sum`` is taken too.
+        task: a name of reasoning-gym, e.g. "chain_sum". A dataset name is taken too, with settings after a question
+            mark: "reasoning_gym/chain_sum?min_terms=2&max_terms=3".
         size: number of rows.
         seed: seed of the rows; the same task, size, seed and params give the same rows.
         params: settings of the task, e.g. ``min_terms=2``; values that JSON holds.
@@ -39,7 +40,7 @@ def reasoning_gym_rows(task: str, size: int, seed: int, **params: Any) -> list[d
     Raises:
         ConfigError: unknown task, wrong settings, or reasoning-gym is not installed.
     """
-    task = task.removeprefix(PREFIX)
+    task, params = _read_name(task, params)
     if size < 1:
         raise ConfigError(f"reasoning_gym/{task} needs at least one row, not {size}")
     try:
@@ -53,8 +54,29 @@ def reasoning_gym_rows(task: str, size: int, seed: int, **params: Any) -> list[d
     for index in range(size):
         entry = _entry(made, index)
         recipe = {"task": task, "size": size, "seed": seed, "params": params, "index": index}
-        rows.append({"prompt": entry["question"], "answer": entry["answer"], RECIPE: json.dumps(recipe)})
+        rows.append(
+            {
+                "prompt": entry["question"],
+                "answer": entry["answer"],
+                RECIPE: json.dumps(recipe, sort_keys=True),
+            }
+        )
     return rows
+
+
+def _read_name(name: str, params: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Take a dataset name apart: the task, and its settings, those given as keywords last."""
+    task, _, query = name.removeprefix(PREFIX).partition("?")
+    settings: dict[str, Any] = {}
+    for part in filter(None, query.split("&")):
+        key, equals, value = part.partition("=")
+        if not equals or not key:
+            raise ConfigError(f'"{name}": settings after "?" are NAME=VALUE, joined by "&"; "{part}" is not')
+        try:
+            settings[key] = json.loads(value)
+        except ValueError:
+            settings[key] = value
+    return task, {**settings, **params}
 
 
 def reasoning_gym(text: str, reasoning_gym: str) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from aligntune_core.errors import ConfigError, did_you_mean, listed
+from aligntune_core.errors import ConfigError, UnknownReward, did_you_mean, listed
 from aligntune_core.rewards import catalog
 from aligntune_core.rewards.model import RewardModel
 
@@ -57,16 +57,18 @@ def read_rewards(config: RewardsConfig) -> list[RewardSpec]:
         ConfigError: no reward at all, an unknown name, a wrong entry, or weights that do not fit.
     """
     problems: list[str] = []
+    unknown = True
     specs: list[RewardSpec] = []
     for position, item in enumerate(config.functions):
         try:
             specs.append(_read(item))
         except ConfigError as error:
+            unknown = unknown and isinstance(error, UnknownReward)
             problems += [f"reward_functions[{position}]: {problem}" for problem in error.problems]
     if config.model is not None:
         specs.append(_model(config.model))
     if problems:
-        raise ConfigError(problems)
+        raise UnknownReward(problems) if unknown else ConfigError(problems)
     if not specs:
         raise ConfigError(
             "no reward is given. Give reward_functions (a function, a name, a list of them) or reward_model_name "

@@ -57,7 +57,7 @@ def overlong(
     Raises:
         ValueError: the cache is greater than the limit.
     """
-    cache = max_completion_length // 5 if soft_punish_cache is None else soft_punish_cache
+    cache = max(1, max_completion_length // 5) if soft_punish_cache is None else soft_punish_cache
     if cache > max_completion_length:
         raise ValueError(
             f"soft_punish_cache {cache} is greater than max_completion_length {max_completion_length}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from functools import lru_cache
 from typing import Any
@@ -9,14 +10,17 @@ from typing import Any
 from aligntune_core.rewards.text import final_answer
 
 _SECONDS = 5
+_CHARACTERS = 1000
+# A word that is neither a LaTeX command nor a function: the text is prose around a number.
+_WORD = re.compile(r"(?<![\\A-Za-z])(?!(?:sqrt|sin|cos|tan|log|ln|exp|pi)\b)[A-Za-z]{2,}")
 
 
 def math(text: str, reference: Any) -> float:
     """1 where the final answer is mathematically equal to the reference, else 0.
 
     ``1/2``, ``0.5`` and ``\\boxed{\\frac{1}{2}}`` are equal, so are ``x+1`` and ``1+x``. Where neither side parses as
-    mathematics, the final answers are compared as text. Each parse and comparison may take 5 seconds; outside the
-    main thread, where no alarm can be set, there is no limit.
+    mathematics, the final answers are compared as text. Of a long answer the last 1,000 characters count. Each parse
+    and comparison may take 5 seconds; outside the main thread, where no alarm can be set, there is no limit.
 
     Args:
         text: the completion.
@@ -27,7 +31,7 @@ def math(text: str, reference: Any) -> float:
     """
     from math_verify import verify
 
-    said, right = final_answer(text), final_answer(str(reference))
+    said, right = final_answer(text)[-_CHARACTERS:], final_answer(str(reference))[-_CHARACTERS:]
     if said.casefold() == right.casefold():
         return float(bool(right))
     limit = _SECONDS if threading.current_thread() is threading.main_thread() else None
@@ -37,10 +41,13 @@ def math(text: str, reference: Any) -> float:
 
 @lru_cache(maxsize=4096)
 def _parsed(text: str, limit: int | None) -> tuple[Any, ...]:
-    """What math-verify reads in ``text``; bare LaTeX, which it passes over, is tried once more between dollars."""
+    """What math-verify reads in ``text``.
+
+    A bare expression is read as LaTeX: as prose, ``1+x`` would be the number 1 in it.
+    """
     from math_verify import parse
 
-    found = parse(text, parsing_timeout=limit)
-    if not found and "\\" in text:
+    found = []
+    if "$" not in text and not _WORD.search(text):
         found = parse(f"${text}$", parsing_timeout=limit)
-    return tuple(found)
+    return tuple(found or parse(text, parsing_timeout=limit))
