@@ -86,7 +86,7 @@ class Worker:
                 if on_event:
                     on_event(content)
             elif answer == "failed":
-                raise content
+                raise _with_notes(*content)
             else:
                 return content
 
@@ -108,6 +108,13 @@ class Worker:
             f"the worker process {how}{hint}. Create the trainer again and call train(resume=True) to go on from the "
             f"last complete checkpoint. The worker's last lines:\n{tail}"
         )
+
+
+def _with_notes(error: BaseException, notes: list[str]) -> BaseException:
+    for note in notes:
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
+    return error
 
 
 def _end(process: subprocess.Popen[str], channel: Channel) -> None:

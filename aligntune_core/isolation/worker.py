@@ -31,15 +31,15 @@ class _Forward(logging.Handler):
         self._channel.send("log", (record.levelno, record.getMessage()))
 
 
-def portable(error: BaseException) -> BaseException:
-    """The exception with the remote traceback as a note; where it does not survive pickling, a RunError quoting it."""
+def portable(error: BaseException) -> tuple[BaseException, list[str]]:
+    """The exception and its notes, the traceback among them; a RunError quotes one that cannot be pickled."""
     text = "".join(traceback.format_exception(error))
     try:
-        cloudpickle.loads(cloudpickle.dumps(error))
+        sent = cloudpickle.loads(cloudpickle.dumps(error))
     except Exception as why:
-        error = RunError(f"{type(error).__name__}: {error} (the original exception could not be sent: {why})")
-    error.add_note("traceback in the worker process:\n" + text)
-    return error
+        sent = RunError(f"{type(error).__name__}: {error} (the exception itself cannot be sent: {why})")
+    # An exception with a __reduce__ of its own loses its notes on the way: they travel beside it.
+    return sent, [*getattr(error, "__notes__", ()), "traceback in the worker process:\n" + text]
 
 
 def _commands(channel: Channel) -> queue.Queue[tuple[str, Any]]:

@@ -1,0 +1,165 @@
+"""A backend in a process of its own: the parent stays clean, nothing is left behind, errors keep their type."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from aligntune_core.errors import ConfigError
+from aligntune_core.isolation import payload
+
+pytestmark = pytest.mark.backend
+
+Script = Callable[[str], "subprocess.Popen[str]"]
+
+HEAD = """
+import json, os, sys, time
+from aligntune.core.backend_factory import create_sft_trainer
+rows = [{{"prompt": f"What is {{i}} plus {{i}}?", "completion": f"It is {{2 * i}}."}} for i in range(16)]
+def make(**more):
+    settings = dict(backend="trl", max_steps=3, batch_size=4, save_strategy="no", isolation="process") | more
+    return create_sft_trainer({model!r}, rows, output_dir={output!r}, **settings)
+"""
+
+
+@pytest.fixture
+def script(tiny_model_dir: Path, tmp_path: Path) -> Script:
+    def start(body: str) -> subprocess.Popen[str]:
+        path = tmp_path / "script.py"
+        head = HEAD.format(model=str(tiny_model_dir), output=str(tmp_path / "run"))
+        path.write_text(head + textwrap.dedent(body))
+        return subprocess.Popen(
+            [sys.executable, str(path)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+        )
+
+    return start
+
+
+def finished(process: subprocess.Popen[str]) -> list[str]:
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    return out.splitlines()
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def gone(pid: int) -> bool:
+    deadline = time.monotonic() + 20
+    while alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return not alive(pid)
+
+
+def test_a_whole_run_in_a_worker_leaves_the_parent_clean(script: Script, tmp_path: Path) -> None:
+    body = """
+    trainer = make(eval_dataset=rows[:4])
+    result = trainer.train()
+    figures = trainer.evaluate()
+    answer = trainer.generate("hi", max_new_tokens=3)
+    refused = []
+    for name in ("model", "native", "tokenizer"):
+        try:
+            getattr(trainer, name)
+        except Exception as error:
+            refused.append(str(error))
+    try:
+        trainer.evaluate([{"prompt": "p", "completion": None}])
+    except Exception as error:
+        failure = [type(error).__name__, str(error), "".join(error.__notes__)]
+    heavy = [m for m in ("torch", "transformers", "trl", "peft", "datasets") if m in sys.modules]
+    print(json.dumps([result["total_steps"], figures["eval_loss"], len(answer), refused, failure, heavy]))
+    """
+    steps, loss, answers, refused, failure, heavy = json.loads(finished(script(body))[-1])
+    assert steps == 3
+    assert loss > 0
+    assert answers == 1
+    assert len(refused) == 3
+    assert all("worker process" in text for text in refused)
+    assert failure[0] == "BadRows"
+    assert "row 0" in failure[1]
+    assert "traceback in the worker process" in failure[2]
+    assert heavy == []
+    assert json.loads((tmp_path / "run" / "aligntune.json").read_text())["state"] == "finished"
+
+
+def test_ctrl_c_stops_the_run_with_a_checkpoint(script: Script, tmp_path: Path) -> None:
+    process = script(
+        """
+        trainer = make(max_steps=100000)
+        print(trainer._worker.process.pid, flush=True)
+        result = trainer.train()
+        print(result.stopped, result["model_path"], flush=True)
+        """
+    )
+    assert process.stdout is not None
+    worker = int(process.stdout.readline())
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    while not metrics.exists():
+        time.sleep(0.1)
+        assert process.poll() is None
+    os.kill(process.pid, signal.SIGINT)
+    stopped, path = finished(process)[-1].split()
+    assert stopped == "SIGINT"
+    assert (Path(path) / "trainer_state.json").is_file()
+    assert gone(worker)
+
+
+def test_a_killed_parent_leaves_no_worker(script: Script) -> None:
+    process = script("print(make()._worker.process.pid, flush=True); time.sleep(100)")
+    assert process.stdout is not None
+    worker = int(process.stdout.readline())
+    assert alive(worker)
+    process.kill()
+    process.wait()
+    assert gone(worker)
+
+
+def test_a_killed_worker_is_named_in_the_error(script: Script) -> None:
+    lines = finished(
+        script(
+            """
+            trainer = make(max_steps=100000)
+            os.kill(trainer._worker.process.pid, 9)
+            try:
+                trainer.train()
+            except Exception as error:
+                print(type(error).__name__, str(error).replace(chr(10), " "))
+            """
+        )
+    )
+    assert lines[-1].startswith("RunError the worker process was killed by SIGKILL")
+    assert "resume=True" in lines[-1]
+
+
+def test_objects_travel_unopened_and_a_model_does_not_travel() -> None:
+    from aligntune_core.config import resolve_config
+
+    config = resolve_config("sft", model_name="m", dataset_name=[{"text": "a"}], callbacks=[len])
+    packed = payload.pack(config)
+    assert isinstance(packed.data.dataset, payload.Pickled)
+    opened = payload.unpack(packed)
+    assert opened.data.dataset == [{"text": "a"}]
+    assert opened.run.callbacks == [len]
+    with pytest.raises(ConfigError, match="save_pretrained"):
+        payload.pack(resolve_config("sft", model_name=object(), dataset_name="d"))
+    with pytest.raises(ConfigError, match=r"data\.dataset: a .* cannot be sent"):
+        payload.pack(resolve_config("sft", model_name="m", dataset_name=[{"text": (i for i in range(3))}]))
