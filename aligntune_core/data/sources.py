@@ -12,10 +12,14 @@ from aligntune_core.data.folders import LocalFiles, looks_local, missing_path, o
 from aligntune_core.data.rows import RowSource, concatenate, from_dataset, from_list
 from aligntune_core.data.splits import parse_split, require_split
 from aligntune_core.errors import DataError, listed
+from aligntune_core.rewards.reasoning_gym import PREFIX, reasoning_gym_rows
 
 if TYPE_CHECKING:
     from aligntune_core.config import ResolvedConfig
 
+TASKS = 1000
+HELD_OUT_TASKS = 100
+HELD_OUT_SEED = 1_000_003  # far from seeds that people choose, so that no run trains on another's held-out tasks
 HELD_OUT = ("validation", "test", "eval", "valid", "dev")
 
 
@@ -65,6 +69,8 @@ def open_source(spec: Any, config: ResolvedConfig, keyword: str = "dataset_name"
     if isinstance(spec, Path):
         spec = str(spec)
     if isinstance(spec, str):
+        if spec.startswith(PREFIX):
+            return _tasks(spec, config)
         path = Path(spec).expanduser()
         if not path.exists():
             if looks_local(spec):
@@ -105,6 +111,19 @@ def _hub(name: str, config: ResolvedConfig) -> Opened:
         lambda split: from_dataset(load(split, False), f"{name} {split}"),
         lambda split: load(split, True),
     )
+
+
+def _tasks(name: str, config: ResolvedConfig) -> Opened:
+    """Rows that reasoning-gym makes: "train" of the run's seed, "test" of another."""
+    sizes = {"train": config.data.max_samples or TASKS, "test": config.data.max_eval_samples or HELD_OUT_TASKS}
+    seeds = {"train": config.run.seed, "test": config.run.seed + HELD_OUT_SEED}
+
+    def read(split: str) -> RowSource:
+        return from_list(reasoning_gym_rows(name, sizes[split], seeds[split]), f"{name} {split}")
+
+    from aligntune_core.data.streaming import stream_rows
+
+    return Opened(name, tuple(sizes), read, lambda split: stream_rows(read(split)))
 
 
 def _local(files: LocalFiles) -> Opened:

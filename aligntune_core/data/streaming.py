@@ -54,7 +54,8 @@ def prepare_stream(config: ResolvedConfig, algorithm: Algorithm, tokenizer: Any,
         opened.origin, names, ["Rows are streamed: they are checked as training reads them."]
     )
     checked = _checked(stream, reader, opened.origin, list(first[0]))
-    next(iter(checked))  # the first rows are judged now, before weights are loaded
+    if next(iter(checked), None) is None:  # judges the first rows now, before weights are loaded
+        raise DataError(f"{opened.origin}: no row of the stream can be used; the log names each.")
     return assemble(Part(checked, report), prepare_eval(config, algorithm, reader, opened))
 
 
