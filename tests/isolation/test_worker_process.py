@@ -124,7 +124,7 @@ def test_ctrl_c_stops_the_run_with_a_checkpoint(script: Script, tmp_path: Path) 
 
 
 def test_a_killed_parent_leaves_no_worker(script: Script) -> None:
-    process = script("print(make()._worker.process.pid, flush=True); time.sleep(100)")
+    process = script("trainer = make(); print(trainer._worker.process.pid, flush=True); time.sleep(100)")
     assert process.stdout is not None
     worker = int(process.stdout.readline())
     assert alive(worker)
