@@ -54,7 +54,9 @@ def write_lines(path: Path, rows: Iterable[Any]) -> Path:
     """JSON lines; a ``str`` is written as it is, ``bytes`` too."""
     with path.open("wb") as stream:
         for row in rows:
-            data = row if isinstance(row, bytes) else (row if isinstance(row, str) else json.dumps(row)).encode()
+            data = (
+                row if isinstance(row, bytes) else (row if isinstance(row, str) else json.dumps(row)).encode()
+            )
             stream.write(data + b"\n")
     return path
 

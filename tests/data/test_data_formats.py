@@ -49,7 +49,10 @@ def test_pair_of_message_lists_is_taken_as_it_is(prepare: Any) -> None:
 
 
 def test_system_column_and_system_prompt(prepare: Any) -> None:
-    rows = [{"system": "be brief", "prompt": "p", "completion": "c"}, {"system": "", "prompt": "q", "completion": "d"}]
+    rows = [
+        {"system": "be brief", "prompt": "p", "completion": "c"},
+        {"system": "", "prompt": "q", "completion": "d"},
+    ]
     data = prepare(rows, system_prompt="be kind")
     assert [row["prompt"][0] for row in data.train] == [{"role": "system", "content": "be brief"}, SYSTEM]
     data = prepare([{"messages": [{"role": "system", "content": "own"}, ASK, SAY]}], system_prompt="be kind")
@@ -114,7 +117,9 @@ def test_text_is_left_alone_and_found_by_name_or_by_text_column(prepare: Any) ->
     assert data.train[0] == {"text": "once upon a time"}
     assert (data.report.loss, data.report.format, data.report.conversational) == ("all", "text", False)
     assert prepare([{"body": "once"}], text_column="body").train[0] == {"text": "once"}
-    assert prepare([{"prompt": "a", "completion": "b", "body": "c d"}], text_column="body").train[0] == {"text": "c d"}
+    assert prepare([{"prompt": "a", "completion": "b", "body": "c d"}], text_column="body").train[0] == {
+        "text": "c d"
+    }
     with pytest.raises(DataError, match='Did you mean "body"'):
         prepare([{"body": "once"}], text_column="bdy")
 
@@ -129,7 +134,13 @@ def test_preference_texts_and_messages(prepare: Any) -> None:
 
 
 def test_ultrafeedback_lists_repeat_the_prompt(prepare: Any) -> None:
-    row = {"prompt": "hi", "chosen": [ASK, SAY2], "rejected": [ASK, SAY3], "messages": [ASK, SAY2], "score_chosen": 8.0}
+    row = {
+        "prompt": "hi",
+        "chosen": [ASK, SAY2],
+        "rejected": [ASK, SAY3],
+        "messages": [ASK, SAY2],
+        "score_chosen": 8.0,
+    }
     data = prepare([row], "dpo")
     assert data.train[0] == {"prompt": [ASK], "chosen": [SAY2], "rejected": [SAY3]}
     assert data.report.format == "ultrafeedback"
@@ -180,7 +191,8 @@ def test_plain_texts_without_a_prompt_are_no_preference_data(prepare: Any) -> No
 
 
 @pytest.mark.parametrize(
-    "row", [{"prompt": "hi"}, {"question": "hi"}, {"instruction": "hi"}, {"messages": [ASK, SAY]}, {"text": "hi"}]
+    "row",
+    [{"prompt": "hi"}, {"question": "hi"}, {"instruction": "hi"}, {"messages": [ASK, SAY]}, {"text": "hi"}],
 )
 def test_online_algorithms_need_a_prompt_only(prepare: Any, row: dict[str, Any]) -> None:
     data = prepare([row], "grpo")
@@ -217,8 +229,16 @@ def test_columns_of_mixed_types_cannot_be_carried(prepare: Any) -> None:
 @pytest.mark.parametrize(
     ("rows", "algorithm", "parts"),
     [
-        ([{"question": "a", "anser": "b"}], "sft", ["no column for completion", "question, anser", "'anser': 'completion'"]),
-        ([{"prompt": "a", "chosen": "b", "rejected": "c"}], "sft", ["preference data", "'chosen': 'completion'"]),
+        (
+            [{"question": "a", "anser": "b"}],
+            "sft",
+            ["no column for completion", "question, anser", "'anser': 'completion'"],
+        ),
+        (
+            [{"prompt": "a", "chosen": "b", "rejected": "c"}],
+            "sft",
+            ["preference data", "'chosen': 'completion'"],
+        ),
         ([{"prompt": "a", "completion": "b"}], "dpo", ["chosen and rejected", "looks like data for sft"]),
         ([{"quesion": "a"}], "grpo", ["no column for prompt", "'quesion': 'prompt'"]),
         ([{"foo": "a", "bar": "b"}], "sft", ["Found: foo, bar", 'column_mapping={"your column": "prompt"}']),
@@ -242,7 +262,9 @@ def test_suggested_mapping_works(prepare: Any) -> None:
         prepare(rows)
     found = re.search(r"column_mapping=(\{.*\})", str(caught.value))
     assert found
-    assert prepare(rows, column_mapping=ast.literal_eval(found[1])).train[0]["completion"][0]["content"] == "b"
+    assert (
+        prepare(rows, column_mapping=ast.literal_eval(found[1])).train[0]["completion"][0]["content"] == "b"
+    )
 
 
 def test_algorithm_with_a_column_of_its_own(chat_tokenizer: Any) -> None:

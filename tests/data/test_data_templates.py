@@ -51,7 +51,9 @@ def test_plain_template_of_an_earlier_run_is_known_again(prepare: Any, base_toke
         prepare([{"messages": turns}], tokenizer=base_tokenizer)
 
 
-def test_several_turns_without_a_template_are_refused_with_a_remedy(prepare: Any, base_tokenizer: Any) -> None:
+def test_several_turns_without_a_template_are_refused_with_a_remedy(
+    prepare: Any, base_tokenizer: Any
+) -> None:
     turns = [{"role": role, "content": "x"} for role in ("user", "assistant", "user", "assistant")]
     with pytest.raises(BadRows, match="chat_template="):
         prepare([{"messages": turns}], tokenizer=base_tokenizer)
@@ -84,7 +86,10 @@ def test_a_template_that_refuses_a_conversation_names_the_row(prepare: Any) -> N
         "{% for message in messages %}{% if message['role'] == 'system' %}{{ raise_exception('no system role') }}"
         "{% endif %}{{ message['content'] }}{% endfor %}"
     )
-    rows = [*ROWS, {"prompt": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}], "completion": "c"}]
+    rows = [
+        *ROWS,
+        {"prompt": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}], "completion": "c"},
+    ]
     with pytest.raises(BadRows) as caught:
         prepare(rows, tokenizer=make_tokenizer(strict))
     (bad,) = caught.value.rows
