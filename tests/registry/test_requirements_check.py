@@ -72,6 +72,12 @@ def test_core_is_judged_apart() -> None:
     assert core_mismatch(mine) == ">=9"
 
 
+def test_a_prerelease_of_core_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aligntune_core.requirements.__version__", "1.1.0.dev1")
+    assert core_mismatch(Distribution("mine", "1", "", requires=("aligntune>=1,<2",))) is None
+    assert core_mismatch(Distribution("mine", "1", "", requires=("aligntune>=1.1",))) == ">=1.1"
+
+
 def test_our_version_is_the_distributions() -> None:
     """``__version__`` says what pyproject says, so that what plugins are judged by is what pip sees."""
     root = Path(__file__).parents[2] / "pyproject.toml"
