@@ -52,11 +52,8 @@ def find(name: str) -> Algorithm:
 
 
 def known() -> dict[str, Algorithm]:
-    """Name -> algorithm: core's own, then those of installed distributions; broken ones are logged."""
-    found, broken = _external()
-    for name, reason in broken.items():
-        _log.warning('algorithm "%s" is left out: %s', name, reason)
-    return {**{a.name: a for a in OWN}, **found}
+    """Name -> algorithm: core's own, then those of installed distributions; broken ones are logged once."""
+    return {**{a.name: a for a in OWN}, **_external()[0]}
 
 
 def broken() -> dict[str, str]:
@@ -98,11 +95,9 @@ def _loaded(points: tuple[EntryPoint, ...]) -> tuple[dict[str, Algorithm], dict[
             clash = _names(algorithm) & taken.keys()
             if clash:
                 raise ValueError(f"that name belongs to {taken[clash.pop()]}")
-        except (
-            Exception,
-            SystemExit,
-        ) as error:  # a stranger's module may raise anything; one must not stop the rest
+        except (Exception, SystemExit) as error:  # one stranger's module must not stop the rest
             broken[point.name] = f"{origin}: {type(error).__name__}: {error}"
+            _log.warning('algorithm "%s" is left out: %s', point.name, broken[point.name])
             continue
         found[algorithm.name] = algorithm
         taken.update(dict.fromkeys(_names(algorithm), origin))

@@ -12,7 +12,7 @@ from aligntune_core.algorithms import Algorithm, find, known
 from aligntune_core.config import keywords as kw
 from aligntune_core.config.checks import notes, problems
 from aligntune_core.config.defaults import Filled, fill
-from aligntune_core.config.read import Layer, Reader, Setting, plain_value, same, shown
+from aligntune_core.config.read import Layer, Reader, Setting, plain_value, same
 from aligntune_core.config.tree import Config
 from aligntune_core.errors import ConfigError, listed
 
@@ -48,7 +48,7 @@ def build_config(kind: str | None, layers: Iterable[Layer], title: str = "") -> 
     if first is None or parameters is None:
         raise ConfigError(found, where=title)
     filled = fill(first, algorithm, set(settings))
-    found += problems(filled.config, algorithm, settings)
+    found += problems(filled, algorithm, settings)
     if found:
         raise ConfigError(found, where=title)
     for text in notes(filled, settings):
@@ -178,7 +178,7 @@ def _sentence(entry: kw.Entry | None, texts: list[str], setting: Setting | None)
     text = " or ".join(dict.fromkeys(texts)).replace(" or must be", " or")
     if entry is None:
         return text
-    head = f"{setting.written}={shown(setting.value)}" if setting else entry.keyword
+    head = str(setting) if setting else entry.keyword
     tail = f": {entry.info.description}" if entry.info.description else ""
     place = f" ({setting.source.removeprefix('file ')})" if setting and setting.source != "call" else ""
     return f"{head} {text}{tail}{place}"

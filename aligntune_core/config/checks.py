@@ -14,9 +14,10 @@ Given = Mapping[str, Setting]
 _HELD_OUT = "held-out rows: give eval_dataset or eval_split"
 
 
-def problems(config: Config, algorithm: Algorithm, given: Given) -> list[str]:
+def problems(filled: Filled, algorithm: Algorithm, given: Given) -> list[str]:
     """One sentence for each contradiction."""
-    found = [*_model(config), *_peft(config, given), *_evaluation(config, given)]
+    config = filled.config
+    found = [*_model(config), *_peft(filled, given), *_evaluation(config, given)]
     if config.data.streaming and config.optim.max_steps is None:
         found.append("streaming=True needs max_steps: the number of rows is not known beforehand")
     if algorithm.online:
@@ -49,13 +50,13 @@ def _model(config: Config) -> Iterator[str]:
         yield f"attn_implementation={kernel!r} {wrong}"
 
 
-def _peft(config: Config, given: Given) -> Iterator[str]:
-    if config.peft.enabled is not False:
+def _peft(filled: Filled, given: Given) -> Iterator[str]:
+    if filled.config.peft.enabled is not False:
         return
     for path, setting in given.items():
         section, _, name = path.partition(".")
         if section == "peft" and name != "enabled":
-            default = PeftConfig.model_fields[name].default
+            default = filled.values.get(path, PeftConfig.model_fields[name].default)
             if not same(setting.value, default):
                 yield f"{setting} has no effect with use_peft=False: drop one of them"
 

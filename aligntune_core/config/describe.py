@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from aligntune_core.algorithms import find, known
+from aligntune_core.algorithms import known
 from aligntune_core.config import keywords as kw
 from aligntune_core.config.keywords import Entry
 from aligntune_core.config.tree import Config
@@ -25,7 +25,9 @@ def schema(field: str | None = None) -> dict[str, Any]:
     """
     if field is None:
         whole = Config.model_json_schema()
-        whole["properties"][kw.PARAMETERS] = _parameters()
+        parameters = _parameters()
+        whole["$defs"].update(parameters.pop("$defs"))
+        whole["properties"][kw.PARAMETERS] = parameters
         return whole
     if field == kw.PARAMETERS:
         return _parameters()
@@ -50,14 +52,9 @@ def _field(entry: Entry) -> dict[str, Any]:
 
 
 def _parameters() -> dict[str, Any]:
-    described = {a.name: {**a.parameters.model_json_schema(), "paper": a.paper} for a in known().values()}
-    return {"description": "by algorithm", "anyOf": [{"title": name, **s} for name, s in described.items()]}
-
-
-def algorithm_schema(name: str) -> dict[str, Any]:
-    """JSON schema of one algorithm's parameters.
-
-    Raises:
-        UnknownAlgorithm: there is none of that name.
-    """
-    return find(name).parameters.model_json_schema()
+    options, definitions = [], {}
+    for algorithm in known().values():
+        described = algorithm.parameters.model_json_schema()
+        definitions.update(described.pop("$defs", {}))
+        options.append({**described, "title": algorithm.name, "paper": algorithm.paper})
+    return {"description": "by algorithm", "anyOf": options, "$defs": definitions}

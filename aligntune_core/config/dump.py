@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import PurePath
@@ -17,7 +18,11 @@ from aligntune_core.config.read import IN_MEMORY, holds_object, same
 from aligntune_core.config.tree import Config
 from aligntune_core.fields import extra_of
 
-_SECRET_WORDS = ("token", "secret", "password", "api_key", "credential")
+# Free-form values, in which keys like these hold secrets; eos_token, max_new_tokens and the like do not.
+_FREE = ("backend_options", "rewards.functions")
+_SECRET = re.compile(
+    r"api_?key|secret|password|credential|^((hf|hub|api|auth|use_auth|access)_)?token$", re.IGNORECASE
+)
 
 
 def given(config: Config, owner: str = "") -> set[str]:
@@ -98,15 +103,16 @@ def _plain(value: Any, path: str, known: str | None) -> Any:
     if isinstance(value, BaseModel):
         return {k: _plain(getattr(value, k), path, None) for k in type(value).model_fields}
     if isinstance(value, Mapping):
-        return {str(k): _plain(v, path, None) for k, v in value.items() if not _looks_secret(k, v)}
+        return {str(k): _plain(v, path, None) for k, v in value.items() if not _looks_secret(path, k, v)}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_plain(v, path, None) for v in value]
     name = _importable(value) if path == "rewards.functions" else None
     return name or _object(value, known)
 
 
-def _looks_secret(key: Any, value: Any) -> bool:
-    return isinstance(value, SecretStr) or any(word in str(key).lower() for word in _SECRET_WORDS)
+def _looks_secret(path: str, key: Any, value: Any) -> bool:
+    named = path in _FREE and isinstance(value, str) and _SECRET.search(str(key)) is not None
+    return named or isinstance(value, SecretStr)
 
 
 def _importable(value: Any) -> str | None:

@@ -119,7 +119,7 @@ def keyword_of(path: str) -> str:
 
 def sections() -> tuple[str, ...]:
     """Names of the sections: model, peft, data, optim, run, rewards, parameters."""
-    return (*(e.path for e in tree().values() if _is_container(e)), PARAMETERS)
+    return tuple(e.path for e in tree().values() if _is_container(e))
 
 
 def _is_container(entry: Entry) -> bool:

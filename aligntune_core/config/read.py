@@ -59,9 +59,10 @@ class Setting:
     value: Any
     written: str
     source: str
+    said: str = ""
 
     def __str__(self) -> str:
-        return f"{self.written}={shown(self.value)}"
+        return self.said or f"{self.written}={shown(self.value)}"
 
 
 def shown(value: Any, limit: int = 60) -> str:
@@ -111,8 +112,10 @@ class Reader:
     def _join(self, found: dict[str, Setting], new: Setting) -> None:
         """Add a setting to those of one layer, where two names of one meaning must agree."""
         old = found.get(new.path)
-        if old is None:
+        if old is None or old.value is None:
             found[new.path] = new
+        elif new.value is None:
+            return
         elif new.path == "data.column_mapping" and "_column" in old.written + new.written:
             found[new.path] = Setting(new.path, {**old.value, **new.value}, old.written, old.source)
         elif not same(old.value, new.value):
@@ -237,7 +240,7 @@ class Reader:
             pairs = TRANSLATED[name](value, self._context)
         except Refused as refusal:
             return self._refuse(layer, name, f"{name}={shown(value)} {refusal}")
-        return [Setting(path, v, name, layer.where(name)) for path, v in pairs]
+        return [Setting(path, v, name, layer.where(name), f"{name}={shown(value)}") for path, v in pairs]
 
     def _stranger(self, layer: Layer, name: str, value: Any, written: str = "") -> list[Setting]:
         """A name that neither the tree nor this algorithm knows."""

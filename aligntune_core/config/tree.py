@@ -6,6 +6,7 @@ no ``off`` is stated, ``None`` after a call is read, ``aligntune_core.config.res
 
 from __future__ import annotations
 
+from os import PathLike
 from typing import Annotated, Any, Literal
 
 from pydantic import PrivateAttr, field_validator
@@ -238,6 +239,11 @@ class RunConfig(Section):
     ] = []  # noqa: RUF012 (pydantic copies it)
     callbacks: Annotated[list[Any], option("transformers TrainerCallback objects")] = []  # noqa: RUF012
     dataloader_num_workers: Annotated[int, option("loader processes; 0: none", ge=0)] = 0
+
+    @field_validator("output_dir", mode="before")
+    @classmethod
+    def _path_as_text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, PathLike) else value
 
     @field_validator("report_to", mode="before")
     @classmethod

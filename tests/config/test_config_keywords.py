@@ -1,0 +1,418 @@
+"""Keywords of a call: names, aliases, neutral values, misplaced and unknown ones, and everything said at once."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aligntune_core.algorithms import known
+from aligntune_core.config import Config, keyword_of, paths, resolve_config
+from aligntune_core.config.keywords import flat, tree
+from aligntune_core.config.tree import PeftConfig
+from aligntune_core.enums import BackendType, RLAlgorithm, TrainingType
+from aligntune_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tests.config.conftest import Make, Refused
+
+# Other keyword -> canonical one -> a value for both.
+ALIASES = [
+    ("num_train_epochs", "num_epochs", 2),
+    ("epochs", "num_epochs", 2),
+    ("per_device_train_batch_size", "batch_size", 3),
+    ("per_device_eval_batch_size", "eval_batch_size", 3),
+    ("max_length", "max_seq_length", 77),
+    ("use_lora", "use_peft", False),
+    ("peft_enabled", "use_peft", False),
+    ("optim", "optimizer", "adamw_8bit"),
+    ("lr_scheduler_type", "lr_scheduler", "cosine"),
+    ("use_gradient_checkpointing", "gradient_checkpointing", True),
+    ("save_interval", "save_steps", 9),
+    ("log_interval", "logging_steps", 9),
+    ("eval_interval", "eval_steps", 9),
+    ("loggers", "report_to", ["wandb"]),
+    ("subset", "config_name", "main"),
+    ("dataset_config_name", "config_name", "main"),
+    ("dataset_config", "config_name", "main"),
+    ("dataset_split", "split", "train[:1%]"),
+    ("field_mappings", "column_mapping", {"question": "prompt"}),
+    ("dataset_text_field", "text_column", "body"),
+    ("tokenizer_name_or_path", "tokenizer_name", "tok"),
+    ("lora_rank", "lora_r", 4),
+    ("target_modules", "lora_target_modules", ["q_proj"]),
+]
+ONLINE_ALIASES = [
+    ("ppo", "response_length", "max_completion_length", 33),
+    ("ppo", "max_new_tokens", "max_completion_length", 33),
+    ("ppo", "init_kl_coef", "kl_coef", 0.3),
+    ("ppo", "epsilon", "cliprange", 0.3),
+    ("grpo", "cliprange", "epsilon", 0.3),
+    ("grpo", "rewards", "reward_functions", ["length"]),
+    ("grpo", "reward_funcs", "reward_functions", ["length"]),
+    ("grpo", "reward_model_path", "reward_model_name", "org/reward"),
+]
+
+
+@pytest.mark.parametrize(("alias", "canonical", "value"), ALIASES)
+def test_an_alias_means_the_keyword(sft: Make, alias: str, canonical: str, value: Any) -> None:
+    config = sft(**{alias: value})
+    assert config == sft(**{canonical: value})
+    assert config != sft()
+
+
+@pytest.mark.parametrize(("algorithm", "alias", "canonical", "value"), ONLINE_ALIASES)
+def test_an_alias_of_online_algorithms(
+    rl: Make, algorithm: str, alias: str, canonical: str, value: Any
+) -> None:
+    config = rl(algorithm, **{alias: value})
+    assert config == rl(algorithm, **{canonical: value})
+    assert config != rl(algorithm)
+
+
+def test_no_two_fields_share_a_name() -> None:
+    names = [
+        name for entry in tree().values() if entry.section or entry.path == "backend" for name in entry.names
+    ]
+    assert sorted(set(names)) == sorted(names)
+    for algorithm in known().values():
+        assert not set(algorithm.parameters.model_fields) & set(flat())
+
+
+@pytest.mark.parametrize(
+    ("keywords", "path", "value"),
+    [
+        ({"bf16": True}, "model.precision", "bf16"),
+        ({"fp16": True, "bf16": False}, "model.precision", "fp16"),
+        ({"loftq_init": True}, "peft.init", "loftq"),
+        ({"pissa_init": True, "loftq_init": False}, "peft.init", "pissa"),
+        ({"lora_variant": "rslora"}, "peft.use_rslora", True),
+        ({"lora_variant": "dora"}, "peft.use_dora", True),
+        ({"use_flash_attention_2": True}, "model.attn_implementation", "flash_attention_2"),
+        ({"instruction_column": "q", "response_column": "a"}, "data.column_mapping",
+         {"q": "instruction", "a": "response"}),
+        ({"report_to": "wandb"}, "run.report_to", ["wandb"]),
+        ({"report_to": "none"}, "run.report_to", []),
+        ({"max_steps": -1}, "optim.max_steps", None),
+        ({"load_in_4bit": True}, "model.quantization.load_in_4bit", True),
+        ({"quantization": {"load_in_4bit": True, "bnb_4bit_compute_dtype": "bf16"}},
+         "model.quantization.bnb_4bit_compute_dtype", "bfloat16"),
+        ({"quantization": {"load_in_4bit": False}}, "model.quantization", None),
+        ({"quantization": {}}, "model.quantization", None),
+        ({"lora_target_modules": None}, "peft.target_modules", "all-linear"),
+        ({"backend": BackendType.UNSLOTH, "use_unsloth": True}, "backend", "unsloth"),
+        ({"learning_rate": "5e-5"}, "optim.learning_rate", 5e-5),
+        ({"optim": {"lr_scheduler": "cosine"}}, "optim.lr_scheduler", "cosine"),
+        ({"optim": {"lr_scheduler_type": "cosine"}}, "optim.lr_scheduler", "cosine"),
+        ({"optim": "adamw_8bit"}, "optim.optimizer", "adamw_8bit"),
+        ({"optim.lr_scheduler": "cosine"}, "optim.lr_scheduler", "cosine"),
+        ({"peft": PeftConfig(r=4)}, "peft.r", 4),
+        ({"model": {"quantization": {"load_in_8bit": True}}}, "model.quantization.load_in_8bit", True),
+        ({"model.quantization.load_in_8bit": True}, "model.quantization.load_in_8bit", True),
+        ({"parameters": {"loss_type": "dft"}}, "parameters.loss_type", "dft"),
+        ({"parameters.loss_type": "dft"}, "parameters.loss_type", "dft"),
+        ({"loss_type": "dft"}, "parameters.loss_type", "dft"),
+    ],
+)  # fmt: skip
+def test_what_is_written_arrives(sft: Make, keywords: dict[str, Any], path: str, value: Any) -> None:
+    config = sft(**keywords)
+    assert paths(config)[path] == value
+
+
+def test_a_torch_dtype_is_taken_by_its_name(sft: Make) -> None:
+    class Dtype:
+        def __str__(self) -> str:
+            return "torch.float16"
+
+    config = sft(quantization={"load_in_4bit": True, "bnb_4bit_compute_dtype": Dtype()})
+    assert paths(config)["model.quantization.bnb_4bit_compute_dtype"] == "float16"
+
+
+def test_enums_and_strings_are_the_same() -> None:
+    by_enum = resolve_config(
+        TrainingType.RL, algorithm=RLAlgorithm.DPO, backend=BackendType.TRL, model_name="m", dataset_name="d"
+    )
+    assert by_enum == resolve_config("rl", algorithm="dpo", backend="trl", model_name="m", dataset_name="d")
+
+
+@pytest.mark.parametrize(
+    "keywords",
+    [
+        {"use_unsloth": False}, {"auto_detect_fields": True}, {"task_type": "instruction_following"},
+        {"task_type": "text_generation"}, {"task_type": "pretraining", "text_column": None, "dataset_text_field": "t"},
+        {"lora_variant": "standard"}, {"bf16": False, "fp16": None}, {"loftq_init": False}, {"rope_type": None},
+        {"use_vllm": False}, {"reference_free": False}, {"kl_coef": 0}, {"beta": None}, {"label_smoothing": 0.0},
+        {"rewards": []}, {"reward_functions": None}, {"reward_model_name": ""}, {"num_generations": None},
+        {"reward_device": "auto"}, {"mask_truncated_completions": False}, {"quantization": None}, {"optim": None},
+    ],
+)  # fmt: skip
+def test_values_that_ask_for_nothing_pass(sft: Make, keywords: dict[str, Any]) -> None:
+    expected = sft(text_column="t") if "dataset_text_field" in keywords else sft()
+    assert sft(**keywords) == expected
+
+
+def test_fields_of_sft_pass_elsewhere_with_their_defaults(rl: Make) -> None:
+    config = rl("dpo", packing=False, packing_strategy="bfd", completion_only_loss=None, temperature=None)
+    assert config == rl("dpo")
+
+
+@pytest.mark.parametrize(
+    ("keywords", "problem"),
+    [
+        ({"beta": 0.1}, "beta belongs to dpo, grpo, gspo, dapo, dr_grpo; this is sft"),
+        ({"kl_coef": 0.1}, "kl_coef belongs to ppo; this is sft"),
+        ({"temperature": 0}, "temperature belongs to ppo, grpo, gspo, dapo, dr_grpo; this is sft"),
+        ({"rewards": ["length"]}, "rewards belongs to ppo, grpo, gspo, dapo, dr_grpo; this is sft"),
+        ({"rewards": {"functions": ["length"]}},
+         "rewards.functions belongs to ppo, grpo, gspo, dapo, dr_grpo; this is sft"),
+        ({"parameters": {"beta": 0.1}}, "parameters.beta belongs to dpo, grpo, gspo, dapo, dr_grpo; this is sft"),
+        ({"r": 8}, 'unknown keyword "r". Write lora_r, or peft.r.'),
+        ({"batch_sise": 8}, 'unknown keyword "batch_sise". Did you mean "batch_size"?'),
+        ({"loss_typ": "dft"}, 'unknown keyword "loss_typ". Did you mean "loss_type"?'),
+        ({"qqq": None}, 'unknown keyword "qqq". See docs/reference/configuration.md.'),
+        ({"optim": {"lora_r": 8}}, 'unknown key "lora_r" in section "optim": it belongs under "peft" as "r"'),
+        ({"optim": {"r": 8}}, 'unknown key "r" in section "optim": it belongs under "peft" as "r"'),
+        ({"optim": {"learnign_rate": 1}},
+         'unknown key "learnign_rate" in section "optim": Did you mean "learning_rate"?'),
+        ({"optim": {"backend": "trl"}}, 'unknown key "backend" in section "optim": it belongs to the outermost level'),
+        ({"model": {"bf16": True}}, 'unknown key "bf16" in section "model": it belongs to the outermost level'),
+        ({"optim": {"loss_type": "dft"}}, 'unknown key "loss_type" in section "optim": it belongs under "parameters"'),
+        ({"optim": {"beta": 1}},
+         'unknown key "beta" in section "optim": it belongs to dpo, grpo, gspo, dapo, dr_grpo; this is sft'),
+        ({"rewards.functons": ["x"]}, 'unknown key "functons" in section "rewards": Did you mean "functions"?'),
+        ({"training.lr": 1}, 'unknown key "training.lr": there is no section "training". Sections: '
+                             "model, peft, data, optim, run, rewards, parameters"),
+        ({"run": 3}, "run=3 must be a mapping: run is a section"),
+        ({"quantization": {"load_in_4bits": True}},
+         'unknown key "load_in_4bits" in section "model.quantization": Did you mean "load_in_4bit"?'),
+        ({"quantization": {"bnb_4bit_quant_type": "fp4"}},
+         "model.quantization.bnb_4bit_quant_type='fp4' needs load_in_4bit=True or load_in_8bit=True"),
+        ({"num_epochs": 1, "epochs": 2}, "num_epochs=1 and epochs=2 mean the same and differ: give one"),
+        ({"learning_rate": 1e-4, "optim": {"learning_rate": 1e-5}},
+         "learning_rate=0.0001 and optim.learning_rate=1e-05 mean the same and differ: give one"),
+        ({"precision": "fp32", "bf16": True}, "precision='fp32' and bf16=True mean the same and differ: give one"),
+        ({"bf16": True, "fp16": True}, "bf16=True and fp16=True mean the same and differ: give one"),
+        ({"rope_type": "yarn"},
+         "rope_type is not offered: rope is as the model has it; take a model with the context length you need"),
+        ({"percent": 10.0}, 'percent is not offered: write it into the split: split="train[:10%]"'),
+        ({"task_type": "text_classification"},
+         "task_type='text_classification' is not offered: sft trains a language model on whole answers"),
+        ({"task_type": "pretraining"},
+         "task_type='pretraining' needs text_column, the column of plain text to train on"),
+        ({"use_unsloth": True, "backend": "trl"}, "use_unsloth=True is decided by backend: "
+                                                  'write backend="unsloth", or another, and leave this out'),
+        ({"use_unsloth": False, "backend": "unsloth"}, "use_unsloth=False is decided by backend: "
+                                                       'write backend="unsloth", or another, and leave this out'),
+        ({"lora_variant": "dorra"}, "lora_variant='dorra' is not offered. Did you mean \"dora\"? "
+                                    "Known: standard, lora, rslora, dora, pissa, loftq, gaussian"),
+        ({"attn_implementation": "swa"}, "attn_implementation='swa' is not offered: "
+                                         "sliding windows are part of the model's own configuration"),
+        ({"attn_implementation": "flash_attention2"},
+         "attn_implementation='flash_attention2' is unknown. Did you mean \"flash_attention_2\"?"),
+        ({"learning_rate": -1},
+         "learning_rate=-1 must be greater than 0: peak learning rate; default by algorithm"),
+        ({"learning_rate": float("nan")}, "learning_rate=nan must be a finite number: "
+                                          "peak learning rate; default by algorithm"),
+        ({"batch_size": 0}, "batch_size=0 must be greater than or equal to 1: rows a device and micro-batch"),
+        ({"batch_size": True}, "batch_size=True takes no True: rows a device and micro-batch"),
+        ({"num_epochs": 0}, "num_epochs=0 must be greater than 0: passes over the rows; default by algorithm"),
+        ({"max_steps": 0}, "max_steps=0 must be greater than or equal to 1: "
+                           "optimiser steps (PPO: updates); -1 or unset: num_epochs decides"),
+        ({"lora_dropout": 1.0}, "lora_dropout=1.0 must be less than 1: dropout on the adapter's input, 0..1"),
+        ({"device_map": 3},
+         "device_map=3 must be a valid string or a valid dictionary: placement of layers on devices"),
+        ({"quantization": {"load_in_4bit": True, "load_in_8bit": True}},
+         "load_in_4bit and load_in_8bit exclude each other: give one"),
+        ({"use_peft": False, "quantization": {"load_in_4bit": True}},
+         "use_peft=False needs full-precision weights: a quantised model takes an adapter only. Drop quantization"),
+        ({"use_peft": False, "lora_r": 8}, "lora_r=8 has no effect with use_peft=False: drop one of them"),
+        ({"streaming": True}, "streaming=True needs max_steps: the number of rows is not known beforehand"),
+        ({"eval_strategy": "steps"},
+         "eval_strategy='steps' needs held-out rows: give eval_dataset or eval_split"),
+        ({"load_best_model_at_end": True},
+         "load_best_model_at_end=True needs held-out rows: give eval_dataset or eval_split"),
+        ({"load_best_model_at_end": True, "eval_split": "test", "eval_strategy": "epoch"},
+         "load_best_model_at_end=True needs save_strategy and eval_strategy alike, not 'steps' and 'epoch'"),
+        ({"load_best_model_at_end": True, "eval_split": "test", "save_steps": 50, "eval_steps": 40},
+         "load_best_model_at_end=True needs save_steps to be a multiple of eval_steps, not 50 and 40"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said(sft: Make, refused: Refused, keywords: dict[str, Any], problem: str) -> None:
+    assert refused(sft, **keywords) == [problem]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "keywords", "problem"),
+    [
+        ("dpo", {"kl_coef": 0.05}, "kl_coef belongs to ppo; this is dpo"),
+        ("dpo", {"packing": True}, "packing belongs to sft; this is dpo"),
+        ("dpo", {"reward_model_name": "r"},
+         "reward_model_name belongs to ppo, grpo, gspo, dapo, dr_grpo; this is dpo"),
+        ("dpo", {"beta": -1}, "beta=-1 must be greater than or equal to 0: "
+                              "how strongly the policy is held to the reference; for ipo its tau"),
+        ("ppo", {"beta": 0.1}, "beta belongs to dpo, grpo, gspo, dapo, dr_grpo; this is ppo"),
+        ("ppo", {"num_generations": 4}, "num_generations belongs to grpo, gspo, dapo, dr_grpo; this is ppo"),
+        ("grpo", {"group_by_length": True}, "group_by_length belongs to sft, dpo, reward; this is grpo"),
+        ("grpo", {"reward_functions": ["a", "b"], "reward_weights": [1.0]},
+         "1 reward_function_weights for 2 reward_functions"),
+        ("grpo", {"max_seq_length": 100, "max_prompt_length": 60, "max_completion_length": 60},
+         "max_seq_length=100 has no room for max_prompt_length=60 and max_completion_length=60: it counts both"),
+        ("gspo", {"gspo_delta": 0.1}, "gspo_delta is not offered: the GSPO paper has no such parameter; "
+                                      "its clips are epsilon and epsilon_high"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_other_algorithms_is_said(
+    rl: Make, refused: Refused, algorithm: str, keywords: dict[str, Any], problem: str
+) -> None:
+    assert refused(rl, algorithm, **keywords) == [problem]
+
+
+def test_all_problems_of_a_call_come_at_once(refused: Refused) -> None:
+    found = refused(
+        resolve_config,
+        "sft",
+        dataset_name="d",
+        batch_sise=4,
+        beta=0.1,
+        learning_rate=-1,
+        loss_type="x",
+        optim={"lora_r": 8},
+    )
+    assert [text.split()[0] for text in found] == [
+        "unknown", "beta", "unknown", "loss_type='x'", "model_name", "learning_rate=-1"
+    ]  # fmt: skip
+
+
+def test_the_message_lists_every_problem(sft: Make) -> None:
+    with pytest.raises(ConfigError) as caught:
+        sft(beta=0.1, batch_sise=4)
+    assert str(caught.value).splitlines()[0] == "2 problems"
+    assert isinstance(caught.value, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("kind", "keywords", "text"),
+    [
+        ("sft", {"algorithm": "dpo"}, "create_sft_trainer does not train dpo: use create_rl_trainer"),
+        ("rl", {"algorithm": "sft"}, "create_rl_trainer does not train sft: use create_sft_trainer"),
+        ("rl", {}, "algorithm is missing. Known: dpo, reward, ppo, grpo, gspo, dapo, dr_grpo"),
+        (None, {}, "algorithm is missing. Known: sft, dpo"),
+        ("rll", {}, 'there is no kind "rll": sft or rl'),
+        ("rl", {"algorithm": "dpoo"}, 'no algorithm "dpoo". Did you mean "dpo"'),
+    ],
+)
+def test_kind_and_algorithm_must_fit(kind: str | None, keywords: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        resolve_config(kind, model_name="m", dataset_name="d", **keywords)
+
+
+def test_equal_values_under_two_names_pass(sft: Make) -> None:
+    assert sft(num_epochs=1, epochs=1.0, num_train_epochs=1) == sft(num_epochs=1)
+
+
+def test_warmup_steps_win_and_it_is_said(sft: Make, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, logger="aligntune"):
+        config = sft(warmup_steps=5, warmup_ratio=0.1)
+    assert (config.optim.warmup_steps, config.optim.warmup_ratio) == (5, 0.1)
+    assert caplog.messages == [
+        "warmup_steps=5 and warmup_ratio=0.1: the number of steps counts, the ratio does not"
+    ]
+
+
+def test_an_evaluation_interval_without_rows_is_said(sft: Make, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, logger="aligntune"):
+        config = sft(eval_interval=100)
+    assert config.run.eval_strategy == "no"
+    assert caplog.messages == [
+        "eval_interval=100 has no effect without held-out rows: give eval_dataset or eval_split"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("keywords", "strategy"),
+    [
+        ({}, "no"),
+        ({"eval_split": "test"}, "epoch"),
+        ({"eval_dataset": "org/held-out"}, "epoch"),
+        ({"eval_split": "test", "eval_steps": 10}, "steps"),
+        ({"eval_split": "test", "eval_strategy": "auto"}, "epoch"),
+        ({"eval_split": "test", "eval_strategy": "no", "eval_steps": 10}, "no"),
+        ({"eval_split": "test", "load_best_model_at_end": True}, "steps"),
+        ({"eval_split": "test", "load_best_model_at_end": True, "save_strategy": "best"}, "epoch"),
+    ],
+)
+def test_evaluation_follows_the_held_out_rows(sft: Make, keywords: dict[str, Any], strategy: str) -> None:
+    assert sft(**keywords).run.eval_strategy == strategy
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "keywords", "lengths"),
+    [
+        ("grpo", {}, (1024, None, 512)),
+        ("grpo", {"max_seq_length": 512}, (512, None, 256)),
+        (
+            "grpo",
+            {"max_seq_length": 832, "max_prompt_length": 384, "max_completion_length": 448},
+            (832, 384, 448),
+        ),
+        ("grpo", {"max_prompt_length": 800}, (1312, 800, 512)),
+        ("grpo", {"max_completion_length": 2048}, (4096, None, 2048)),
+        ("ppo", {"max_seq_length": 256, "max_prompt_length": 128, "response_length": 64}, (256, 128, 64)),
+    ],
+)
+def test_prompt_and_completion_share_the_length(
+    rl: Make, algorithm: str, keywords: dict[str, Any], lengths: tuple[int, int | None, int]
+) -> None:
+    config = rl(algorithm, **keywords)
+    parameters = config.parameters
+    assert (
+        config.data.max_seq_length,
+        parameters.max_prompt_length,
+        parameters.max_completion_length,
+    ) == lengths
+
+
+def test_one_reward_is_not_taken_for_the_section(rl: Make) -> None:
+    reward = {"type": "length", "weight": 2.0, "params": {}}
+    assert rl("grpo", rewards=reward).rewards.functions == [reward]
+    assert rl("grpo", rewards={"functions": [reward], "weights": [1]}).rewards.weights == [1.0]
+
+
+def test_objects_in_memory_are_passed_on(sft: Make) -> None:
+    rows, model = [{"text": "a"}], object()
+    config = sft(model_name=model, dataset_name=rows)
+    assert config.model.name is model
+    assert config.data.dataset is rows
+    assert config.run.output_dir == "aligntune_output/sft-object"
+
+
+@pytest.mark.parametrize(
+    ("model", "folder"),
+    [
+        ("org/Model-1B", "sft-Model-1B"),
+        ("/a/b c/", "sft-b-c"),
+        ("C:\\models\\x", "sft-x"),
+        ("..", "sft-model"),
+    ],
+)
+def test_the_run_folder_is_named_after_the_model(sft: Make, model: str, folder: str) -> None:
+    assert sft(model_name=model).run.output_dir == f"aligntune_output/{folder}"
+
+
+def test_nothing_can_be_changed_afterwards(sft: Make) -> None:
+    config = sft()
+    with pytest.raises(ValueError, match="frozen"):
+        config.optim.batch_size = 3
+
+
+def test_equality_ignores_where_values_came_from(sft: Make) -> None:
+    assert sft(lora_r=16) == sft()
+    assert sft(lora_r=8) != sft()
+    assert isinstance(sft(), Config)
+
+
+def test_keyword_of() -> None:
+    assert [keyword_of(p) for p in ("peft.r", "parameters.beta", "optim.learning_rate")] == [
+        "lora_r", "beta", "learning_rate"
+    ]  # fmt: skip
