@@ -186,6 +186,7 @@ class PPOTrainer(Trainer):  # type: ignore[misc]  # transformers is not analysed
         tokens, states = self._total(torch.stack([batch.mask.sum(), batch.state_mask.sum()])).tolist()
         share = self.accelerator.num_processes  # DistributedDataParallel averages over processes
         parts = torch.arange(len(batch), device=batch.scores.device).split(self.args.per_device_train_batch_size)
+        means = torch.zeros(2, device=batch.scores.device)
         for number, rows in enumerate(parts, 1):
             part = batch.rows(rows)
             with nullcontext() if number == len(parts) else self.accelerator.no_sync(model):
@@ -193,6 +194,9 @@ class PPOTrainer(Trainer):  # type: ignore[misc]  # transformers is not analysed
                 policy = (policy_loss * part.mask).sum() * share / max(tokens, 1)
                 value = (value_loss * part.state_mask).sum() * share / max(states, 1)
                 self.accelerator.backward(policy + self.args.vf_coef * value)
+            means += torch.stack([policy.detach(), value.detach()])
+        figures.add("policy_loss", means[0])
+        figures.add("value_loss", means[1])
 
     def _losses(self, model: nn.Module, batch: Experience, figures: Figures) -> tuple[Tensor, Tensor]:
         """Policy loss and value loss at each token."""
@@ -204,8 +208,6 @@ class PPOTrainer(Trainer):  # type: ignore[misc]  # transformers is not analysed
         value_loss, value_clipped = objective.clipped_value_loss(
             values, batch.values, batch.returns, self.args.cliprange_value
         )
-        figures.add("policy_loss", policy_loss, batch.mask)
-        figures.add("value_loss", value_loss, batch.state_mask)
         figures.add("clip_fraction", clipped, batch.mask)
         figures.add("value_clip_fraction", value_clipped, batch.state_mask)
         figures.add("approx_kl", 0.5 * (logprobs - batch.logprobs).square(), batch.mask)

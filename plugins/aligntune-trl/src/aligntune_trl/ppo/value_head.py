@@ -73,6 +73,10 @@ def _takes_logits_to_keep(model: nn.Module) -> bool:
     return "logits_to_keep" in inspect.signature(base.forward).parameters
 
 
+def _at_least_float32(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
 def completion_logits(
     model: nn.Module, batch: Sequences, temperature: float, *, hidden_states: bool = False
 ) -> tuple[Tensor, Tensor | None]:
@@ -89,7 +93,7 @@ def completion_logits(
     # Prompts are not scored: their logits (a vocabulary wide each) are not even computed.
     extra = {"logits_to_keep": kept} if _takes_logits_to_keep(model) else {}
     output = model(**batch.model_inputs(), output_hidden_states=hidden_states, **extra)
-    logits = output.logits[:, -kept:][:, :states].float() / temperature
+    logits = _at_least_float32(output.logits[:, -kept:][:, :states]) / temperature
     hidden = output.hidden_states[-1][:, -kept:][:, :states] if hidden_states else None
     return logits, hidden
 
@@ -153,8 +157,7 @@ class PolicyWithValue(nn.Module):
         backbone = getattr(self.value_model, self.value_model.base_model_prefix)
         states = backbone(**batch.model_inputs()).last_hidden_state
         kept = states[:, batch.prompt_length - 1 :][:, : batch.completion_ids.shape[1]]
-        values = self.value_model.score(kept).squeeze(-1).float()
-        return values
+        return _at_least_float32(self.value_model.score(kept).squeeze(-1))
 
     def forward(self, batch: Sequences, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
         """Score sampled completions.
