@@ -66,6 +66,7 @@ class Section(BaseModel):
         arbitrary_types_allowed=True,
         allow_inf_nan=False,
         protected_namespaces=(),
+        defer_build=True,  # listings name algorithms but validate nothing
     )
 
     @field_validator("*", mode="before")

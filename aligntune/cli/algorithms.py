@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import typer
-
-from aligntune.cli.options import Json
+from aligntune.cli.options import Json, make_app
 from aligntune.cli.output import print_json, print_table
 
-app = typer.Typer()
+app = make_app()
 
 
 @app.command()

@@ -9,16 +9,18 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from aligntune.cli import failures
+from aligntune.cli.options import make_app
 
 # Command -> its line in the help. Module ``aligntune.cli.NAME`` holds the typer app called ``app``.
 COMMANDS = {
-    "demo": "Fine-tune a small chat model on this machine and show what it learned.",
+    "demo": "Fine-tune a small chat model and show what it learned.",
     "train": "Train as a YAML file says.",
-    "plan": "Show what a training run would do, without loading weights.",
+    "plan": "Show what a run would do, without loading weights.",
     "backends": "List installed backends and their state.",
     "algorithms": "Show which backend trains which algorithm.",
-    "doctor": "Check versions, devices and each backend; exit code 0 only where all is well.",
+    "doctor": "Check versions, devices and each backend.",
     "config": "Describe the configuration.",
+    "reward": "List rewards, or check them before training.",
 }
 
 
@@ -44,12 +46,10 @@ class LazyGroup(TyperGroup):
             return super().invoke(ctx)
 
 
-app = typer.Typer(
+app = make_app(
     cls=LazyGroup,
     name="aligntune",
     no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

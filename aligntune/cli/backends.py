@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aligntune.cli.options import Json
+from aligntune.cli.options import Json, make_app
 from aligntune.cli.output import STATE_STYLES, console, print_json, print_table
 
 if TYPE_CHECKING:
     from aligntune_core.rows import BackendRow
 
-app = typer.Typer()
+app = make_app()
 
 
 @app.command()

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
+from aligntune.cli.options import make_app
 from aligntune.cli.output import print_json
 
-app = typer.Typer(no_args_is_help=True)
+app = make_app(no_args_is_help=True)
 
 
 @app.callback()

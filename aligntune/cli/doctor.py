@@ -5,12 +5,12 @@ from __future__ import annotations
 import platform
 import sys
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from aligntune.cli.failures import ExitCode
-from aligntune.cli.options import Json
+from aligntune.cli.options import Json, make_app
 from aligntune.cli.output import STATE_STYLES, console, print_json, print_table
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from aligntune_core.devices import Probe
     from aligntune_core.rows import BackendRow
 
-app = typer.Typer()
+app = make_app()
 
 # Versions that decide what happens; the rest of the tree is in --json.
 SHOWN = (
@@ -93,17 +93,24 @@ class Report:
 
 
 @app.command()
-def doctor(json: Json = False) -> None:
-    """Check versions, devices and each backend; exit code 0 only where all is well.
+def doctor(
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also the traceback of each problem.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Check versions, devices and each backend.
 
     Requirements are compared with what is installed over the whole tree below aligntune and its backends. Each ready
     backend is imported for real, with all its libraries, in a process of its own: allow half a minute a backend.
+
+    Exit code 0 only where all is well.
     """
     report = examine(quiet=json)
     if json:
         print_json(report.as_dict())
     else:
-        _print(report)
+        _print(report, verbose)
     if not report.ok:
         raise typer.Exit(ExitCode.FAILED)
 
@@ -172,7 +179,7 @@ def _of_trial(row: BackendRow, trial: Trial) -> list[Problem]:
     return found
 
 
-def _print(report: Report) -> None:
+def _print(report: Report, verbose: bool) -> None:
     from rich.text import Text
 
     out = console()
@@ -197,9 +204,10 @@ def _print(report: Report) -> None:
         out.print(Text.assemble(("problem: ", "bold red"), problem.what), soft_wrap=True)
         if problem.remedy:
             out.print(Text(f"  -> {problem.remedy}"), soft_wrap=True)
-        if problem.detail:
+        if problem.detail and verbose:
             out.print(Text(problem.detail, style="dim"), soft_wrap=True)
-    out.print(Text("All is well." if report.ok else f"{len(report.problems)} problem(s)."))
+    hint = "" if verbose or not any(p.detail for p in report.problems) else " Tracebacks: aligntune doctor -v"
+    out.print(Text("All is well." if report.ok else f"{len(report.problems)} problem(s).{hint}"))
 
 
 def _trial_cells(trial: Trial | None) -> tuple[str, str]:

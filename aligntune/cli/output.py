@@ -34,7 +34,7 @@ def console() -> Console:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print a plain table; cells are strings (without markup) or rich renderables. The first column is never wrapped."""
+    """Print a plain table; its first column is never wrapped. Cells are strings or rich renderables."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from aligntune.cli.options import ConfigFile, Debug, Json, Overrides
+from aligntune.cli.options import ConfigFile, Debug, Json, Overrides, make_app
 from aligntune.cli.output import console, print_json, print_table
 
 if TYPE_CHECKING:
     from aligntune_core.factory import Plan
 
-app = typer.Typer()
+app = make_app()
 
 BAD_ROWS_SHOWN = 10
 
 
 @app.command()
 def plan(config: ConfigFile, overrides: Overrides = None, debug: Debug = False, json: Json = False) -> None:
-    """Show what a training run would do, without loading weights.
+    """Show what a run would do, without loading weights.
 
     The resolved configuration with where each value came from, the backend and why, rows and bad rows, the number of
     steps, the first row as the model will see it, and what will be written where.

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aligntune.cli.failures import ExitCode
-from aligntune.cli.options import ConfigFile, Debug, Json, Overrides
+from aligntune.cli.options import ConfigFile, Debug, Json, Overrides, make_app
 from aligntune.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from aligntune_core.trainer import Trainer
     from aligntune_core.types import TrainResult
 
-app = typer.Typer()
+app = make_app()
 
 SIGNALS = {"SIGINT": ExitCode.INTERRUPTED, "SIGTERM": ExitCode.TERMINATED}
 

@@ -1,0 +1,206 @@
+"""``doctor``: the requirement tree, and who is named when an import fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+from aligntune.diagnosis import requirements, trial
+from aligntune_core import entrypoints
+
+Command = Callable[..., Result]
+
+PLUGIN = """
+from aligntune_core import BackendInfo, Support, hookimpl
+
+@hookimpl
+def backend_info():
+    return BackendInfo(summary="a backend for tests", devices=("cpu",){first})
+
+@hookimpl
+def supports_algorithm(algorithm):
+    return Support(False, "nothing")
+
+@hookimpl
+def load_model(config, prepared): ...
+
+@hookimpl
+def apply_peft(loaded, config): ...
+
+@hookimpl
+def build_trainer(loaded, config, datasets, run): ...
+"""
+
+
+def distribution(
+    site: Path, name: str, version: str, requires: tuple[str, ...] = (), entry: str = ""
+) -> None:
+    """Write the metadata of an installed distribution whose only module has its name."""
+    meta = site / f"{name}-{version}.dist-info"
+    meta.mkdir(parents=True)
+    lines = [
+        "Metadata-Version: 2.1",
+        f"Name: {name}",
+        f"Version: {version}",
+        *(f"Requires-Dist: {r}" for r in requires),
+    ]
+    (meta / "METADATA").write_text("\n".join(lines) + "\n")
+    (meta / "RECORD").write_text("")
+    (meta / "top_level.txt").write_text(f"{name}\n")
+    if entry:
+        (meta / "entry_points.txt").write_text(f"[aligntune.backends]\n{entry}\n")
+    entrypoints.refresh()
+
+
+def package(site: Path, name: str, **modules: str) -> None:
+    """Write a package; ``init`` is its ``__init__``."""
+    (site / name).mkdir(parents=True, exist_ok=True)
+    for module, text in {"init": "", **modules}.items():
+        (site / name / f"{'__init__' if module == 'init' else module}.py").write_text(text)
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of installed distributions, for this process and for those that it starts."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("ALIGNTUNE_BACKENDS", "acme")
+    return folder
+
+
+def acme(site: Path, requires: tuple[str, ...] = (), first: str = "", **modules: str) -> None:
+    """Install backend "acme" of package acme_train."""
+    distribution(site, "acme_train", "1.0", requires, "acme = acme_train.plugin")
+    package(site, "acme_train", plugin=PLUGIN.format(first=first), **modules)
+
+
+def problems(command: Command) -> tuple[int, list[dict[str, str]]]:
+    result = command("doctor", "--json")
+    report = json.loads(result.stdout)
+    assert report["ok"] is not bool(report["problems"])
+    return result.exit_code, report["problems"]
+
+
+def test_a_sound_light_backend_is_well(command: Command, site: Path) -> None:
+    acme(site, training="import json\n")
+    code, found = problems(command)
+    assert found == []
+    assert code == 0
+
+
+def test_a_library_that_fails_while_it_is_imported_is_named(command: Command, site: Path) -> None:
+    distribution(site, "zlib_for_models", "7.2")
+    package(
+        site, "zlib_for_models", init="from zlib_for_models import core", core="raise OSError('no symbol x')"
+    )
+    package(
+        site,
+        "wrapper",
+        init="try:\n    import zlib_for_models\nexcept OSError as e:\n    raise ImportError('wrapper is unwell') from e",
+    )
+    acme(site, training="import wrapper\n")
+    code, found = problems(command)
+    assert code == 1
+    assert len(found) == 1
+    assert "OSError: no symbol x" in found[0]["what"]
+    assert "Culprit: zlib_for_models 7.2." in found[0]["what"]
+    assert "wrapper is unwell" in found[0]["detail"]
+    shown = command("doctor")
+    assert "wrapper is unwell" not in shown.stdout
+    assert "wrapper is unwell" in command("doctor", "-v").stdout
+
+
+def test_a_process_that_dies_is_told(command: Command, site: Path) -> None:
+    acme(site, training="import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
+    code, found = problems(command)
+    assert code == 1
+    assert "signal 11" in found[0]["what"]
+
+
+def test_what_a_library_prints_does_not_disturb_the_verdict(site: Path) -> None:
+    acme(site, training="import os\nprint('hello {')\nos.write(1, b'raw words\\n')\n")
+    assert trial.run("acme").ok
+
+
+def test_the_module_that_must_come_first_is_imported_first(site: Path) -> None:
+    package(site, "patcher", init="import sys\nassert 'acme_train.training' not in sys.modules")
+    acme(site, first=", import_first='patcher'", training="import sys\nassert 'patcher' in sys.modules\n")
+    assert trial.run("acme").error == ""
+
+
+def test_an_import_that_takes_too_long_is_told(site: Path) -> None:
+    acme(site, training="import time\ntime.sleep(60)\n")
+    result = trial.run("acme", timeout=2)
+    assert not result.ok
+    assert "more than 2 s" in result.error
+
+
+def test_requirements_are_compared_over_the_whole_tree(command: Command, site: Path) -> None:
+    distribution(site, "deep_library", "1.0", ("nowhere-to-be-found>=3", "packaging>=99"))
+    distribution(site, "middle_library", "2.0", ("deep_library",))
+    package(site, "middle_library")
+    acme(site, requires=("middle_library[speed]>=1", "skipped; extra == 'speed'"))
+    code, found = problems(command)
+    said = {p["what"]: p["remedy"] for p in found}
+    assert code == 1
+    assert said["deep_library 1.0 needs nowhere-to-be-found>=3, but it is not installed"]
+    wrong = f"deep_library 1.0 needs packaging>=99, but {version('packaging')} is installed"
+    assert said[wrong] == 'pip install "packaging>=99"'
+    assert len(found) == 2
+
+
+def test_a_wrong_version_of_a_direct_requirement_is_told_once(command: Command, site: Path) -> None:
+    acme(site, requires=(f"packaging!={version('packaging')}",))
+    code, found = problems(command)
+    assert code == 1
+    assert len(found) == 1
+    assert "acme_train 1.0 needs packaging!=" in found[0]["what"]
+
+
+def test_a_companion_built_for_another_torch_need_not_be_there(site: Path) -> None:
+    distribution(site, "torchaudio", "0.1", ("packaging==0.1",))
+    conflict = requirements.examine([]).conflicts
+    assert [(c.wanted_by.name, c.requirement) for c in conflict] == [("torchaudio", "packaging==0.1")]
+    assert "pip uninstall torchaudio" in conflict[0].remedy
+
+
+def test_broken_and_disabled_backends(
+    command: Command, broken_backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALIGNTUNE_BACKENDS", broken_backend)
+    code, found = problems(command)
+    assert code == 1
+    assert 'backend "acme" is broken' in found[0]["what"]
+    monkeypatch.setenv("ALIGNTUNE_DISABLE_BACKENDS", broken_backend)
+    assert problems(command) == (0, [])
+
+
+@pytest.mark.backend
+@pytest.mark.slow
+def test_the_trl_backend_imports_and_a_clashing_torchvision_is_named(tmp_path: Path) -> None:
+    """The clash is the one of a torchvision whose compiled part was built for another torch."""
+    environment = {**os.environ, "ALIGNTUNE_BACKENDS": "trl"}
+    command = [sys.executable, "-m", "aligntune.diagnosis.trial", "trl"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    sound = json.loads(done.stdout)
+    assert sound["ok"], sound
+    assert "cpu" in [device["kind"] for device in sound["devices"]]
+
+    distribution(tmp_path, "torchvision", "0.29.1")
+    package(tmp_path, "torchvision", init="raise RuntimeError('operator torchvision::nms does not exist')")
+    environment["PYTHONPATH"] = str(tmp_path)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    clash = json.loads(done.stdout)
+    assert not clash["ok"]
+    assert clash["culprit"] == "torchvision 0.29.1"
+    assert "pip uninstall torchvision" in clash["advice"]

@@ -1,0 +1,80 @@
+"""``backends``, ``algorithms`` and ``config schema``: what programs and people read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+from typer.testing import Result
+
+from aligntune_core.algorithms import known
+from aligntune_core.registry import registry
+
+Command = Callable[..., Result]
+
+
+def test_backends_as_json_is_a_list_of_objects_with_name_and_state(command: Command) -> None:
+    result = command("backends", "--json")
+    assert result.exit_code == 0
+    rows = {row["name"]: row for row in json.loads(result.stdout)}
+    assert rows["trl"]["state"] == "ready"
+    assert rows["trl"]["distribution"] == "aligntune-trl"
+    assert rows["trl"]["algorithms"]["sft"] == {"ok": True, "reason": ""}
+
+
+def test_a_broken_backend_is_a_row_and_the_others_stay(command: Command, broken_backend: str) -> None:
+    result = command("backends")
+    assert result.exit_code == 0
+    line = next(line for line in result.stdout.splitlines() if line.strip().startswith(broken_backend))
+    assert "broken" in line
+    assert any("trl" in line and "ready" in line for line in result.stdout.splitlines())
+    assert "Traceback" not in result.stdout
+    rows = {row["name"]: row for row in json.loads(command("backends", "--json").stdout)}
+    assert rows[broken_backend]["state"] == "broken"
+    assert "a_library_that_nobody_has" in rows[broken_backend]["reason"]
+
+
+def test_verbose_shows_path_and_traceback(command: Command, broken_backend: str) -> None:
+    text = command("backends", "-v").stdout
+    assert "acme-aligntune 3.1" in text
+    assert "import a_library_that_nobody_has" in text
+    assert "requires: " in text
+
+
+def test_without_any_backend_the_listing_says_how_to_get_one(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aligntune_core.registry import Registry
+
+    monkeypatch.setattr(Registry, "names", lambda self: [])
+    result = command("backends")
+    assert result.exit_code == 0
+    assert "pip install -e . -e plugins/aligntune-trl" in result.stdout
+
+
+def test_algorithms_are_what_the_registry_says(command: Command) -> None:
+    found = {row["name"]: row for row in json.loads(command("algorithms", "--json").stdout)}
+    assert list(found) == list(known())
+    for name, backend in registry().ready().items():
+        assert {a: row["backends"][name]["ok"] for a, row in found.items()} == {
+            a: bool(backend.supports(a)) for a in known()
+        }
+    text = command("algorithms").stdout
+    assert all(name in text for name in found)
+
+
+def test_schema_of_one_field_and_of_everything(command: Command) -> None:
+    field = command("config", "schema", "--field", "learning_rate")
+    assert field.exit_code == 0
+    assert "learning_rate" in field.stdout
+    whole = json.loads(command("config", "schema").stdout)
+    assert whole["additionalProperties"] is False
+    assert "optim" in whole["properties"]
+
+
+def test_schema_of_an_unknown_field_says_the_nearest(command: Command) -> None:
+    result = command("config", "schema", "--field", "lerning_rate")
+    assert result.exit_code == 2
+    assert "learning_rate" in result.output
+    assert "Traceback" not in result.output
