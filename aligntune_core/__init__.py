@@ -20,6 +20,7 @@ from aligntune_core.types import (
     Support,
     TrainResult,
 )
+from aligntune_core.version import __version__
 
 if TYPE_CHECKING:
     from aligntune_core.config import Config, resolve_config
@@ -57,6 +58,7 @@ __all__ = [
     "TrainResult",
     "Trainer",
     "TrainingType",
+    "__version__",
     "create_rl_trainer",
     "create_sft_trainer",
     "create_trainer",

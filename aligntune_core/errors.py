@@ -11,9 +11,10 @@ from typing import Any
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name most like ``name``, or None."""
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return found[0] if found else None
+    """The known name most like ``name``, or None; case does not count."""
+    spelt = {k.lower(): k for k in known}
+    found = difflib.get_close_matches(name.lower(), list(spelt), n=1, cutoff=0.6)
+    return spelt[found[0]] if found else None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -245,6 +245,8 @@ def test_unknown(site: Site) -> None:
         registry.get("acmee")
     assert 'no backend "acmee" is installed. Did you mean "acme"? Installed: acme' in str(caught.value)
     assert isinstance(caught.value, LookupError)
+    with pytest.raises(errors.BackendNotFound, match='Did you mean "acme"'):
+        registry.get("ACME")
     assert registry.row("acmee").state == "unknown"
     assert "acmee" not in [row.name for row in registry.rows()]
 
