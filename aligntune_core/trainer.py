@@ -189,6 +189,7 @@ class Trainer:
             "backend": plan.backend.name,
             "backend_reason": plan.reason,
             "config": plain(self.config),
+            "sources": dict(self.config.sources),  # a repeat then knows what was chosen and what followed from it
             "repeatable": not in_memory(self.config),
             "effective": {k: v for k, v in self.effective.items() if isinstance(v, PLAIN)},
             "versions": dict(plan.prepared.versions),

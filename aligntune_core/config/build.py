@@ -12,7 +12,7 @@ from aligntune_core.algorithms import Algorithm, find, known
 from aligntune_core.config import keywords as kw
 from aligntune_core.config.checks import notes, problems
 from aligntune_core.config.defaults import Filled, fill
-from aligntune_core.config.read import Layer, Reader, Setting, plain_value, same
+from aligntune_core.config.read import Layer, Reader, Setting, not_chosen, plain_value, same
 from aligntune_core.config.tree import Config
 from aligntune_core.errors import ConfigError, listed
 
@@ -56,18 +56,24 @@ def build_config(kind: str | None, layers: Iterable[Layer], title: str = "") -> 
     return with_sources(filled, settings, reader.manifest)
 
 
-def with_sources(filled: Filled, settings: Mapping[str, Setting], manifest: set[str]) -> Config:
+def with_sources(filled: Filled, settings: Mapping[str, Setting], manifest: Mapping[str, str]) -> Config:
     """Note on the configuration where each value came from and what it would have been."""
     config = filled.config
     config._defaults.update(filled.values)
     for path, value in paths(config).items():
         if path not in settings or path in filled.replaced:
             config.sources[path] = filled.reasons.get(path, "default")
-        elif path in manifest and same(value, default_of(config, path)):
-            config.sources[path] = f"default, as in {settings[path].source}"
+        elif path in manifest and _carried(manifest[path], same(value, default_of(config, path))):
+            how = "resolved" if manifest[path].startswith("resolved") else "default"
+            config.sources[path] = f"{how}, as in {settings[path].source}"
         else:
             config.sources[path] = settings[path].source
     return config
+
+
+def _carried(source: str, is_default: bool) -> bool:
+    """Whether nobody chose a value of a manifest; one that does not say is judged by the value."""
+    return not_chosen(source) if source else is_default
 
 
 def default_of(config: Config, path: str) -> Any:

@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +71,30 @@ for _tag, _pattern, _first in (
 _Loader.add_constructor("tag:yaml.org,2002:int", _number)
 
 
-def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, int], bool]:
+@dataclass(frozen=True)
+class File:
+    """What a configuration file holds.
+
+    Attributes:
+        data: its keywords or sections.
+        lines: dotted key -> line number; YAML only.
+        manifest: whether it is the manifest of a run.
+        sources: config path -> where its value came from in that run; manifests only.
+    """
+
+    data: dict[str, Any]
+    lines: dict[str, int] = field(default_factory=dict)
+    manifest: bool = False
+    sources: dict[str, str] = field(default_factory=dict)
+
+
+def read_file(path: str | Path) -> File:
     """Read a configuration file.
 
     ``.json`` is read as JSON, everything else as YAML. An ``aligntune.json`` of a run counts by its key "config".
 
     Returns:
-        The mapping, dotted key -> line number (YAML only), and whether it is the manifest of a run.
+        What it holds.
 
     Raises:
         ConfigError: unreadable, not a mapping, or something that is refused; says file and line.
@@ -90,12 +108,15 @@ def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, int], bool]:
         ) from error
     if path.suffix == ".json":
         data = _read_json(text, path)
-        manifest = isinstance(data.get("config"), dict)
-        return _with_environment(data["config"] if manifest else data, str(path), {}), {}, manifest
+        if not isinstance(data.get("config"), dict):
+            return File(_with_environment(data, str(path), {}))
+        return File(
+            _with_environment(data["config"], str(path), {}), manifest=True, sources=data.get("sources") or {}
+        )
     data, lines = _read_yaml(text, str(path))
     if not isinstance(data, dict):
         raise ConfigError(f"holds {_kind(data)}; it must hold keywords: model_name: ...", where=str(path))
-    return _with_environment(data, str(path), lines), lines, False
+    return File(_with_environment(data, str(path), lines), lines)
 
 
 def parse_words(words: Iterable[str]) -> dict[str, Any]:

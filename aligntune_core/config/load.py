@@ -52,11 +52,13 @@ def _layer(source: Source) -> Layer:
     if isinstance(source, Config):
         from aligntune_core.config.dump import keywords_of
 
-        return Layer(keywords_of(source), "call", manifest=True)
+        return Layer(keywords_of(source), manifest=True, sources=source.sources)
     if isinstance(source, Mapping):
         inner = source.get("config")
-        return Layer(inner, "call", manifest=True) if isinstance(inner, Mapping) else Layer(source, "call")
+        if isinstance(inner, Mapping):
+            return Layer(inner, manifest=True, sources=source.get("sources") or {})
+        return Layer(source)
     if isinstance(source, (str, PathLike)):
-        data, lines, manifest = read_file(Path(source).expanduser())
-        return Layer(data, f"file {source}", lines, manifest)
+        file = read_file(Path(source).expanduser())
+        return Layer(file.data, f"file {source}", file.lines, file.manifest, file.sources)
     raise ConfigError(f"config is a {type(source).__name__}; give a path or a dict")

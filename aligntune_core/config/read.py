@@ -39,12 +39,14 @@ class Layer:
         source: "call" or "file PATH".
         lines: dotted key -> line number in that file.
         manifest: whether it is what a run wrote down, defaults and decisions included.
+        sources: config path -> where its value came from in that run, where the manifest says so.
     """
 
     data: Mapping[str, Any]
     source: str = "call"
     lines: Mapping[str, int] = field(default_factory=dict)
     manifest: bool = False
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     def where(self, key: str) -> str:
         """The source of one key: "call", "file x.yaml:3"."""
@@ -86,7 +88,7 @@ class Reader:
         self.layers = list(layers)
         self.settings: dict[str, Setting] = {}
         self.problems: list[str] = []
-        self.manifest: set[str] = set()
+        self.manifest: dict[str, str] = {}
         self._parameters = kw.parameter_names(algorithm.parameters)
         self._context = Context(algorithm, self._peek)
 
@@ -99,9 +101,11 @@ class Reader:
                     self._join(found, setting)
             if not layer.manifest:
                 self._take_back_decisions(found)
-            for setting in found.values():
+            for path, setting in found.items():
+                self.manifest.pop(path, None)
                 self._overlay(setting)
-            self.manifest |= set(found) if layer.manifest else set()
+            if layer.manifest:
+                self.manifest |= {path: layer.sources.get(path, "") for path in found}
         self.settings = {p: s for p, s in self.settings.items() if s.value is not None}
         self._drop_empty_quantization()
         for setting in self.settings.values():
@@ -125,7 +129,7 @@ class Reader:
         """A manifest holds what was worked out from a field; where that field is set anew, it is worked out again."""
         for path in found:
             for decided in DECIDES.get(path, ()):
-                if decided in self.manifest:
+                if not_chosen(self.manifest.get(decided, "call")):
                     self.settings.pop(decided, None)
 
     def _overlay(self, new: Setting) -> None:
@@ -307,6 +311,11 @@ def same(value: Any, other: Any) -> bool:
         except (ValueError, TypeError):  # lists of arrays
             return False
     return False
+
+
+def not_chosen(source: str) -> bool:
+    """Whether a source in a manifest says, or leaves open, that a value was a default or worked out."""
+    return not source or source.startswith(("default", "resolved"))
 
 
 def holds_object(value: Any) -> bool:

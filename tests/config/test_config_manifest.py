@@ -37,7 +37,7 @@ def length(completions: list[str], **columns: Any) -> list[float]:
 def manifest(folder: Path, config: Config) -> Path:
     """What a run writes down, as far as the configuration goes."""
     path = folder / "aligntune.json"
-    path.write_text(json.dumps({"config": plain(config), "backend": "trl", "versions": {}}))
+    path.write_text(json.dumps({"config": plain(config), "sources": config.sources, "backend": "trl"}))
     return path
 
 
@@ -71,13 +71,21 @@ def test_a_manifest_repeats_the_run(
 
 
 def test_a_manifest_leaves_defaults_defaults(sft: Make, tmp_path: Path) -> None:
-    path = manifest(tmp_path, resolve_steps(resolve(sft(lora_r=4, batch_size=8), CPU), 100))
+    resolved = resolve_steps(resolve(sft(lora_r=4, batch_size=8, warmup_ratio=0.1), CPU), 100)
+    path = manifest(tmp_path, resolved)
     config = load_config(path)
-    assert {"peft.r", *ALWAYS} <= given(config) <= {
-        "peft.r", "model.precision", "optim.gradient_checkpointing", "optim.max_steps", "optim.warmup_steps", *ALWAYS
-    }  # fmt: skip
-    assert "peft.alpha" not in written(config)
+    assert given(config) == given(resolved) == {"peft.r", "optim.warmup_ratio", *ALWAYS}
+    assert (
+        written(config) == written(resolved) == {"peft.r", "optim.batch_size", "optim.warmup_ratio", *ALWAYS}
+    )
     assert config.sources["peft.alpha"] == f"default, as in file {path}"
+    assert config.sources["optim.max_steps"] == f"resolved, as in file {path}"
+    assert config.sources["peft.r"] == f"file {path}"
+
+
+def test_a_manifest_that_names_no_sources_is_judged_by_its_values(sft: Make) -> None:
+    config = load_config({"config": plain(sft(lora_r=4, batch_size=8))})
+    assert given(config) == written(config) == {"peft.r", *ALWAYS}
 
 
 @pytest.mark.parametrize(
@@ -95,6 +103,12 @@ def test_what_followed_from_an_overridden_field_is_worked_out_again(
 ) -> None:
     config = load_config(manifest(tmp_path, resolve_steps(resolve(sft(), CPU), 100)), overrides=[override])
     assert getattr(config.optim, path) == value
+
+
+def test_what_was_chosen_in_a_manifest_stays(sft: Make, tmp_path: Path) -> None:
+    path = manifest(tmp_path, resolve_steps(resolve(sft(max_steps=5, data_seed=1), CPU), 100))
+    config = load_config(path, overrides=["num_epochs=2", "seed=9"])
+    assert (config.optim.max_steps, config.run.data_seed) == (5, 1)
 
 
 def test_a_file_keeps_what_it_says_under_overrides(tmp_path: Path) -> None:
