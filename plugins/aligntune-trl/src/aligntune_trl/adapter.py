@@ -12,12 +12,15 @@ from typing import Any
 from aligntune_core import LoadedModel
 from aligntune_core.run.folder import CACHE
 from aligntune_trl import arguments, loftq
+from aligntune_trl.quiet import known_warnings_hidden, no_bars
 
 NAME = "default"
 MERGED_BASE = "base"
 ALL_LINEAR = "all-linear"
 
 
+@no_bars()
+@known_warnings_hidden()
 def apply(loaded: LoadedModel, config: Any) -> LoadedModel:
     """Wrap the model in a fresh adapter, unless it is continued or fine-tuned in full. Core has seeded just before."""
     model = loaded.model

@@ -10,6 +10,7 @@ from aligntune_core import Datasets, LoadedModel, RunContext
 from aligntune_core.prepare import torch_device
 from aligntune_trl import adapter, prepare
 from aligntune_trl.engine import TrlEngine
+from aligntune_trl.quiet import known_warnings_hidden, no_bars
 
 logger = logging.getLogger("aligntune")
 
@@ -31,8 +32,8 @@ def build(loaded: LoadedModel, config: Any, datasets: Datasets, run: RunContext)
     args = prepare.training_arguments(config, torch_device())
     reference = loaded.reference or _reference(loaded.model)
     with (
-        prepare.known_warnings_hidden(),
-        prepare.no_dataset_bars(),
+        known_warnings_hidden(),
+        no_bars(),
         adapter.float32_kept(loaded.model),
         adapter.copied_as_it_is(loaded.model),
     ):

@@ -11,6 +11,7 @@ from aligntune_core import Datasets, LoadedModel, RunContext, TrainResult
 from aligntune_core.errors import RunError
 from aligntune_trl import adapter, arguments, callbacks, merging, prepare
 from aligntune_trl.generation import generate
+from aligntune_trl.quiet import known_warnings_hidden, no_bars
 
 
 class TrlEngine:
@@ -87,15 +88,22 @@ class TrlEngine:
         return {"model.precision": named}
 
     def _adapter(self) -> dict[str, Any]:
+        from aligntune_core.config import written
+
         model, config = self.model, self._config
-        values: dict[str, Any] = {"peft.enabled": adapter.is_adapted(model)}
-        if adapter.is_adapted(model) and adapter.is_fresh(model):
-            values |= arguments.read(config, "lora", model.peft_config[adapter.NAME])
+        if not adapter.is_adapted(model):
+            return {"peft.enabled": False}
+        values = arguments.read(config, "lora", model.peft_config[adapter.NAME])
+        if adapter.is_fresh(model):
             values["peft.init"] = getattr(model, "aligntune_init", values["peft.init"])
             values["peft.target_modules"] = adapter.targets(model)
-            if adapter.spelt_out(config):
-                del values["peft.target_modules"]
-        return values
+        else:  # continued: its own settings hold, and refusals.py has compared those that were given
+            values = {path: value for path, value in values.items() if path in written(config)}
+        if config.peft.target_modules == adapter.ALL_LINEAR and (
+            adapter.spelt_out(config) or not adapter.is_fresh(model)
+        ):
+            values.pop("peft.target_modules", None)
+        return {"peft.enabled": True, **values}
 
     # --- train and evaluate -------------------------------------------------------------------------------------------
 
@@ -103,7 +111,7 @@ class TrlEngine:
         """Train to the end, or until ``run.stop()`` gives a reason: then a checkpoint is saved first."""
         adapter.place_merged_base(self._run.output_dir)
         self._stop.reason = None
-        with prepare.known_warnings_hidden():
+        with known_warnings_hidden(), no_bars():
             output = self._trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
         state = self._trainer.state
         losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
@@ -128,7 +136,7 @@ class TrlEngine:
             raise RunError(
                 "nothing to evaluate on: pass rows, or create the trainer with eval_dataset or eval_split"
             )
-        with prepare.known_warnings_hidden(), prepare.no_dataset_bars():
+        with known_warnings_hidden(), no_bars():
             found = self._trainer.evaluate(dataset) if dataset is not None else self._trainer.evaluate()
         figures = dict(found)
         for theirs, ours in callbacks.RENAMED.items():
@@ -140,6 +148,8 @@ class TrlEngine:
 
     # --- save and generate --------------------------------------------------------------------------------------------
 
+    @no_bars()
+    @known_warnings_hidden()
     def save_model(self, path: Path, merged: bool = False) -> None:
         """Write the adapter or model, with the tokenizer.
 

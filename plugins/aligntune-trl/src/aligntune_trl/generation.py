@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from aligntune_core.errors import ConfigError
+from aligntune_trl.quiet import known_warnings_hidden
 
 BATCH = 8
 """Prompts completed at a time."""
@@ -36,7 +37,7 @@ def generate(
     if temperature > 0:
         sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
     completions: list[str] = []
-    with _ready(model):
+    with known_warnings_hidden(), _ready(model):
         for start in range(0, len(texts), BATCH):
             completions += _complete(model, tokenizer, texts[start : start + BATCH], max_new_tokens, sampling)
     return completions

@@ -6,9 +6,11 @@ from typing import Any
 
 from aligntune_core import LoadedModel, Prepared
 from aligntune_trl import arguments, refusals, source
+from aligntune_trl.quiet import known_warnings_hidden
 from aligntune_trl.source import Source
 
 
+@known_warnings_hidden()
 def load(config: Any, prepared: Prepared) -> LoadedModel:
     """Load the policy.
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +11,7 @@ from aligntune_core import Device, Prepared
 from aligntune_core.errors import ConfigError, did_you_mean, listed
 from aligntune_trl import arguments
 from aligntune_trl.algorithms import RECIPES
+from aligntune_trl.quiet import known_warnings_hidden
 
 if TYPE_CHECKING:
     from aligntune_core.config import Config, ResolvedConfig
@@ -176,26 +175,3 @@ def check_names(config: Any) -> None:
             f"optim.lr_scheduler: {config.optim.lr_scheduler!r} needs settings that are not offered ({error}); "
             'take "linear", "cosine", "constant_with_warmup" or "constant"'
         ) from error
-
-
-@contextmanager
-def known_warnings_hidden() -> Iterator[None]:
-    """Hide transformers' notice of an argument that TRL itself still passes."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
-        yield
-
-
-@contextmanager
-def no_dataset_bars() -> Iterator[None]:
-    """No progress bars of datasets while TRL tokenises; core draws its own."""
-    import datasets
-
-    if not datasets.is_progress_bar_enabled():
-        yield
-        return
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        datasets.enable_progress_bars()

@@ -8,6 +8,7 @@ from aligntune_core import Datasets, LoadedModel, RunContext
 from aligntune_core.prepare import torch_device
 from aligntune_trl import adapter, prepare
 from aligntune_trl.engine import TrlEngine
+from aligntune_trl.quiet import known_warnings_hidden, no_bars
 
 
 def build(loaded: LoadedModel, config: Any, datasets: Datasets, run: RunContext) -> TrlEngine:
@@ -15,7 +16,7 @@ def build(loaded: LoadedModel, config: Any, datasets: Datasets, run: RunContext)
     from trl import SFTTrainer
 
     args = prepare.training_arguments(config, torch_device())
-    with prepare.known_warnings_hidden(), prepare.no_dataset_bars(), adapter.float32_kept(loaded.model):
+    with known_warnings_hidden(), no_bars(), adapter.float32_kept(loaded.model):
         trainer = SFTTrainer(
             model=loaded.model,
             args=args,
