@@ -88,7 +88,7 @@ def resolve(config: Config, device: Device) -> ResolvedConfig:
     """Decide what depends on the device.
 
     Raises:
-        ConfigError: what was asked for cannot be there: bf16 or fp16 on the wrong device.
+        ConfigError: fp16 on a CPU.
     """
     reasons: dict[str, str] = {}
     precision: Any = config.model.precision
