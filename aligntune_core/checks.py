@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from aligntune_core.errors import (
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from aligntune_core.config import Config
     from aligntune_core.types import BackendInfo
 
+Ready = Callable[[], Mapping[str, "Backend"]]
+
 # Libraries that a backend with ``import_first`` has to precede: it patches them at its own import.
 PATCHED_LIBRARIES = ("transformers", "trl", "peft", "accelerate")
 
@@ -30,20 +32,20 @@ EQUAL_VALUES = {"optim.optimizer": ({"adamw_torch", "adamw_torch_fused"},)}
 NEVER_MATHS = frozenset({"run.dataloader_num_workers", "data.num_proc", "run.output_dir"})
 
 
-def refuse_unsupported(backend: Backend, config: Config, others: Mapping[str, Any]) -> None:
+def refuse_unsupported(backend: Backend, config: Config, others: Ready) -> None:
     """Step 3: algorithm, honoured fields and options, judged from light metadata.
 
     Args:
         backend: the backend that was chosen.
         config: the validated configuration.
-        others: name -> ready Backend, for hints.
+        others: gives name -> ready Backend; asked only for the hint of a refusal, as it loads every plugin.
 
     Raises:
         UnsupportedAlgorithm, NotHonoured, ConfigError: see their messages.
     """
     support = backend.supports(config.algorithm)
     if not support:
-        able = [n for n, b in others.items() if n != backend.name and b.supports(config.algorithm)]
+        able = [n for n, b in others().items() if n != backend.name and b.supports(config.algorithm)]
         raise UnsupportedAlgorithm(backend.name, config.algorithm, support.reason, able)
     refuse_unhonoured(backend, config, others)
     refuse_quantization(backend, config)
@@ -58,7 +60,7 @@ def named(path: str) -> str:
     return f"{entry.keyword} ({path})" if entry else path.removeprefix("parameters.")
 
 
-def refuse_unhonoured(backend: Backend, config: Config, others: Mapping[str, Any]) -> None:
+def refuse_unhonoured(backend: Backend, config: Config, others: Ready) -> None:
     """Every field that was set to something else than its default has to reach the library."""
     from aligntune_core.config import covers, given
 
@@ -66,7 +68,7 @@ def refuse_unhonoured(backend: Backend, config: Config, others: Mapping[str, Any
     for path in sorted(given(config, owner="backend")):
         if covers(backend.info.honours, path):
             continue
-        able = [n for n, b in others.items() if n != backend.name and covers(b.info.honours, path)]
+        able = [n for n, b in others().items() if n != backend.name and covers(b.info.honours, path)]
         hint = f"backends that do: {listed(able)}" if able else "no other ready backend does either"
         problems.append(f'backend "{backend.name}" does not honour {named(path)}; {hint}')
     if problems:
@@ -209,7 +211,7 @@ def why_not(backend: Backend, config: Config, available: list[str]) -> str | Non
     if why := interference(backend.name, backend.info):
         return why.splitlines()[0]
     try:
-        refuse_unsupported(backend, config, {})
+        refuse_unsupported(backend, config, dict)
     except (ConfigError, BackendUnavailable) as error:
         return str(error)
     return None

@@ -182,7 +182,7 @@ def choose(config: Config) -> tuple[Backend, str]:
 
     if config.backend != "auto":
         backend = registry().get(config.backend)
-        checks.refuse_unsupported(backend, config, registry().ready())
+        checks.refuse_unsupported(backend, config, registry().ready)
         return backend, "named in the call"
     return _choose_auto(config)
 
@@ -201,7 +201,7 @@ def _choose_auto(config: Config) -> tuple[Backend, str]:
             reason = f"auto: {name} trains {config.algorithm} on {listed(devices)}"
             reason += f" (passed over: {'; '.join(passed)})" if passed else ""
             logger.info('backend "%s" chosen (%s)', name, reason)
-            return ready[name], reason
+            return registry().get(name), reason
         passed.append(f"{name}: {why}")
     raise BackendUnavailable(
         f"no backend can run this {config.algorithm} job:\n  - "
