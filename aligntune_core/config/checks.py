@@ -55,7 +55,7 @@ def _peft(filled: Filled, given: Given) -> Iterator[str]:
         return
     for path, setting in given.items():
         section, _, name = path.partition(".")
-        if section == "peft" and name != "enabled":
+        if section == "peft" and name not in ("enabled", "merge_adapter"):
             default = filled.values.get(path, PeftConfig.model_fields[name].default)
             if not same(setting.value, default):
                 yield f"{setting} has no effect with use_peft=False: drop one of them"

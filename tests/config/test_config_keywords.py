@@ -416,3 +416,8 @@ def test_keyword_of() -> None:
     assert [keyword_of(p) for p in ("peft.r", "parameters.beta", "optim.learning_rate")] == [
         "lora_r", "beta", "learning_rate"
     ]  # fmt: skip
+
+
+def test_an_adapter_may_be_merged_and_the_whole_fine_tuned(sft: Make) -> None:
+    config = sft(use_peft=False, merge_adapter=True)
+    assert (config.peft.enabled, config.peft.merge_adapter) == (False, True)
