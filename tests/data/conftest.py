@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from aligntune_core.algorithms import find
-from aligntune_core.config import resolve_config
+from aligntune_core.config import resolve, resolve_config
 from aligntune_core.data import prepare_datasets
 from aligntune_core.testing.tiny import make_tokenizer
-from aligntune_core.types import Datasets
+from aligntune_core.types import Datasets, Device
 
 Prepare = Callable[..., Datasets]
 
@@ -36,7 +36,14 @@ def config_for(source: Any, algorithm: str = "sft", **keywords: Any) -> Any:
     extra: dict[str, Any] = {} if algorithm == "sft" else {"algorithm": algorithm}
     if algorithm in ("grpo", "ppo"):
         extra["reward_functions"] = ["length"]
-    return resolve_config(kind, model_name="unused", dataset_name=source, **extra, **keywords)
+    config = resolve_config(kind, model_name="unused", dataset_name=source, **extra, **keywords)
+    return resolve(config, Device(kind="cpu"))
+
+
+@pytest.fixture
+def configured() -> Callable[..., Any]:
+    """``configured(rows, algorithm="sft", **keywords)``: a resolved configuration."""
+    return config_for
 
 
 @pytest.fixture

@@ -59,7 +59,8 @@ PREFERENCE = [
 
 
 def only(caught: Any) -> BadRow:
-    (bad,) = caught.value.rows
+    found: tuple[BadRow, ...] = caught.value.rows
+    (bad,) = found
     return bad
 
 
@@ -136,7 +137,7 @@ def test_reasons_in_dialogues(prepare: Any, chosen: str, rejected: str, reason: 
 
 def test_reward_training_leaves_out_rows_that_are_too_long(prepare: Any) -> None:
     row = {"prompt": "p", "chosen": "a", "rejected": LONG}
-    with pytest.raises(BadRows, match='column "rejected": .* tokens, max_seq_length is 40'):
+    with pytest.raises(BadRows, match=r'column "rejected": .* tokens, max_seq_length is 40'):
         prepare([row, {**row, "rejected": "b"}], "reward", max_seq_length=40)
 
 

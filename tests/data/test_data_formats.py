@@ -267,7 +267,7 @@ def test_suggested_mapping_works(prepare: Any) -> None:
     )
 
 
-def test_algorithm_with_a_column_of_its_own(chat_tokenizer: Any) -> None:
+def test_algorithm_with_a_column_of_its_own(chat_tokenizer: Any, configured: Any) -> None:
     from pydantic import BaseModel
 
     from aligntune_core.algorithms import Algorithm
@@ -277,11 +277,9 @@ def test_algorithm_with_a_column_of_its_own(chat_tokenizer: Any) -> None:
         pass
 
     kto = Algorithm(name="kto", kind="rl", columns=("prompt", "completion", "label"), parameters=None_)
-    from aligntune_core.config import resolve_config
 
     def run(rows: list[dict[str, Any]]) -> Any:
-        config = resolve_config("sft", model_name="unused", dataset_name=rows)
-        return prepare_datasets(config, kto, chat_tokenizer)
+        return prepare_datasets(configured(rows), kto, chat_tokenizer)
 
     assert run([{"prompt": "a", "completion": "b", "label": True}]).train[0]["label"] is True
     with pytest.raises(DataError, match='kto needs a column "label"'):

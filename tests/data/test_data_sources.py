@@ -241,13 +241,12 @@ def test_truncated_rows_are_counted(prepare: Any) -> None:
     assert "1 rows are longer than max_seq_length 18 and are cut." in report.saw
 
 
-def test_no_tokenizer_means_no_measuring(pairs: Pairs) -> None:
+def test_no_tokenizer_means_no_measuring(pairs: Pairs, configured: Any) -> None:
     from aligntune_core.algorithms import find
-    from aligntune_core.config import resolve_config
     from aligntune_core.data import prepare_datasets
 
-    config = resolve_config("sft", model_name="m", dataset_name=pairs(2), max_seq_length=1)
-    data = prepare_datasets(config, find("sft"), None)
+    data = prepare_datasets(configured(pairs(2), max_seq_length=1), find("sft"), None)
+    assert data.report is not None
     assert (len(data.train), data.report.max_tokens) == (2, 0)
     assert "not measured" in data.report.template
 
@@ -373,7 +372,8 @@ def test_unknown_splits_and_configurations_are_said_with_the_keyword(pairs: Pair
         (tmp_path / name).mkdir()
         write(tmp_path / name / "train.jsonl", pairs(2))
     (tmp_path / "README.md").write_text(
-        "---\nconfigs:\n- config_name: a\n  data_files: a/train.jsonl\n- config_name: b\n  data_files: b/train.jsonl\n---\n"
+        "---\nconfigs:\n- config_name: a\n  data_files: a/train.jsonl\n"
+        "- config_name: b\n  data_files: b/train.jsonl\n---\n"
     )
 
     def load(split: str, config_name: str | None) -> Any:
@@ -386,5 +386,5 @@ def test_unknown_splits_and_configurations_are_said_with_the_keyword(pairs: Pair
         load("train", None)
     with pytest.raises(DataError, match='no configuration "c"'):
         load("train", "c")
-    with pytest.raises(DataError, match='no split "test"; choose one with split=.*train'):
+    with pytest.raises(DataError, match=r'no split "test"; choose one with split=.*train'):
         load("test", "a")

@@ -7,19 +7,19 @@ from typing import Any
 import pytest
 
 from aligntune_core.algorithms import find
+from aligntune_core.config import resolve, resolve_config
 from aligntune_core.data import BadRows, render
 from aligntune_core.testing.tiny import make_tokenizer
+from aligntune_core.types import Device
 
 ROWS = [{"prompt": "2 and 3", "completion": "five"}]
 
 
-def rendered(data: Any, tokenizer: Any, algorithm: str = "sft", **config: Any) -> list[tuple[str, bool]]:
-    from aligntune_core.config import resolve_config
-
+def rendered(data: Any, tokenizer: Any, algorithm: str = "sft", **keywords: Any) -> list[tuple[str, bool]]:
     kind = "sft" if algorithm == "sft" else "rl"
-    keywords = config if algorithm == "sft" else {"algorithm": algorithm, **config}
-    made = resolve_config(kind, model_name="m", dataset_name="d", **keywords)
-    return render(data.train[0], find(algorithm), tokenizer, made)
+    extra = {} if algorithm == "sft" else {"algorithm": algorithm}
+    config = resolve_config(kind, model_name="m", dataset_name="d", **extra, **keywords)
+    return render(data.train[0], find(algorithm), tokenizer, resolve(config, Device(kind="cpu")))
 
 
 def test_plain_template_is_stated_set_and_rendered(prepare: Any, base_tokenizer: Any) -> None:
