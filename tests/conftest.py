@@ -1,12 +1,16 @@
-"""Fixtures that all tests share: a tiny model and its tokenizer, made once a session."""
+"""Fixtures that all tests share: a tiny model, made once a session, and a site folder for made-up plugins."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aligntune_core import registry
+from aligntune_core.testing.site import Site, plugin
 from aligntune_core.testing.tiny import make_tiny_model, make_tokenizer
 
 
@@ -20,3 +24,23 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_tokenizer() -> Any:
     """Its tokenizer, fresh for each test: data preparation may set a template on it."""
     return make_tokenizer()
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """An empty site folder first on sys.path; its modules are forgotten afterwards."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delenv("ALIGNTUNE_DISABLE_BACKENDS", raising=False)
+    monkeypatch.delenv("ALIGNTUNE_BACKENDS", raising=False)
+    registry.refresh()
+    yield Site(tmp_path)
+    for name in [n for n in sys.modules if n.startswith("aligntune_fake_")]:
+        del sys.modules[name]
+    monkeypatch.undo()
+    registry.refresh()
+
+
+@pytest.fixture
+def source() -> Callable[..., str]:
+    """``plugin``, for tests."""
+    return plugin

@@ -17,7 +17,7 @@ from aligntune_core.prepare import adapter_config, load_tokenizer, tokenizer_sou
 from aligntune_core.registry import Registry
 
 if TYPE_CHECKING:
-    from tests.registry.conftest import Site
+    from aligntune_core.testing.site import Site
 
 TEMPLATE = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
 

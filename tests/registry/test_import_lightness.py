@@ -9,7 +9,7 @@ import pytest
 from aligntune_core.testing.blocker import HEAVY, run_blocked
 
 if TYPE_CHECKING:
-    from tests.registry.conftest import Site
+    from aligntune_core.testing.site import Site
 
 LISTING = """
 from aligntune_core.registry import registry

@@ -12,7 +12,7 @@ from aligntune_core import errors
 from aligntune_core.registry import Registry
 
 if TYPE_CHECKING:
-    from tests.registry.conftest import Site
+    from aligntune_core.testing.site import Site
 
 HEAD = "from aligntune_core import LoadedModel, Support, hookimpl\n"
 

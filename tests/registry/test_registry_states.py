@@ -15,7 +15,7 @@ from aligntune_core.registry import Registry, refresh, registry
 from aligntune_core.version import __version__
 
 if TYPE_CHECKING:
-    from tests.registry.conftest import Site
+    from aligntune_core.testing.site import Site
 
 MARK = "from aligntune_core import BackendInfo, Support, hookimpl\n"
 

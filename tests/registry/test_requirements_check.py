@@ -14,7 +14,7 @@ from aligntune_core.requirements import core_mismatch, missing
 from aligntune_core.version import __version__
 
 if TYPE_CHECKING:
-    from tests.registry.conftest import Site
+    from aligntune_core.testing.site import Site
 
 
 def lacking(*requires: str) -> list[str]:

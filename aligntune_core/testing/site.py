@@ -1,16 +1,13 @@
-"""Real dist-info folders in a temporary site folder, and the source of a small sound plugin to change."""
+"""For tests of plugins: distributions with real metadata in a temporary folder, and the source of a sound plugin."""
 
 from __future__ import annotations
 
 import itertools
 import json
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pytest
-
-from aligntune_core import entrypoints, registry
+from aligntune_core import entrypoints
 
 HOOKS = {
     "head": "from aligntune_core import BackendInfo, Device, LoadedModel, Prepared, Support, hookimpl",
@@ -113,23 +110,3 @@ class Site:
         module = self.module(source)
         self.install(f"fake-{name}", {f"aligntune.extensions.{backend}": {name: module}}, **more)  # type: ignore[arg-type]
         return module
-
-
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    """An empty site folder first on sys.path; its modules are forgotten afterwards."""
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delenv("ALIGNTUNE_DISABLE_BACKENDS", raising=False)
-    monkeypatch.delenv("ALIGNTUNE_BACKENDS", raising=False)
-    registry.refresh()
-    yield Site(tmp_path)
-    for name in [n for n in sys.modules if n.startswith("aligntune_fake_")]:
-        del sys.modules[name]
-    monkeypatch.undo()
-    registry.refresh()
-
-
-@pytest.fixture
-def source() -> object:
-    """``plugin``, for tests."""
-    return plugin
