@@ -1,0 +1,92 @@
+"""How much of ``train()`` is ours: time inside aligntune's own callbacks and checks, measured within one run.
+
+    python benchmarks/overhead.py --model HuggingFaceTB/SmolLM2-135M-Instruct --steps 12
+
+Prints one JSON line: seconds in all, seconds of ours, their ratio, versions. Everything of ours that runs between the
+library's steps enters through its trainer callbacks, so these are timed from outside, each method of each one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+from aligntune.core.backend_factory import create_sft_trainer
+
+ROWS = [
+    {"prompt": f"What is {n} times {n + 1}?", "completion": f"{n} times {n + 1} is {n * (n + 1)}. " * 3}
+    for n in range(64)
+]
+
+
+class Clock:
+    """Adds up the time spent in the functions that it wraps."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.calls = 0
+
+    def wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args: Any, **keywords: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return function(*args, **keywords)
+            finally:
+                self.seconds += time.perf_counter() - started
+                self.calls += 1
+
+        return timed
+
+
+def timed_callbacks(trainer: Any) -> Clock:
+    """Time every event method of the callbacks that are aligntune's."""
+    clock = Clock()
+    for callback in trainer.native.callback_handler.callbacks:
+        if type(callback).__module__.startswith("aligntune"):
+            for name in [n for n in dir(callback) if n.startswith("on_")]:
+                setattr(callback, name, clock.wrap(getattr(callback, name)))
+    return clock
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", required=True, help="hub id or folder")
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--backend", default="trl")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = create_sft_trainer(
+            options.model,
+            ROWS,
+            options.backend,
+            output_dir=folder,
+            max_steps=options.steps,
+            batch_size=4,
+            save_strategy="no",
+        )
+        clock = timed_callbacks(trainer)
+        result = trainer.train()
+        manifest = json.loads((trainer.output_dir / "aligntune.json").read_text())
+    total = result["training_time"]
+    print(
+        json.dumps(
+            {
+                "train_seconds": total,
+                "our_seconds": clock.seconds,
+                "calls": clock.calls,
+                "share": clock.seconds / total,
+                "steps": result["total_steps"],
+                "versions": manifest["versions"],
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
