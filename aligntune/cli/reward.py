@@ -85,12 +85,16 @@ def run_check(config: Config, samples: int, rows: int) -> CheckReport:
 
     algorithm = find(config.algorithm)
     if not algorithm.online:
-        raise ConfigError(f"{algorithm.name} scores no completions of its own, so it has no rewards to check.")
+        raise ConfigError(
+            f"{algorithm.name} scores no completions of its own, so it has no rewards to check."
+        )
     # Nothing is trained, so the device only has to be one that every configuration resolves on.
     resolved = resolve(config, Device(kind="cpu"))
     limits = {"max_completion_length": getattr(resolved.parameters, "max_completion_length", 512)}
     rewards = build_rewards(resolved.rewards, defaults=limits)
-    tokenizer = load_tokenizer(resolved.model) if samples or any(r.wants_tokens for r in rewards.rewards) else None
+    tokenizer = (
+        load_tokenizer(resolved.model) if samples or any(r.wants_tokens for r in rewards.rewards) else None
+    )
     datasets = prepare_datasets(resolved, algorithm, tokenizer)
     rewards = RewardSet(rewards.rewards, tokenizer)
 

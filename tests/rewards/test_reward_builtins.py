@@ -204,6 +204,7 @@ def test_overlong_is_equation_13_of_dapo(n: int) -> None:
     )
 
 
+@pytest.mark.backend
 def test_overlong_equals_trl() -> None:
     from trl.rewards import get_soft_overlong_punishment
 

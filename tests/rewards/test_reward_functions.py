@@ -52,6 +52,7 @@ def test_a_batch_function_without_open_keywords_gets_what_it_declares() -> None:
     assert score(f, {"answer": ["4", "6"], "other": [1, 2]}) == [1.0, 0.0]
 
 
+@pytest.mark.backend
 def test_functions_of_trl_itself_work() -> None:
     from trl.rewards import get_soft_overlong_punishment, think_format_reward
 

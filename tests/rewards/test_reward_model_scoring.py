@@ -43,12 +43,12 @@ def test_a_conversation_is_rendered_by_the_models_own_template(reward_model: Pat
     assert scored(reward_model, [PROMPT] * 3, ["good", "bad bad bad so good", "so"]) == values
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
-def test_scores_do_not_depend_on_the_batch_and_keep_their_order(reward_model: Path, batch_size: int) -> None:
-    values = scored(reward_model, [PROMPT] * 3, SAID, batch_size=batch_size)
-    alone = [scored(reward_model, [PROMPT], [said])[0] for said in SAID]
-    assert values == pytest.approx(alone, abs=1e-5)
+def test_scores_do_not_depend_on_the_batch_and_keep_their_order(reward_model: Path) -> None:
+    judge = RewardModel(str(reward_model), batch_size=1)
+    alone = [judge.score([PROMPT], [said])[0] for said in SAID]
     assert len(set(alone)) == 3
+    for judge.batch_size in (1, 2, 3, 8):
+        assert judge.score([PROMPT] * 3, SAID) == pytest.approx(alone, abs=1e-5)
 
 
 def test_plain_text_is_joined_and_closed(reward_model: Path) -> None:
@@ -56,7 +56,8 @@ def test_plain_text_is_joined_and_closed(reward_model: Path) -> None:
     assert value == pytest.approx(logit(reward_model, "what ? good so </s>"), abs=1e-6)
 
 
-def test_plain_text_is_read_as_trls_reward_trainer_reads_it(reward_model: Path, tmp_path: Path) -> None:
+@pytest.mark.backend
+def test_text_is_read_as_trls_reward_trainer_reads_it(reward_model: Path, tmp_path: Path) -> None:
     """The token ids that RewardTrainer trains on are those that are scored."""
     from datasets import Dataset
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -96,8 +97,9 @@ def test_a_model_without_a_padding_token_scores_batches(
 ) -> None:
     folder = make_classifier(tmp_path / "nopad", pad_token_id=None)
     make_tokenizer(eos_token="</s>").save_pretrained(folder)
-    values = scored(folder, [PROMPT] * 3, SAID)
-    assert values == pytest.approx([scored(folder, [PROMPT], [said])[0] for said in SAID], abs=1e-5)
+    judge = RewardModel(str(folder))
+    values = judge.score([PROMPT] * 3, SAID)
+    assert values == pytest.approx([judge.score([PROMPT], [said])[0] for said in SAID], abs=1e-5)
     assert len(set(values)) == 3
 
 
@@ -106,6 +108,7 @@ def test_beside_functions_with_weights(reward_model: Path) -> None:
         return 7.0
 
     entry = {"type": "reward_model", "params": {"model": str(reward_model), "batch_size": 2}, "weight": 0.5}
+    expected = scored(reward_model, [PROMPT] * 3, SAID)
     for config in (
         RewardsConfig(functions=[sevens], model=str(reward_model), weights=[2.0, 0.5]),
         RewardsConfig(functions=[(sevens, 2), entry]),
@@ -116,7 +119,7 @@ def test_beside_functions_with_weights(reward_model: Path) -> None:
         assert found.names[0] == "sevens"
         found.load()
         scores = found.score([PROMPT] * 3, SAID)
-        assert scores.values[1] == pytest.approx(scored(reward_model, [PROMPT] * 3, SAID))
+        assert scores.values[1] == pytest.approx(expected)
         assert scores.total == pytest.approx([14 + 0.5 * v for v in scores.values[1]])
 
 

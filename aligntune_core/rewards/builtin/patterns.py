@@ -60,7 +60,9 @@ def xml_tags(
 def think_format(
     text: str,
     *,
-    opened_by_prompt: Annotated[bool, Field(description="the chat template ends in <think> already")] = False,
+    opened_by_prompt: Annotated[
+        bool, Field(description="the chat template ends in `<think>` already")
+    ] = False,
 ) -> float:
     """1 where the completion thinks in ``<think>...</think>`` first and then answers, else 0.
 

@@ -1,0 +1,62 @@
+"""docs/rewards.md is true: its table, its code and its configuration."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from aligntune_core.config.tree import RewardsConfig
+from aligntune_core.rewards import list_rewards, read_rewards
+from aligntune_core.rewards.catalog import BUILT_IN, markdown_table
+from aligntune_core.rewards.function import BATCH_NAMES, REFERENCE_NAMES, TEXT_NAMES
+
+DOCS = Path(__file__).parents[2] / "docs" / "rewards.md"
+TEXT = DOCS.read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
+
+
+def test_the_table_is_made_from_the_rewards() -> None:
+    found = re.search(
+        r"<!-- built-in rewards: begin .*?-->\n(.*?)<!-- built-in rewards: end -->", TEXT, re.DOTALL
+    )
+    assert found is not None
+    assert found[1].strip() == markdown_table(), "put the new table into docs/rewards.md"
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_code_runs(code: str) -> None:
+    exec(compile(code, str(DOCS), "exec"), {})
+
+
+def test_the_yaml_example_is_read() -> None:
+    [example] = [yaml.safe_load(block) for block in blocks("yaml")]
+    specs = read_rewards(
+        RewardsConfig(
+            functions=example["reward_functions"],
+            weights=example["reward_function_weights"],
+            model=example["reward_model_name"],
+        )
+    )
+    assert [(s.kind, s.name, s.weight) for s in specs] == [
+        ("built-in", "reasoning_gym", 1.0),
+        ("built-in", "xml_tags", 0.2),
+        ("import", "polite", 0.5),
+        ("model", "reward-model", 2.0),
+    ]
+
+
+def test_names_of_parameters_are_those_in_the_code() -> None:
+    assert all(f"`{name}`" in TEXT for name in (*BATCH_NAMES, *TEXT_NAMES, *REFERENCE_NAMES))
+
+
+def test_every_reward_is_described() -> None:
+    for info in list_rewards()[: len(BUILT_IN)]:
+        assert info.summary.endswith(".")
+        assert info.scores
+        assert all(p.description for p in info.parameters)
