@@ -11,7 +11,7 @@ import pytest
 Build = Callable[..., Any]
 Rows = list[dict[str, Any]]
 
-WORDS = "bread water salt yeast flour oven bowl hour minute warm cold slow quick round flat".split()
+WORDS = ["bread", "water", "salt", "yeast", "flour", "oven", "bowl", "hour", "minute", "warm", "cold", "slow"]
 
 
 def _words(number: int, length: int) -> str:
@@ -51,7 +51,7 @@ def build(tiny_model_dir: Path, sft_rows: Rows, dpo_rows: Rows, tmp_path: Path) 
     from aligntune import create_rl_trainer, create_sft_trainer
 
     def make(algorithm: str, folder: str = "run", **keywords: Any) -> Any:
-        settings = {
+        settings: dict[str, Any] = {
             "model_name": str(tiny_model_dir),
             "dataset_name": sft_rows if algorithm == "sft" else dpo_rows,
             "backend": "trl",

@@ -1,4 +1,4 @@
-"""SFT, then DPO on its folder: the adapter goes on, the reference is the policy as loaded, plain peft reads the result."""
+"""SFT, then DPO on its folder: the adapter goes on, the reference is the policy as loaded, peft reads the result."""
 
 from __future__ import annotations
 
