@@ -85,6 +85,21 @@ class DataError(AligntuneError, ValueError):
     """Rows or files that cannot be used."""
 
 
+class BadRows(DataError):
+    """Rows that cannot be used, each named.
+
+    Attributes:
+        rows: all of them, ``aligntune_core.data.BadRow``.
+    """
+
+    def __init__(self, message: str, rows: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.rows = tuple(rows)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (str(self), self.rows))
+
+
 # --- backends --------------------------------------------------------------------------------------------------------
 
 

@@ -13,13 +13,14 @@ from aligntune_core._lazy import lazy
 if TYPE_CHECKING:
     from aligntune_core.data.prepare import prepare_datasets
     from aligntune_core.data.render import render, render_sequences
-    from aligntune_core.data.report import BadRow, BadRows, DataReport
+    from aligntune_core.data.report import BadRow, DataReport
+    from aligntune_core.errors import BadRows
 
 __getattr__, __dir__ = lazy(
     __name__,
     {
         "BadRow": "aligntune_core.data.report",
-        "BadRows": "aligntune_core.data.report",
+        "BadRows": "aligntune_core.errors",
         "DataReport": "aligntune_core.data.report",
         "prepare_datasets": "aligntune_core.data.prepare",
         "render": "aligntune_core.data.render",

@@ -44,6 +44,7 @@ def converter(shape: Shape, system_prompt: str | None, whole_messages: bool) -> 
         "prompt": _prompt_only,
         "prompt_messages": _prompt_messages,
         "prompt_text": _prompt_text,
+        "prompt_shared": _prompt_of_dialogues if shape.dialogue else _prompt_of_lists,
     }
     make = makers[shape.kind]
 
@@ -145,10 +146,7 @@ def _different(prompt: list[Message], chosen: list[Message], rejected: list[Mess
 
 
 def _preference(row: Row, shape: Shape, system_prompt: str | None) -> dict[str, Any]:
-    (chosen, chosen_column), (rejected, rejected_column) = (
-        _value(row, shape, "chosen"),
-        _value(row, shape, "rejected"),
-    )
+    (chosen, chosen_column), (rejected, rejected_column) = _both(row, shape)
     if _starts_with_user(chosen) and _starts_with_user(rejected):
         return _implicit(row, shape, system_prompt)  # the lists repeat the prompt, as UltraFeedback's do
     prompt = _prompt(row, shape, system_prompt)
@@ -169,24 +167,17 @@ def _starts_with_user(value: Any) -> bool:
     return isinstance(name, str) and name.lower() in ("user", "human", "system")
 
 
+def _both(row: Row, shape: Shape) -> tuple[tuple[Any, str], tuple[Any, str]]:
+    return _value(row, shape, "chosen"), _value(row, shape, "rejected")
+
+
 def _implicit(row: Row, shape: Shape, system_prompt: str | None) -> dict[str, Any]:
     """Two conversations that share their beginning: that is the prompt."""
-    (chosen, chosen_column), (rejected, rejected_column) = (
-        _value(row, shape, "chosen"),
-        _value(row, shape, "rejected"),
-    )
+    (chosen, chosen_column), (rejected, rejected_column) = _both(row, shape)
     first, second = read_messages(chosen, chosen_column), read_messages(rejected, rejected_column)
     check_reply(first, chosen_column)
     check_reply(second, rejected_column)
-    if first == second:
-        raise RowProblem(rejected_column, "chosen and rejected are equal")
-    shared = 0
-    for one, other in zip(first, second, strict=False):
-        if one != other:
-            break
-        shared += 1
-    # Where one conversation goes on after the other has ended, both replies start with the last one they share.
-    shared = min(shared, len(first) - 1, len(second) - 1)
+    shared = _shared(first, second)
     if shared == 0:
         raise RowProblem(chosen_column, "chosen and rejected share no prompt: their first messages differ")
     for messages, column in ((first, chosen_column), (second, rejected_column)):
@@ -195,30 +186,57 @@ def _implicit(row: Row, shape: Shape, system_prompt: str | None) -> dict[str, An
                 column, f"chosen and rejected part at a message of the {messages[shared]['role']}"
             )
     prompt = with_system(first[:shared], _system(row, shape) or system_prompt)
-    return {"prompt": prompt, "chosen": first[shared:], "rejected": second[shared:]}
+    return _different(prompt, first[shared:], second[shared:])
+
+
+def _shared(first: list[Message], second: list[Message]) -> int:
+    """How many leading messages two conversations share, the last of either left out: it is the reply.
+
+    Where one goes on after the other has ended, both replies start with the last message that they share.
+    """
+    shared = 0
+    for one, other in zip(first[:-1], second[:-1], strict=False):
+        if one != other:
+            break
+        shared += 1
+    return shared
 
 
 def _dialogues(row: Row, shape: Shape, system_prompt: str | None) -> dict[str, Any]:
     """hh-rlhf: two whole dialogues as texts."""
-    (chosen, chosen_column), (rejected, rejected_column) = (
-        _value(row, shape, "chosen"),
-        _value(row, shape, "rejected"),
-    )
+    (chosen, chosen_column), (rejected, rejected_column) = _both(row, shape)
     first, second = read_text(chosen, chosen_column), read_text(rejected, rejected_column)
     if first.strip() == second.strip():
         raise RowProblem(rejected_column, "chosen and rejected are equal")
-    cut = split_dialogues(first, second)
-    prompt = read_dialogue(first[:cut].removesuffix(ASSISTANT_MARK), chosen_column)
+    cut, prompt = _dialogue_prompt(first, second, chosen_column)
     sides = []
     for text, column in ((first, chosen_column), (second, rejected_column)):
         messages = read_dialogue(text[cut:], column, first="assistant")
         if messages[-1]["role"] != "assistant":
             raise RowProblem(column, "the dialogue ends with a turn of the human")
         sides.append(messages)
+    return _different(with_system(prompt, _system(row, shape) or system_prompt), sides[0], sides[1])
+
+
+def _dialogue_prompt(first: str, second: str, column: str) -> tuple[int, list[Message]]:
+    """Where the prompt of two dialogues ends, and its messages."""
+    cut = split_dialogues(first, second)
+    prompt = read_dialogue(first[:cut].removesuffix(ASSISTANT_MARK), column)
     if prompt[-1]["role"] == "assistant":
-        raise RowProblem(chosen_column, "two turns of the assistant, one after the other, before the replies")
-    prompt = with_system(prompt, _system(row, shape) or system_prompt)
-    return _different(prompt, sides[0], sides[1])
+        raise RowProblem(column, "two turns of the assistant, one after the other, before the replies")
+    return cut, prompt
+
+
+def _prompt_of_dialogues(row: Row, shape: Shape, system_prompt: str | None) -> dict[str, Any]:
+    """hh-rlhf for an online algorithm: the prompt alone counts, so the replies may be equal or empty."""
+    (chosen, chosen_column), (rejected, rejected_column) = _both(row, shape)
+    first, second = read_text(chosen, chosen_column), read_text(rejected, rejected_column)
+    _, prompt = _dialogue_prompt(first, second, chosen_column)
+    return {"prompt": with_system(prompt, _system(row, shape) or system_prompt)}
+
+
+def _prompt_of_lists(row: Row, shape: Shape, system_prompt: str | None) -> dict[str, Any]:
+    return {"prompt": _implicit(row, shape, system_prompt)["prompt"]}
 
 
 def _prompt_only(row: Row, shape: Shape, system_prompt: str | None) -> dict[str, Any]:

@@ -42,6 +42,7 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
     "online": (
         Layout("prompt", ("prompt",), _CONTEXT),
         Layout("prompt_messages", ("messages",), ("system",)),
+        Layout("prompt_shared", ("chosen", "rejected"), ("system",)),
         Layout("prompt_text", ("text",), ("system",)),
     ),
 }
@@ -122,7 +123,12 @@ def detect(
         raise DataError(missing_columns(columns, algorithm, family, origin, slots, bool(column_mapping)))
     used = {role: slots[role] for role in (*layout.needs, *layout.may) if role in slots}
     dialogue = _holds_dialogues(used, first)
-    if layout.kind == "dialogues" and not dialogue and isinstance(first.get(used["chosen"]), str):
+    if (
+        "chosen" in used
+        and "prompt" not in used
+        and not dialogue
+        and isinstance(first.get(used["chosen"]), str)
+    ):
         raise DataError(
             f'{origin}: "chosen" and "rejected" are plain texts without a prompt. {algorithm.name} needs a column '
             f'"prompt" beside them, or whole dialogues ("\\n\\nHuman: ...\\n\\nAssistant: ..."). '
@@ -208,7 +214,7 @@ def _name(layout: Layout, used: Mapping[str, str], first: Mapping[str, Any], dia
             return "alpaca"
         text = "/".join(pair)
         return f"{text} (messages)" if is_messages(first.get(used["prompt"])) else text
-    if layout.kind in ("preference", "dialogues"):
+    if "chosen" in used:
         if dialogue:
             return "hh-rlhf"
         if not is_messages(first.get(used["chosen"])):

@@ -35,6 +35,8 @@ def direction(
     Raises:
         DataError: neither reading fits, both do, or two columns are given one role.
     """
+    # An entry that maps a known role to itself says nothing where there is no such column.
+    mapping = {k: v for k, v in mapping.items() if k != v or k in columns or k not in ROLE_OF}
     forward = all(key in columns for key in mapping)
     backward = all(value in columns for value in mapping.values())
     if forward and backward and any(key != value for key, value in mapping.items()):

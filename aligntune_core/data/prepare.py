@@ -13,10 +13,11 @@ from aligntune_core.data.detect import Shape, detect
 from aligntune_core.data.layout import TEXT, WHOLE, target_of
 from aligntune_core.data.lengths import limits_for
 from aligntune_core.data.reader import Part, Reader
+from aligntune_core.data.report import BadRow, bad_rows_error
 from aligntune_core.data.rows import RowSource
 from aligntune_core.data.sources import Opened, held_out_split, open_source
 from aligntune_core.data.templates import ensure_template
-from aligntune_core.errors import DataError
+from aligntune_core.errors import BadRows, DataError
 from aligntune_core.types import Datasets
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ def prepare_datasets(config: ResolvedConfig, algorithm: Algorithm, tokenizer: An
 
         return prepare_stream(config, algorithm, tokenizer, opened)
     source = _first_rows(opened.rows(config.data.split), config.data.max_samples)
+    if not source.columns:
+        raise unreadable(source)
     reader = make_reader(config, algorithm, tokenizer, source.columns, _sample(source), source.origin, source)
     train = reader.read(source)
     return assemble(train, prepare_eval(config, algorithm, reader, opened))
@@ -134,6 +137,12 @@ def assemble(train: Part, held_out: Part | None) -> Datasets:
         fingerprint=hashlib.sha256(joined.encode()).hexdigest()[:32],
         report=replace(report, eval=held_out.report),
     )
+
+
+def unreadable(source: RowSource) -> BadRows:
+    """The error for a source of which no row could be read, so that there is nothing to recognise."""
+    bad = [BadRow(source.place(i), "", row.reason) for i, row in enumerate(source.rows)]
+    return bad_rows_error(source.origin, bad, len(bad), True)
 
 
 def _first_rows(source: RowSource, count: int | None) -> RowSource:

@@ -15,6 +15,7 @@ from aligntune_core.data.tokens import (
     window,
     with_eos,
 )
+from aligntune_core.errors import DataError
 
 Pieces = list[tuple[str, bool]]
 
@@ -56,6 +57,8 @@ def render_sequences(
     row: Mapping[str, Any], algorithm: Any, tokenizer: Any, config: Any
 ) -> dict[str, Pieces]:
     """As ``render``, one entry a token sequence: "chosen" and "rejected", or a single one named "row"."""
+    if tokenizer is None:
+        raise DataError("the backend brings its own tokenizer, so core cannot show rows as it sees them.")
     loss = loss_of(row, tokenizer, config.data.completion_only_loss)
     sequences = {name: _tokens(row, side, tokenizer, loss) for name, side in _sides(row)}
     if loss == "none":

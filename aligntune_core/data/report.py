@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from aligntune_core.errors import DataError
+from aligntune_core.errors import BadRows
 
 LossOn = Literal["completion", "assistant", "all", "none"]
 
@@ -98,21 +98,6 @@ class DataReport:
             "fingerprint": self.fingerprint,
             "eval": self.eval.as_dict() if self.eval else None,
         }
-
-
-class BadRows(DataError):
-    """Rows that cannot be used, each named.
-
-    Attributes:
-        rows: all of them.
-    """
-
-    def __init__(self, message: str, rows: Sequence[BadRow] = ()) -> None:
-        super().__init__(message)
-        self.rows = tuple(rows)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (str(self), self.rows))
 
 
 def bad_rows_error(source: str, bad: Sequence[BadRow], given: int, dropping: bool) -> BadRows:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 TASKS = 1000
 HELD_OUT_TASKS = 100
-HELD_OUT_SEED = 1_000_003  # far from seeds that people choose, so that no run trains on another's held-out tasks
+HELD_OUT_SEED = (
+    1_000_003  # far from seeds that people choose, so that no run trains on another's held-out tasks
+)
 HELD_OUT = ("validation", "test", "eval", "valid", "dev")
 
 
@@ -115,7 +117,10 @@ def _hub(name: str, config: ResolvedConfig) -> Opened:
 
 def _tasks(name: str, config: ResolvedConfig) -> Opened:
     """Rows that reasoning-gym makes: "train" of the run's seed, "test" of another."""
-    sizes = {"train": config.data.max_samples or TASKS, "test": config.data.max_eval_samples or HELD_OUT_TASKS}
+    sizes = {
+        "train": config.data.max_samples or TASKS,
+        "test": config.data.max_eval_samples or HELD_OUT_TASKS,
+    }
     seeds = {"train": config.run.seed, "test": config.run.seed + HELD_OUT_SEED}
 
     def read(split: str) -> RowSource:

@@ -11,12 +11,12 @@ from aligntune_core.data.files import iterate_file, kind_of, read_file
 from aligntune_core.data.folders import LocalFiles
 from aligntune_core.data.prepare import assemble, make_reader, prepare_eval
 from aligntune_core.data.reader import Part, Reader
-from aligntune_core.data.report import BadRow, BadRows
+from aligntune_core.data.report import BadRow
 from aligntune_core.data.rows import Broken, RowSource
 from aligntune_core.data.sources import Opened
 from aligntune_core.data.splits import parse_split, require_split
 from aligntune_core.data.table import features
-from aligntune_core.errors import DataError
+from aligntune_core.errors import BadRows, DataError
 from aligntune_core.types import Datasets
 
 if TYPE_CHECKING:

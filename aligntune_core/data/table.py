@@ -25,28 +25,29 @@ def features(layout: Sequence[str]) -> Any:
     return Features.from_arrow_schema(schema(layout))
 
 
+def to_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> Any:
+    """Canonical rows as an arrow table."""
+    import pyarrow as pa
+
+    return pa.Table.from_pylist(list(rows), schema=schema(columns))
+
+
 def build_dataset(
-    batches: Sequence[list[dict[str, Any]]],
-    layout: Sequence[str],
-    shape: Shape,
-    source: RowSource,
-    kept: Sequence[int],
+    tables: Sequence[Any], shape: Shape, source: RowSource, kept: Sequence[int], fingerprint: str
 ) -> Any:
-    """One dataset from canonical rows, in order.
+    """One dataset from tables of canonical rows, in order.
 
     Args:
-        batches: canonical rows.
-        layout: their columns.
+        tables: from ``to_table``.
         shape: names the columns to carry along.
         source: where those are.
         kept: indices of the rows in ``source``.
+        fingerprint: of the rows; the ``datasets`` library would hash them once more.
     """
     import pyarrow as pa
     from datasets import Dataset, concatenate_datasets
 
-    own = schema(layout)
-    table = pa.concat_tables([pa.Table.from_pylist(rows, schema=own) for rows in batches if rows])
-    dataset = Dataset(table)
+    dataset = Dataset(pa.concat_tables(tables), fingerprint=fingerprint)
     if not shape.extras:
         return dataset
     return concatenate_datasets([dataset, _extras(shape, source, kept)], axis=1)

@@ -264,3 +264,11 @@ def test_files_that_cannot_be_read(
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
         prepare(str(tmp_path / name))
+
+
+def test_a_file_of_which_nothing_can_be_read_lists_its_lines(
+    prepare: Any, lines: Lines, tmp_path: Path
+) -> None:
+    path = lines(tmp_path / "a.jsonl", ["prompt;completion", "a;b"])
+    with pytest.raises(BadRows, match=r"2 of 2 rows cannot be used\n  a.jsonl:1: not valid JSON"):
+        prepare(str(path))

@@ -89,3 +89,10 @@ def test_reward_columns_may_be_given_any_name(prepare: Any) -> None:
         got = prepare([row], "grpo", column_mapping=mapping).train[0]
         assert got["reference"] == got["answer"] == "b"
         assert got["prompt"] == WANTED["prompt"]
+
+
+def test_a_role_mapped_to_itself_says_nothing_where_there_is_no_such_column(prepare: Any) -> None:
+    start = "\n\nHuman: a\n\nAssistant:"
+    row = {"chosen": start + " b", "rejected": start + " c"}
+    same = {name: name for name in ("prompt", "chosen", "rejected")}
+    assert prepare([row], "dpo", column_mapping=same).train[0]["chosen"] == WANTED["completion"]

@@ -284,3 +284,14 @@ def test_algorithm_with_a_column_of_its_own(chat_tokenizer: Any, configured: Any
     assert run([{"prompt": "a", "completion": "b", "label": True}]).train[0]["label"] is True
     with pytest.raises(DataError, match='kto needs a column "label"'):
         run([{"prompt": "a", "completion": "b"}])
+
+
+def test_online_algorithms_take_the_prompt_of_preference_data(prepare: Any) -> None:
+    data = prepare(
+        [{"chosen": HH + "red", "rejected": HH + "blue"}, {"chosen": HH + "x", "rejected": HH + "x"}], "grpo"
+    )
+    assert data.train.column_names == ["prompt"]
+    assert [row["prompt"][0]["content"] for row in data.train] == ["what colour is it?"] * 2
+    assert data.report.format == "hh-rlhf"
+    lists = prepare([{"chosen": [ASK, SAY2], "rejected": [ASK, SAY3]}], "grpo")
+    assert lists.train[0] == {"prompt": [ASK]}
