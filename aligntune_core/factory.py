@@ -167,7 +167,7 @@ def plan(config: Config | str | Path | Mapping[str, Any]) -> Plan:
         planned = _planned(backend, prepared, resolved)  # 8
         resolved = unpack(resolved)
         datasets = _datasets(resolved, prepared)  # 9
-    rows = None if resolved.data.streaming else len(datasets.train)
+    rows = len(datasets.train) if hasattr(datasets.train, "__len__") else None
     resolved = resolve_steps(resolved, rows, world_size())  # 10
     return Plan(resolved, backend, reason, prepared, datasets, planned)
 
@@ -271,7 +271,7 @@ def verify(plan: Plan, engine: Engine) -> Mapping[str, Any]:
     checks.compare(backend.name, "the library uses", config, effective)
     checks.require_echo(backend, config, set(plan.planned) | set(effective))
     accepted = effective.get("data.rows")
-    if accepted is not None and not config.data.streaming and accepted != len(plan.datasets.train):
+    if accepted is not None and hasattr(plan.datasets.train, "__len__") and accepted != len(plan.datasets.train):
         raise ContractViolation(
             f'backend "{backend.name}" accepted {accepted} of {len(plan.datasets.train)} rows and did not say why. '
             "Shorten long rows or raise max_seq_length; if rows are fine, report it to the plugin's authors."

@@ -16,6 +16,8 @@ def build(loaded: LoadedModel, config: Any, datasets: Datasets, run: RunContext)
     from trl import SFTTrainer
 
     args = prepare.training_arguments(config, torch_device())
+    # Whole conversations with the loss on each reply, where the chat template marks the assistant's tokens.
+    args.assistant_only_loss = datasets.report is not None and datasets.report.loss == "assistant"
     with known_warnings_hidden(), no_bars(), adapter.float32_kept(loaded.model):
         trainer = SFTTrainer(
             model=loaded.model,
