@@ -79,8 +79,10 @@ class RunFolder:
             lock.release()
 
     def has_run(self) -> bool:
-        """Whether results of a run that trained lie here."""
-        return self.metrics.is_file() or bool(checkpoints.checkpoints(self.path))
+        """Whether results of a run that trained lie here; figures of an evaluation alone are none."""
+        # Looked for as text: the last line of a killed run may be cut off.
+        trained = self.metrics.is_file() and '"loss"' in self.metrics.read_text(encoding="utf-8")
+        return trained or bool(checkpoints.checkpoints(self.path))
 
     def set_aside(self, keep: Path | None) -> Path | None:
         """Move what an earlier run left into ``earlier-run/N``, so that a new one starts clean.

@@ -51,9 +51,17 @@ def test_an_earlier_run_is_moved_not_overwritten(tmp_path: Path) -> None:
     assert not folder.has_run()
 
 
+def test_figures_of_an_evaluation_before_training_stay_in_the_folder(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.metrics.write_text('{"step": 0, "eval_loss": 3.4}\n')
+    assert folder.set_aside(None) is None
+    folder.metrics.write_text('{"step": 0, "eval_loss": 3.4}\n{"step": 1, "loss": 3.5}\n{"st')
+    assert folder.set_aside(None) == tmp_path / "earlier-run" / "1"
+
+
 def test_a_run_that_starts_from_its_own_folder_is_refused(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    (tmp_path / "metrics.jsonl").write_text("{}")
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 2.0}')
     for model in (tmp_path, tmp_path / "checkpoint-5"):
         with pytest.raises(RunError, match="Choose another output_dir"):
             folder.set_aside(model.resolve())
