@@ -9,7 +9,7 @@ from typing import Any
 
 from aligntune_core.data.mapping import ROLE_OF, ROLES, direction
 from aligntune_core.data.messages import is_dialogue, is_messages
-from aligntune_core.errors import DataError, listed
+from aligntune_core.errors import DataError, did_you_mean, listed
 
 # Names that reward functions are called with anyway; a column of that name would be passed twice.
 RESERVED = frozenset(
@@ -105,16 +105,7 @@ def detect(
         DataError: needed columns are not there; says what was found and which mapping would do.
     """
     family = family_of(algorithm)
-    mapped = direction(column_mapping, columns, origin, family == "online") if column_mapping else {}
-    if text_column and text_column not in mapped:
-        if text_column not in columns:
-            near = difflib.get_close_matches(text_column, list(columns), n=1, cutoff=0.6)
-            hint = f' Did you mean "{near[0]}"?' if near else ""
-            raise DataError(
-                f'{origin} has no column "{text_column}" (text_column).{hint} Its columns: {listed(columns)}.'
-            )
-        if family == "sft":
-            mapped = {**mapped, text_column: "text"}
+    mapped = _mapped(columns, family, origin, column_mapping, text_column)
     first = _first_values(sample, columns)
     slots = _slots(columns, mapped, first)
     asked = {ROLE_OF[name] for name in mapped.values() if name in ROLE_OF}
@@ -123,21 +114,46 @@ def detect(
         raise DataError(missing_columns(columns, algorithm, family, origin, slots, bool(column_mapping)))
     used = {role: slots[role] for role in (*layout.needs, *layout.may) if role in slots}
     dialogue = _holds_dialogues(used, first)
-    if (
-        "chosen" in used
-        and "prompt" not in used
-        and not dialogue
-        and isinstance(first.get(used["chosen"]), str)
-    ):
-        raise DataError(
-            f'{origin}: "chosen" and "rejected" are plain texts without a prompt. {algorithm.name} needs a column '
-            f'"prompt" beside them, or whole dialogues ("\\n\\nHuman: ...\\n\\nAssistant: ..."). '
-            f"Columns: {listed(columns)}."
-        )
+    _need_prompt(used, first, dialogue, algorithm, origin, columns)
     extras = _extras(columns, mapped, algorithm, family, used, origin)
     name = _name(layout, used, first, dialogue)
-    return Shape(
-        family, layout.kind, name, used, extras, dialogue, _sentences(name, used, columns, extras, family)
+    said = _sentences(name, used, columns, extras, family)
+    return Shape(family, layout.kind, name, used, extras, dialogue, said)
+
+
+def _mapped(
+    columns: Sequence[str],
+    family: str,
+    origin: str,
+    column_mapping: Mapping[str, str] | None,
+    text_column: str | None,
+) -> dict[str, str]:
+    """Column -> role name, from ``column_mapping`` and ``text_column``."""
+    mapped = direction(column_mapping, columns, origin, family == "online") if column_mapping else {}
+    if not text_column or text_column in mapped:
+        return mapped
+    if text_column not in columns:
+        hint = did_you_mean(text_column, columns)
+        raise DataError(
+            f'{origin} has no column "{text_column}" (text_column).{hint} Its columns: {listed(columns)}.'
+        )
+    return {**mapped, text_column: "text"} if family == "sft" else mapped
+
+
+def _need_prompt(
+    used: Mapping[str, str],
+    first: Mapping[str, Any],
+    dialogue: bool,
+    algorithm: Any,
+    origin: str,
+    columns: Sequence[str],
+) -> None:
+    """Raise for two plain texts, which do not say where their prompt ends."""
+    if dialogue or "prompt" in used or "chosen" not in used or not isinstance(first.get(used["chosen"]), str):
+        return
+    raise DataError(
+        f'{origin}: "chosen" and "rejected" are plain texts without a prompt. {algorithm.name} needs a column "prompt" '
+        f'beside them, or whole dialogues ("\\n\\nHuman: ...\\n\\nAssistant: ..."). Columns: {listed(columns)}.'
     )
 
 
