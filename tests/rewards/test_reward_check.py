@@ -128,6 +128,9 @@ def test_rows_without_a_right_answer() -> None:
 def reward_check(tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run ``aligntune reward check`` on a configuration with some settings replaced."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "sums.jsonl").write_text(
+        "".join(json.dumps({"question": f"{n} + {n}?", "answer": str(2 * n)}) + "\n" for n in range(12))
+    )
 
     def run(*words: str, **settings: Any) -> Result:
         from aligntune.cli.app import app
@@ -135,9 +138,8 @@ def reward_check(tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.Monke
         whole = {
             "algorithm": "grpo",
             "model_name": str(tiny_model_dir),
-            "dataset_name": "reasoning_gym/chain_sum?min_terms=2&max_terms=2",
-            "max_samples": 12,
-            "reward_functions": ["reasoning_gym"],
+            "dataset_name": "sums.jsonl",
+            "reward_functions": ["exact_answer"],
             **settings,
         }
         (tmp_path / "run.yaml").write_text(json.dumps(whole))
@@ -151,13 +153,23 @@ def test_the_command_scores_rows_without_a_model(reward_check: Run) -> None:
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert (found["ok"], found["references"], found["warnings"]) == (True, "answer", [])
-    assert found["rewards"]["reasoning_gym"]["references"]["mean"] == 1.0
-    assert found["rewards"]["reasoning_gym"]["references"]["count"] == 12
-    assert found["rewards"]["reasoning_gym"]["others"]["mean"] < 0.2
+    assert found["rewards"]["exact_answer"]["references"]["mean"] == 1.0
+    assert found["rewards"]["exact_answer"]["references"]["count"] == 12
+    assert found["rewards"]["exact_answer"]["others"]["mean"] == 0.0
+
+
+def test_the_command_scores_procedural_tasks(reward_check: Run) -> None:
+    pytest.importorskip("reasoning_gym")
+    task = "reasoning_gym/chain_sum?min_terms=2&max_terms=2"
+    result = reward_check("--json", dataset_name=task, reward_functions=["reasoning_gym"], max_samples=9)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)["rewards"]["reasoning_gym"]
+    assert (found["references"]["mean"], found["references"]["count"]) == (1.0, 9)
+    assert found["others"]["mean"] < 0.2
 
 
 def test_the_command_samples_and_counts_tokens(reward_check: Run) -> None:
-    rewards = ["reasoning_gym", {"type": "overlong", "weight": 0.5}]
+    rewards = ["exact_answer", {"type": "overlong", "weight": 0.5}]
     result = reward_check("--json", "--samples", "2", reward_functions=rewards, max_completion_length=8)
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
@@ -168,10 +180,10 @@ def test_the_command_samples_and_counts_tokens(reward_check: Run) -> None:
 
 
 def test_the_command_prints_a_table_and_warns(reward_check: Run) -> None:
-    result = reward_check(reward_functions=["reasoning_gym", "think_format"])
+    result = reward_check(reward_functions=["exact_answer", "think_format"])
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    assert any(line.split()[:3] == ["reasoning_gym", "1", "references"] for line in lines), result.stdout
+    assert any(line.split()[:3] == ["exact_answer", "1", "references"] for line in lines), result.stdout
     assert 'warning: reward "think_format" gave 0 for each of the 24 texts' in result.stdout
     assert "Right answers score higher than other rows' answers." in reward_check().stdout
 
@@ -181,7 +193,7 @@ def test_the_command_prints_a_table_and_warns(reward_check: Run) -> None:
     [
         ({"reward_functions": ["math_correctness"]}, 2, 'the nearest is "math"'),
         ({"reward_functions": []}, 2, "no reward is given"),
-        ({"dataset_name": "reasoning_gym/chain_sums"}, 2, 'Did you mean "chain_sum"'),
+        ({"dataset_name": "sum.jsonl"}, 2, "sums.jsonl"),
         ({"algorithm": "dpo", "reward_functions": []}, 2, "has no rewards to check"),
         ({"reward_functions": ["builtins:len"]}, 2, "does not tell how to call it"),
     ],
