@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -57,6 +57,8 @@ class Algorithm:
         aliases: other names.
         defaults: config path -> default of the tree for this algorithm: a ``Default`` or a plain value.
         updates_per_epoch: optimiser steps in one pass over the rows; default: as transformers' Trainer.
+        fill: config -> (path, value, reason) of defaults that depend on the rest of the configuration.
+        problems: config -> a sentence for each setting that cannot work with the rest of the configuration.
     """
 
     name: str
@@ -68,6 +70,8 @@ class Algorithm:
     aliases: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
     updates_per_epoch: Callable[[Any, Batch], int] | None = None
+    fill: Callable[[Any], Iterable[tuple[str, Any, str]]] | None = None
+    problems: Callable[[Any], Iterable[str]] | None = None
 
     @property
     def online(self) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from math import gcd
 from typing import Annotated, Any, Literal
 
 from pydantic import field_validator, model_validator
@@ -13,6 +15,9 @@ from aligntune_core.fields import option
 GrpoLoss = Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"]
 Scale = Literal["group", "batch", "none"]
 
+# They add up token losses, so that a ratio of the whole sequence would count once for each of its tokens.
+_TOKEN_LOSSES = ("bnpo", "dr_grpo", "dapo", "cispo")
+
 _EPSILON = "lower clip of the probability ratio: 1 - epsilon"
 _EPSILON_HIGH = "upper clip of the probability ratio: 1 + epsilon_high"
 
@@ -21,6 +26,9 @@ class GrpoParameters(Generation):
     """Parameters of the GRPO family."""
 
     num_generations: Annotated[int, option("completions a prompt: the group", ge=2, source="TRL")] = 8
+    num_generations_eval: Annotated[
+        int, option("completions a prompt when held-out rows are evaluated", ge=1)
+    ] = 1
     num_iterations: Annotated[int, option("passes over each batch of completions", ge=1, source="TRL")] = 1
     steps_per_generation: Annotated[
         int | None, option("micro-batches drawn at a time", ge=1, off="gradient_accumulation_steps")
@@ -32,6 +40,14 @@ class GrpoParameters(Generation):
         0.2
     )
     epsilon_high: Annotated[float | None, option(_EPSILON_HIGH, gt=0, neutral=(0,), off="as epsilon")] = None
+    use_bias_correction_kl: Annotated[
+        bool,
+        option(
+            "multiply the KL by the probability ratio, which makes its gradient unbiased "
+            "(https://arxiv.org/abs/2512.02556); the GRPO paper does not",
+            source="TRL",
+        ),
+    ] = True
     delta: Annotated[
         float | None,
         option("second upper bound of the ratio (https://arxiv.org/abs/2505.07291)", gt=0, off="none"),
@@ -69,7 +85,14 @@ class GrpoParameters(Generation):
     ] = 0.6
     ref_model_sync_steps: Annotated[int, option("steps between those updates", ge=1)] = 512
     shuffle_dataset: Annotated[bool, option("draw prompts in a seeded random order", source="TRL")] = True
-    log_completions: Annotated[bool, option("log sample completions")] = False
+    generation: Annotated[
+        Literal["transformers", "vllm"],
+        option("what writes completions; vllm is handed to TRL as it is and not verified by aligntune"),
+    ] = "transformers"
+    vllm_options: Annotated[
+        dict[str, Any] | None,
+        option('TRL\'s own vllm_ arguments, e.g. {"vllm_gpu_memory_utilization": 0.3}', off="TRL's defaults"),
+    ] = None
 
     @field_validator("scale_rewards", mode="before")
     @classmethod
@@ -80,6 +103,15 @@ class GrpoParameters(Generation):
     def _fits(self) -> GrpoParameters:
         if self.loss_type == "luspo" and self.importance_sampling_level != "sequence":
             raise ValueError('loss_type=luspo needs importance_sampling_level="sequence"')
+        if self.loss_type == "vespo" and self.importance_sampling_level != "token":
+            raise ValueError('loss_type=vespo needs importance_sampling_level="token"')
+        if self.importance_sampling_level == "sequence" and self.loss_type in _TOKEN_LOSSES:
+            raise ValueError(
+                f'importance_sampling_level="sequence" with loss_type={self.loss_type}, which adds up tokens, would '
+                'weigh each sequence by its length: take loss_type="grpo", or importance_sampling_level="token"'
+            )
+        if self.vllm_options and self.generation != "vllm":
+            raise ValueError('vllm_options needs generation="vllm"')
         if self.sync_ref_model and not self.beta:
             raise ValueError("sync_ref_model needs a reference: beta above 0")
         return self
@@ -88,6 +120,14 @@ class GrpoParameters(Generation):
 class GspoParameters(GrpoParameters):
     """GRPO with one ratio a sequence and its paper's narrow clips."""
 
+    steps_per_generation: Annotated[
+        int | None,
+        option(
+            "micro-batches drawn at a time: only from the second step on a batch does the ratio differ from 1",
+            ge=1,
+            off="4 x gradient_accumulation_steps, as in the GSPO paper",
+        ),
+    ] = None
     epsilon: Annotated[
         float, option(_EPSILON, aliases=("cliprange",), gt=0, neutral=(0,), source="GSPO paper")
     ] = 3e-4
@@ -112,8 +152,29 @@ class DapoParameters(GrpoParameters):
     mask_truncated_completions: Annotated[
         bool, option("leave completions that hit the limit out of the loss", source="DAPO paper")
     ] = True
+    overlong_punishment: Annotated[
+        float,
+        option(
+            "weight of the soft overlong punishment, which is added to the rewards; 0: none",
+            ge=0,
+            neutral=(0,),
+            source="DAPO paper",
+        ),
+    ] = 1.0
+    overlong_cache: Annotated[
+        int | None,
+        option(
+            "tokens before the limit in which that punishment grows from 0 to -1",
+            ge=1,
+            off="a fifth of max_completion_length, as in the DAPO paper",
+        ),
+    ] = None
     dynamic_sampling: Annotated[
-        bool, option("draw again where all completions of a group score alike", source="DAPO paper")
+        bool,
+        option(
+            "draw other prompts in place of those whose completions all score alike (overlong punishment not counted)",
+            source="DAPO paper",
+        ),
     ] = True
     max_resampling: Annotated[int, option("further draws for one batch", ge=1)] = 10
     on_exhausted: Annotated[
@@ -143,7 +204,70 @@ def updates_per_epoch(parameters: GrpoParameters, batch: Batch) -> int:
     return -(-micro_batches // batch.accumulation)
 
 
-def _family(name: str, title: str, parameters: type[GrpoParameters], paper: str, *aliases: str) -> Algorithm:
+def _drawn_steps(factor: int) -> Any:
+    """``steps_per_generation`` where it is not given: ``factor`` optimiser steps on each batch of completions."""
+
+    def fill(config: Any) -> Iterator[tuple[str, Any, str]]:
+        accumulation = config.optim.gradient_accumulation_steps
+        yield (
+            "parameters.steps_per_generation",
+            factor * accumulation,
+            f"default: {factor} x gradient_accumulation_steps"
+            if factor > 1
+            else "default: gradient_accumulation_steps",
+        )
+
+    return fill
+
+
+def problems(config: Any) -> Iterator[str]:
+    """Batches that do not hold whole groups, with the nearest that do."""
+    parameters, optim, group = config.parameters, config.optim, config.parameters.num_generations
+    steps = parameters.steps_per_generation or optim.gradient_accumulation_steps
+    if optim.batch_size * steps % group:
+        yield (
+            f"num_generations={group} does not divide the {optim.batch_size * steps} completions of a draw "
+            f"(batch_size={optim.batch_size} x steps_per_generation={steps}): take "
+            + _nearest(
+                num_generations=_divisors(optim.batch_size * steps, group),
+                batch_size=_multiples(optim.batch_size, group // gcd(group, steps)),
+            )
+        )
+    each = parameters.num_generations_eval
+    if config.run.eval_strategy != "no" and optim.eval_batch_size % each:
+        yield (
+            f"num_generations_eval={each} does not divide eval_batch_size={optim.eval_batch_size}: take "
+            + _nearest(
+                num_generations_eval=_divisors(optim.eval_batch_size, each, least=1),
+                eval_batch_size=_multiples(optim.eval_batch_size, each),
+            )
+        )
+    if getattr(parameters, "dynamic_sampling", False) and config.data.streaming:
+        yield "dynamic_sampling draws rows a second time, a stream does not: streaming=False or dynamic_sampling=False"
+    cache, limit = getattr(parameters, "overlong_cache", None), parameters.max_completion_length
+    if cache is not None and cache > limit:
+        yield f"overlong_cache={cache} is more than max_completion_length={limit}"
+
+
+def _nearest(**values: list[int]) -> str:
+    return ", or ".join(f"{name}={' or '.join(map(str, found))}" for name, found in values.items() if found)
+
+
+def _divisors(number: int, near: int, least: int = 2) -> list[int]:
+    """The divisors of ``number`` on either side of ``near``."""
+    found = [n for n in range(least, number + 1) if number % n == 0]
+    return [*[n for n in found if n < near][-1:], *[n for n in found if n > near][:1]]
+
+
+def _multiples(near: int, unit: int) -> list[int]:
+    """The multiples of ``unit`` on either side of ``near``."""
+    below = near // unit * unit
+    return [n for n in (below, below + unit) if n]
+
+
+def _family(
+    name: str, title: str, parameters: type[GrpoParameters], paper: str, *aliases: str, drawn: int = 1
+) -> Algorithm:
     return Algorithm(
         name=name,
         kind="rl",
@@ -157,10 +281,12 @@ def _family(name: str, title: str, parameters: type[GrpoParameters], paper: str,
             "optim.num_epochs": epochs(1.0, "one pass over the prompts"),
         },
         updates_per_epoch=updates_per_epoch,
+        fill=_drawn_steps(drawn),
+        problems=problems,
     )
 
 
 GRPO = _family("grpo", "GRPO", GrpoParameters, "https://arxiv.org/abs/2402.03300")
-GSPO = _family("gspo", "GSPO", GspoParameters, "https://arxiv.org/abs/2507.18071")
+GSPO = _family("gspo", "GSPO", GspoParameters, "https://arxiv.org/abs/2507.18071", drawn=4)
 DAPO = _family("dapo", "DAPO", DapoParameters, "https://arxiv.org/abs/2503.14476")
 DR_GRPO = _family("dr_grpo", "Dr. GRPO", DrGrpoParameters, "https://arxiv.org/abs/2503.20783")

@@ -36,3 +36,11 @@ class Generation(Section):
         dict[str, Any] | None, option("more arguments of the chat template", off="none")
     ] = None
     disable_dropout: Annotated[bool, option("switch dropout off", source="TRL")] = False
+    log_completions: Annotated[
+        bool, option("write completions with their rewards to samples.jsonl, and show some in the log")
+    ] = True
+    log_completions_steps: Annotated[int, option("steps between completions shown in the log", ge=1)] = 10
+    equal_rewards_alarm: Annotated[
+        int,
+        option("steps in a row in which no reward differs from another of its group, before a warning", ge=1),
+    ] = 10

@@ -22,6 +22,8 @@ def problems(filled: Filled, algorithm: Algorithm, given: Given) -> list[str]:
         found.append("streaming=True needs max_steps: the number of rows is not known beforehand")
     if algorithm.online:
         found += _online(config)
+    if algorithm.problems:
+        found += algorithm.problems(config)
     return found
 
 
@@ -82,8 +84,16 @@ def _evaluation(config: Config, given: Given) -> Iterator[str]:
 
 def _online(config: Config) -> Iterator[str]:
     rewards = config.rewards
-    if rewards.weights is not None and rewards.functions and len(rewards.weights) != len(rewards.functions):
-        yield f"{len(rewards.weights)} reward_function_weights for {len(rewards.functions)} reward_functions"
+    functions = len(rewards.functions)
+    fitting = {functions, functions + (rewards.model is not None)}  # the reward model's weight may come last
+    if rewards.weights is not None and functions and len(rewards.weights) not in fitting:
+        yield f"{len(rewards.weights)} reward_function_weights for {functions} reward_functions"
+    run = config.run
+    if run.load_best_model_at_end and run.metric_for_best_model in (None, "loss", "eval_loss"):
+        yield (
+            'load_best_model_at_end=True needs metric_for_best_model="eval_reward": what generates its own '
+            "completions has no loss on held-out rows"
+        )
     completion = getattr(config.parameters, "max_completion_length", None)
     prompt = getattr(config.parameters, "max_prompt_length", None)
     if completion is not None and completion + (prompt or 1) > config.data.max_seq_length:

@@ -83,6 +83,8 @@ def _defaults(config: Config, algorithm: Algorithm, given: set[str]) -> Iterator
     yield "run.eval_strategy", *_eval_strategy(config, given)
     if algorithm.online:
         yield from _lengths(config, given)
+    if algorithm.fill:
+        yield from algorithm.fill(config)
 
 
 def has_eval(config: Config) -> bool:

@@ -152,9 +152,9 @@ def test_unknown_rows_need_max_steps(sft: Make) -> None:
 
 
 def test_no_rows_make_no_step(rl: Make) -> None:
-    config = resolve(rl("grpo", num_generations=8, batch_size=4), CPU)
-    with pytest.raises(ConfigError, match="100 rows make no step with batch_size=4"):
-        resolve_steps(config, 100)
+    config = resolve(rl("grpo", num_generations=8, batch_size=32), CPU)
+    with pytest.raises(ConfigError, match="3 rows make no step with batch_size=32"):
+        resolve_steps(config, 3)
 
 
 def test_decisions_are_told_with_their_reason(sft: Make) -> None:
