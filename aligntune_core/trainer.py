@@ -242,12 +242,9 @@ class Trainer:
 
     def _canonical(self, dataset: Any) -> Any:
         from aligntune_core.algorithms import find
-        from aligntune_core.data import prepare_datasets
+        from aligntune_core.data import prepare_rows
 
-        only = dict.fromkeys(("config_name", "eval_dataset", "eval_split", "max_samples"))
-        data = self.config.data.model_copy(update={"dataset": dataset, **only})
-        config = self.config.model_copy(update={"data": data})
-        return prepare_datasets(config, find(config.algorithm), self.tokenizer).train
+        return prepare_rows(dataset, self.config, find(self.config.algorithm), self.tokenizer)
 
     def save_model(self, path: str | Path | None = None, merged: bool = False) -> str:
         """Write the adapter or model with its tokenizer.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from aligntune_core._lazy import lazy
 
 if TYPE_CHECKING:
-    from aligntune_core.data.prepare import prepare_datasets
+    from aligntune_core.data.prepare import prepare_datasets, prepare_rows
     from aligntune_core.data.render import render, render_sequences
     from aligntune_core.data.report import BadRow, DataReport
     from aligntune_core.errors import BadRows
@@ -23,9 +23,18 @@ __getattr__, __dir__ = lazy(
         "BadRows": "aligntune_core.errors",
         "DataReport": "aligntune_core.data.report",
         "prepare_datasets": "aligntune_core.data.prepare",
+        "prepare_rows": "aligntune_core.data.prepare",
         "render": "aligntune_core.data.render",
         "render_sequences": "aligntune_core.data.render",
     },
 )
 
-__all__ = ["BadRow", "BadRows", "DataReport", "prepare_datasets", "render", "render_sequences"]
+__all__ = [
+    "BadRow",
+    "BadRows",
+    "DataReport",
+    "prepare_datasets",
+    "prepare_rows",
+    "render",
+    "render_sequences",
+]

@@ -21,6 +21,7 @@ from aligntune_core.errors import DataError
 EXTENSIONS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
 _ESCAPED = re.compile("[\udc80-\udcff]")  # how undecodable bytes come out of errors="surrogateescape"
 _BLANK = re.compile(r"[ \t\r\n]*")
+_WRAPPED = re.compile(r'\s*\{\s*"(?:[^"\\]|\\.)*"\s*:\s*\[')  # {"data": [
 
 
 def kind_of(path: Path) -> str | None:
@@ -117,13 +118,18 @@ def _decode_whole(path: Path, name: str) -> str:
 
 
 def _array_rows(path: Path, name: str) -> Iterator[tuple[int, Any]]:
-    """Rows of a JSON array, each with the line it starts on."""
     text = _decode_whole(path, name)
-    decoder = json.JSONDecoder()
-    position, line, counted = _skip(text, 0), 1, 0
+    position = _skip(text, 0)
     if text[position : position + 1] != "[":
         raise DataError(f"{name}:1: neither a JSON array nor JSON objects, one a line.")
-    position = _skip(text, position + 1)
+    yield from _elements(text, position + 1, name)
+
+
+def _elements(text: str, position: int, name: str) -> Iterator[tuple[int, Any]]:
+    """Elements of a JSON array from ``position`` on, each with the line it starts on."""
+    decoder = json.JSONDecoder()
+    line, counted = 1, 0
+    position = _skip(text, position)
     while text[position : position + 1] != "]":
         line, counted = line + text.count("\n", counted, position), position
         try:
@@ -149,18 +155,17 @@ def _skip(text: str, position: int) -> int:
 def _object_or_lines(path: Path, name: str) -> Iterator[tuple[int, Any]]:
     """A .json file that starts with "{": one object that holds a list of rows, or JSON lines."""
     try:
-        whole = json.loads(_decode_whole(path, name))
+        text = _decode_whole(path, name)
+        whole = json.loads(text)
     except (json.JSONDecodeError, DataError):
         yield from _json_lines(path)
         return
     lists = [
-        key
-        for key, value in whole.items()
-        if isinstance(value, list) and value and isinstance(value[0], dict)
+        k for k, value in whole.items() if isinstance(value, list) and value and isinstance(value[0], dict)
     ]
-    if len(whole) == 1 and lists:
-        for row in whole[lists[0]]:
-            yield 1, row if isinstance(row, dict) else Broken(f"a {type(row).__name__}, not a JSON object")
+    start = _WRAPPED.match(text)
+    if len(whole) == 1 and lists and start is not None:
+        yield from _elements(text, start.end(), name)
     elif len(lists) > 1:
         raise DataError(
             f"{name}: one JSON object with several lists ({', '.join(lists)}). Put each into a file of its own, "

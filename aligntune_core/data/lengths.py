@@ -188,10 +188,16 @@ def _preferences(rows: Sequence[Row], tokenizer: Any, limits: Limits) -> list[Me
             problem = RowProblem("rejected", "chosen and rejected are the same tokens")
         elif limit is not None and shortest >= limit:
             over.append(index)
+            if limits.mode == "keep_end" and chosen[-limit:] == rejected[-limit:]:
+                problem = _equal_within(limit)
         found.append(Measured(longest, too_long, problem))
     if limits.mode == "keep_start":
         _refuse_filled(rows, over, sides, found, tokenizer, limits)
     return found
+
+
+def _equal_within(limit: int | None) -> RowProblem:
+    return RowProblem("rejected", f"chosen and rejected are equal in the {limit} tokens of max_seq_length")
 
 
 def _refuse_filled(
@@ -213,9 +219,6 @@ def _refuse_filled(
             start = min(shared_length(prompt, chosen), shared_length(prompt, rejected))
             problem = _no_room(prompt[:start], chosen, limits)
             if problem is None and chosen[: limits.tokens] == rejected[: limits.tokens]:
-                problem = RowProblem(
-                    "rejected",
-                    f"chosen and rejected are equal in the {limits.tokens} tokens of max_seq_length",
-                )
+                problem = _equal_within(limits.tokens)
         if problem is not None:
             found[index] = Measured(found[index].tokens, found[index].truncated, problem)

@@ -57,6 +57,34 @@ def prepare_datasets(config: ResolvedConfig, algorithm: Algorithm, tokenizer: An
     return assemble(train, prepare_eval(config, algorithm, reader, opened))
 
 
+def prepare_rows(rows: Any, config: ResolvedConfig, algorithm: Algorithm, tokenizer: Any) -> Any:
+    """Rows that come later, as for ``Trainer.evaluate``: read whole, as those of the run were.
+
+    Args:
+        rows: whatever ``dataset_name`` takes; of several splits the held-out one is taken.
+        config: of the run.
+        algorithm: of the run.
+        tokenizer: of the run.
+
+    Returns:
+        datasets.Dataset: canonical rows.
+
+    Raises:
+        DataError: as ``prepare_datasets``.
+    """
+    opened = open_source(rows, config, "dataset")
+    if opened.endless:
+        raise DataError("evaluation reads rows whole; give a Dataset, not an IterableDataset.")
+    source = opened.rows(held_out_split(opened))
+    if not source.columns:
+        raise unreadable(source)
+    mapping = _mapping_that_applies(config.data.column_mapping, source)
+    data = config.data.model_copy(update={"column_mapping": mapping})
+    config = config.model_copy(update={"data": data})
+    reader = make_reader(config, algorithm, tokenizer, source.columns, _sample(source), source.origin, source)
+    return reader.read(source).dataset
+
+
 def make_reader(
     config: ResolvedConfig,
     algorithm: Algorithm,
@@ -106,18 +134,20 @@ def prepare_eval(config: ResolvedConfig, algorithm: Algorithm, reader: Reader, o
         )
     source = opened.rows(data.eval_split or held_out_split(opened), "eval_split")
     source = replace(_first_rows(source, data.max_eval_samples), origin=f"{source.origin} (held out)")
-    if (
-        data.eval_dataset is not None
-        and mapping
-        and not any(n in source.columns for n in (*mapping, *mapping.values()))
-    ):
-        mapping = None  # another data set, with names of its own
+    if data.eval_dataset is not None:
+        mapping = _mapping_that_applies(mapping, source)
     shape = detect(source.columns, _sample(source), algorithm, source.origin, mapping, data.text_column)
     if (shape.kind == "text") != (reader.target.columns == TEXT):
         raise DataError(
             f"{source.origin}: format {shape.name}, but the training rows are {reader.shape.name}."
         )
     return replace(reader, shape=shape).read(source)
+
+
+def _mapping_that_applies(mapping: dict[str, str] | None, source: RowSource) -> dict[str, str] | None:
+    """``column_mapping``, unless the source is another data set, with names of its own."""
+    names = {*mapping, *mapping.values()} if mapping else set()
+    return mapping if names & set(source.columns) else None
 
 
 def assemble(train: Part, held_out: Part | None) -> Datasets:

@@ -135,6 +135,13 @@ def test_reasons_in_dialogues(prepare: Any, chosen: str, rejected: str, reason: 
     assert reason in only(caught).reason
 
 
+def test_replies_that_are_equal_in_what_truncation_keeps(prepare: Any) -> None:
+    row = {"prompt": "p", "chosen": "a " + LONG, "rejected": "b " + LONG}
+    with pytest.raises(BadRows, match="equal in the 40 tokens"):
+        prepare([row], "dpo", max_seq_length=40, truncation_mode="keep_end")
+    assert len(prepare([row], "dpo", max_seq_length=40).train) == 1
+
+
 def test_reward_training_leaves_out_rows_that_are_too_long(prepare: Any) -> None:
     row = {"prompt": "p", "chosen": "a", "rejected": LONG}
     with pytest.raises(BadRows, match=r'column "rejected": .* tokens, max_seq_length is 40'):
@@ -238,6 +245,10 @@ def test_json_array_rows_are_named_by_the_line_they_start_on(prepare: Any, tmp_p
     with pytest.raises(BadRows) as caught:
         prepare(str(path))
     assert [bad.place for bad in caught.value.rows] == ["rows.json:6", "rows.json:10"]
+    path.write_text(json.dumps({"da[ta": [GOOD, {"prompt": "p", "completion": ""}]}, indent=1))
+    with pytest.raises(BadRows) as caught:
+        prepare(str(path))
+    assert only(caught).place == "rows.json:7"
 
 
 @pytest.mark.parametrize(

@@ -241,6 +241,25 @@ def test_truncated_rows_are_counted(prepare: Any) -> None:
     assert "1 rows are longer than max_seq_length 18 and are cut." in report.saw
 
 
+def test_rows_given_later_are_read_like_those_of_the_run(
+    pairs: Pairs, configured: Any, chat_tokenizer: Any
+) -> None:
+    import datasets
+
+    from aligntune_core.algorithms import find
+    from aligntune_core.data import prepare_rows
+
+    config = configured(
+        [{"q": "a", "r": "b"}], split="train[:1]", column_mapping={"q": "prompt", "r": "completion"}
+    )
+    later = datasets.Dataset.from_list([{"q": f"say {i}", "r": f"word {i}"} for i in range(4)])
+    splits = {"train": later.select([0]), "test": later}
+    for rows, count in ((later, 4), (splits, 4), (list(later), 4), (pairs(2), 2)):
+        assert len(prepare_rows(rows, config, find("sft"), chat_tokenizer)) == count
+    with pytest.raises(DataError, match="evaluation reads rows whole"):
+        prepare_rows(later.to_iterable_dataset(), config, find("sft"), chat_tokenizer)
+
+
 def test_no_tokenizer_means_no_measuring(pairs: Pairs, configured: Any) -> None:
     from aligntune_core.algorithms import find
     from aligntune_core.data import prepare_datasets
