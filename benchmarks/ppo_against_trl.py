@@ -6,8 +6,8 @@ Makes a virtual environment with trl 1.12.0 and transformers 5.17.0, runs both t
 benchmarks/results/ppo_against_trl.json and .md:
 
 1. The first update on fixed completions: metrics and weights after it, for several settings. They must agree to 1e-5.
-2. Reward and KL over the updates, each trainer sampling for itself, over several seeds: our means must lie within the spread
-   (minimum to maximum, widened by the standard error) of TRL's seeds.
+2. Reward and KL over the updates, each trainer sampling for itself, over several seeds: our means must lie within
+   the spread (minimum to maximum, widened by the standard error) of TRL's seeds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,15 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-PINS = ("torch==2.13.0", "trl==1.12.0", "transformers==5.17.0", "datasets==4.8.5", "peft==0.21.2", "accelerate==1.15.0", "pandas")
+PINS = (
+    "torch==2.13.0",
+    "trl==1.12.0",
+    "transformers==5.17.0",
+    "datasets==4.8.5",
+    "peft==0.21.2",
+    "accelerate==1.15.0",
+    "pandas",
+)
 TOLERANCE = 1e-5
 
 WORDS = ("<pad>", "<s>", "</s>", "the", "cat", "dog", "sat", "ran", "up", "down", "yes", "no")
@@ -33,16 +41,26 @@ PROMPTS = ("the cat", "the dog sat", "dog", "the cat ran up", "cat sat down", "t
 YES = WORDS.index("yes")
 LENGTH = 8
 
-# What the first update is compared under: arguments, whether an adapter trains, whether the value function shares the backbone.
+# What the first update is compared under: arguments, whether an adapter trains, whether the backbone gives the values.
 CASES: dict[str, tuple[dict[str, Any], bool, bool]] = {
     "full, value model": ({}, False, False),
     "full, shared backbone": ({"kl_estimator": "k3"}, False, True),
     "LoRA, value model": ({"kl_estimator": "k3", "missing_eos_penalty": 0.5, "gamma": 0.9}, True, False),
     "LoRA, shared backbone": ({"lam": 0.5, "vf_coef": 0.5}, True, True),
-    "LoRA, shared backbone, whitened rewards": ({"whiten_rewards": True, "missing_eos_penalty": 1.0}, True, True),
+    "LoRA, shared backbone, whitened rewards": (
+        {"whiten_rewards": True, "missing_eos_penalty": 1.0},
+        True,
+        True,
+    ),
     "LoRA, shared backbone, two mini-batches": ({"num_mini_batches": 2, "cliprange": 0.05}, True, True),
 }
-SHARED: dict[str, Any] = {"kl_coef": 0.05, "temperature": 0.7, "num_ppo_epochs": 4, "learning_rate": 0.05, "optim": "sgd"}
+SHARED: dict[str, Any] = {
+    "kl_coef": 0.05,
+    "temperature": 0.7,
+    "num_ppo_epochs": 4,
+    "learning_rate": 0.05,
+    "optim": "sgd",
+}
 NAMES = {
     "loss/policy_avg": "policy_loss",
     "loss/value_avg": "value_loss",
@@ -54,7 +72,7 @@ NAMES = {
 def main() -> int:
     """Run the comparison and return 0 where everything agrees."""
     parser = argparse.ArgumentParser(description="compare PPOTrainer with TRL 1.12.0's")
-    parser.add_argument("--venv", type=Path, help="folder of the virtual environment; kept, and used again where it exists")
+    parser.add_argument("--venv", type=Path, help="folder of the virtual environment, kept and used again")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--updates", type=int, default=30)
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
@@ -106,10 +124,12 @@ def versions() -> dict[str, str]:
     """Versions of what took part."""
     from importlib.metadata import version
 
-    return {name: version(name) for name in ("torch", "trl", "transformers", "peft", "accelerate", "datasets")}
+    return {
+        name: version(name) for name in ("torch", "trl", "transformers", "peft", "accelerate", "datasets")
+    }
 
 
-# --- the toy ---------------------------------------------------------------------------------------------------------------
+# --- the toy ------------------------------------------------------------------------------------------------
 
 
 def tokenizer() -> Any:
@@ -152,7 +172,9 @@ def policy(seed: int, adapter: bool) -> Any:
     model = llama(seed)
     if not adapter:
         return model
-    return get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM"))
+    return get_peft_model(
+        model, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
+    )
 
 
 def share_of_yes(prompts: Sequence[str], completions: Sequence[str], columns: Any) -> list[float]:
@@ -165,7 +187,7 @@ def share_module() -> Any:
     import torch
     from transformers.modeling_outputs import BaseModelOutput
 
-    class Share(torch.nn.Module):
+    class Share(torch.nn.Module):  # type: ignore[misc]
         base_model_prefix = "backbone"
 
         def __init__(self) -> None:
@@ -184,7 +206,7 @@ def shared_value_module(model: Any) -> Any:
     """A value model for TRL whose backbone is the policy's own: what we do by default."""
     import torch
 
-    class Shared(torch.nn.Module):
+    class Shared(torch.nn.Module):  # type: ignore[misc]
         base_model_prefix = "backbone"
 
         def __init__(self) -> None:
@@ -197,7 +219,7 @@ def shared_value_module(model: Any) -> Any:
     return Shared()
 
 
-# --- the two trainers ------------------------------------------------------------------------------------------------------
+# --- the two trainers ---------------------------------------------------------------------------------------
 
 
 def arguments(rows: int, folder: str, **more: Any) -> dict[str, Any]:
@@ -242,8 +264,9 @@ def build_ours(model: Any, value: Any, settings: dict[str, Any], rows: Sequence[
     """Our trainer; ``max_grad_norm=0`` because TRL's does not clip."""
     import copy
 
-    from aligntune_trl.ppo import PPOConfig, PPOTrainer
     from datasets import Dataset
+
+    from aligntune_trl.ppo import PPOConfig, PPOTrainer
 
     args = PPOConfig(max_completion_length=LENGTH, max_steps=updates, max_grad_norm=0.0, **settings)
     return PPOTrainer(
@@ -257,7 +280,7 @@ def build_ours(model: Any, value: Any, settings: dict[str, Any], rows: Sequence[
     )
 
 
-# --- 1: the first update ---------------------------------------------------------------------------------------------------
+# --- 1: the first update ------------------------------------------------------------------------------------
 
 
 def first_update(more: dict[str, Any], adapter: bool, shared: bool) -> dict[str, float]:
@@ -280,8 +303,10 @@ def first_update(more: dict[str, Any], adapter: bool, shared: bool) -> dict[str,
             np.random.seed(0)
             trainer.train()
             logs.append(trainer.state.log_history)
-            score = separate.score if separate is not None else (
-                trainer.model.value_model.score if who == "trl" else trainer.model.value_head.score
+            score = (
+                separate.score
+                if separate is not None
+                else (trainer.model.value_model.score if who == "trl" else trainer.model.value_head.score)
             )
             weights.append([*model.state_dict().values(), *(separate or score).state_dict().values()])
     theirs, ours = logs[0][0], logs[1][0]
@@ -336,7 +361,7 @@ def fix_ours(trainer: Any) -> None:
     sampler.sample = sample
 
 
-# --- 2: the curves ---------------------------------------------------------------------------------------------------------
+# --- 2: the curves ------------------------------------------------------------------------------------------
 
 
 def curve(who: str, seed: int, updates: int) -> dict[str, list[float]]:
@@ -370,12 +395,19 @@ def within_spread(curves: dict[str, list[dict[str, list[float]]]]) -> dict[str, 
     verdict = {}
     for name in ("reward", "kl"):
         late = {
-            who: [statistics.fmean(run[name][-(len(run[name]) // 5) :]) for run in runs] for who, runs in curves.items()
+            who: [statistics.fmean(run[name][-(len(run[name]) // 5) :]) for run in runs]
+            for who, runs in curves.items()
         }
         error = statistics.stdev(late["trl"]) / len(late["trl"]) ** 0.5
         mean = statistics.fmean(late["ours"])
         low, high = min(late["trl"]) - error, max(late["trl"]) + error
-        verdict[name] = {"trl": late["trl"], "ours": late["ours"], "ours_mean": mean, "low": low, "high": high}
+        verdict[name] = {
+            "trl": late["trl"],
+            "ours": late["ours"],
+            "ours_mean": mean,
+            "low": low,
+            "high": high,
+        }
         verdict[name]["within"] = low <= mean <= high
     return verdict
 
@@ -412,7 +444,8 @@ def report(result: dict[str, Any]) -> str:
     for name, row in result["curves_verdict"].items():
         each = [" ".join(f"{value:.3f}" for value in row[who]) for who in ("trl", "ours")]
         spread = f"{row['low']:.3f} to {row['high']:.3f}"
-        lines.append(f"| {name} | {each[0]} | {each[1]} | {row['ours_mean']:.3f} | {spread} | {'yes' if row['within'] else 'no'} |")
+        mean, within = f"{row['ours_mean']:.3f}", "yes" if row["within"] else "no"
+        lines.append(f"| {name} | {each[0]} | {each[1]} | {mean} | {spread} | {within} |")
     return "\n".join(lines) + "\n"
 
 

@@ -72,7 +72,9 @@ def share_of_yes(prompts: list[str], completions: list[str], columns: dict[str, 
 
 
 @pytest.fixture
-def ppo(tmp_path: Path, words: Any, llama: Callable[..., Any], lora: Callable[[Any], Any]) -> Callable[..., Any]:
+def ppo(
+    tmp_path: Path, words: Any, llama: Callable[..., Any], lora: Callable[[Any], Any]
+) -> Callable[..., Any]:
     """Builds a PPOTrainer on the tiny model: ``ppo(adapter=True, score=..., rows=..., **arguments)``."""
 
     def build(

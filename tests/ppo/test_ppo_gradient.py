@@ -42,7 +42,9 @@ def row_of(model: Any, head: Any, prompt: list[int], tokens: list[int]) -> tuple
     return chosen, values
 
 
-def reference_loss(model: Any, head: Any, old: Any, old_head: Any, ref: Any, prompts: list[list[int]]) -> torch.Tensor:
+def reference_loss(
+    model: Any, head: Any, old: Any, old_head: Any, ref: Any, prompts: list[list[int]]
+) -> torch.Tensor:
     """PPO's loss over the four rows, from the papers' formulas."""
     s = SETTINGS
     rows = []
@@ -58,11 +60,11 @@ def reference_loss(model: Any, head: Any, old: Any, old_head: Any, ref: Any, pro
         rewards += [torch.zeros(())] * (states - len(tokens))
         penalty = 0.0 if tokens[-1] == 2 else s["missing_eos_penalty"]
         rewards[-1] = rewards[-1] + SCORES[i] - penalty
-        deltas = [
-            rewards[t] + (s["gamma"] * old_values[t + 1] if t + 1 < states else 0) - old_values[t] for t in range(states)
-        ]
+        following = [*old_values[1:], 0.0]
+        deltas = [rewards[t] + s["gamma"] * following[t] - old_values[t] for t in range(states)]
         advantages = [
-            sum((s["gamma"] * s["lam"]) ** k * deltas[t + k] for k in range(states - t)) for t in range(states)
+            sum((s["gamma"] * s["lam"]) ** k * deltas[t + k] for k in range(states - t))
+            for t in range(states)
         ]
         rows.append((prompt, tokens, states, old_logprobs, old_values, torch.stack(advantages)))
 
@@ -73,7 +75,9 @@ def reference_loss(model: Any, head: Any, old: Any, old_head: Any, ref: Any, pro
         logprobs, values = row_of(model, head, prompt, tokens)
         for t in range(len(tokens)):
             ratio, a = (logprobs[t] - old_logprobs[t]).exp(), (advantages[t] - mean) / deviation
-            policy_terms.append(-torch.min(ratio * a, ratio.clamp(1 - s["cliprange"], 1 + s["cliprange"]) * a))
+            policy_terms.append(
+                -torch.min(ratio * a, ratio.clamp(1 - s["cliprange"], 1 + s["cliprange"]) * a)
+            )
         for t in range(states):
             target = advantages[t] + old_values[t]
             near = values[t].clamp(old_values[t] - s["cliprange_value"], old_values[t] + s["cliprange_value"])
@@ -116,7 +120,9 @@ def test_gradient_of_the_whole_loss(
     before = copy.deepcopy(trainer.model)
 
     def sample(policy: Any, prompts: Any, device: Any) -> Any:
-        return trainer.sampler.complete(*trainer.sampler.encode(prompts, device), [torch.tensor(d) for d in DRAWN])
+        return trainer.sampler.complete(
+            *trainer.sampler.encode(prompts, device), [torch.tensor(d) for d in DRAWN]
+        )
 
     trainer.sampler.sample = sample
     experience = trainer._roll_out([{"prompt": text} for text in PROMPTS])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from transformers import TrainingArguments
@@ -14,18 +14,19 @@ from aligntune_core.errors import ConfigError
 class PPOConfig(TrainingArguments):  # type: ignore[misc]  # transformers is not analysed
     """Arguments of ``PPOTrainer``.
 
-    A step of the trainer is one update: a rollout of ``per_device_train_batch_size * gradient_accumulation_steps`` prompts
-    a process, learned from in ``num_ppo_epochs`` passes of ``num_mini_batches`` optimiser steps. ``max_steps``,
-    ``logging_steps``, ``save_steps``, ``warmup_steps`` and the learning-rate schedule count updates.
-    ``per_device_train_batch_size`` rows at a time go through the model.
+    A step of the trainer is one update: a rollout of ``per_device_train_batch_size *
+    gradient_accumulation_steps`` prompts a process, learned from in ``num_ppo_epochs`` passes of
+    ``num_mini_batches`` optimiser steps. ``max_steps``, ``logging_steps``, ``save_steps``, ``warmup_steps`` and
+    the learning-rate schedule count updates. ``per_device_train_batch_size`` rows at a time go through the model.
 
     Attributes:
         max_completion_length: tokens a completion may have.
         max_prompt_length: tokens a prompt may have; None: ``max_length`` less ``max_completion_length``.
         max_length: tokens of prompt and completion together.
         truncation_mode: which end of a long prompt is kept: "keep_start" or "keep_end".
-        temperature, top_p, top_k, min_p, repetition_penalty, generation_kwargs: how completions are drawn; top_k 0: off.
-            Log-probabilities are those of the whole distribution at ``temperature``; the others shape sampling alone.
+        temperature, top_p, top_k, min_p, repetition_penalty, generation_kwargs: how completions are drawn;
+            top_k 0: off. Log-probabilities are those of the whole distribution at ``temperature``; the others
+            shape sampling alone.
         chat_template_kwargs: more arguments of the chat template.
         rollout_batch_size: rows generated at a time, limited by memory; None: the whole rollout.
         num_ppo_epochs: passes over each rollout.
@@ -42,14 +43,14 @@ class PPOConfig(TrainingArguments):  # type: ignore[misc]  # transformers is not
         missing_eos_penalty: taken off the score of a completion that hits the limit.
         target_kl: stop the passes over a rollout once the policy has moved this far from the one that sampled it
             (approximate KL in nats a token, averaged over processes); None: never.
-        disable_dropout: set every dropout but the adapter's own to 0.
+        disable_dropout: set every dropout to 0, the adapter's too.
     """
 
     learning_rate: float = 3e-6
     logging_steps: float = 1
     remove_unused_columns: bool | None = False
     ddp_find_unused_parameters: bool | None = False
-    report_to: None | str | list[str] = "none"
+    report_to: str | list[str] | None = "none"
 
     max_completion_length: int = 53
     max_prompt_length: int | None = None
@@ -76,7 +77,7 @@ class PPOConfig(TrainingArguments):  # type: ignore[misc]  # transformers is not
     whiten_advantages: bool = True
     missing_eos_penalty: float | None = None
     target_kl: float | None = None
-    disable_dropout: bool = field(default=True)
+    disable_dropout: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -141,21 +142,38 @@ def _without_room(args: PPOConfig) -> list[str]:
 
 # What a rollout decides itself, or cannot cope with: a row that ends without an end token, several rows a prompt.
 RESERVED = frozenset(
-    "max_new_tokens max_length do_sample temperature num_beams num_return_sequences eos_token_id pad_token_id "
-    "stop_strings max_time return_dict_in_generate".split()
+    {
+        "do_sample",
+        "eos_token_id",
+        "max_length",
+        "max_new_tokens",
+        "max_time",
+        "num_beams",
+        "num_return_sequences",
+        "pad_token_id",
+        "return_dict_in_generate",
+        "stop_strings",
+        "temperature",
+    }
 )
 
 
 def _unsupported(args: PPOConfig) -> list[str]:
     problems = []
     if reserved := sorted(RESERVED & set(args.generation_kwargs or {})):
-        problems.append(f"generation_kwargs: {', '.join(reserved)} cannot be set here; PPO has its own settings for them")
+        problems.append(
+            f"generation_kwargs: {', '.join(reserved)} cannot be set here; PPO has its own settings for them"
+        )
     if args.remove_unused_columns:
         problems.append("remove_unused_columns: must be False, or rewards lose the columns they score with")
     if args.deepspeed or args.fsdp:
-        problems.append("deepspeed, fsdp: PPO trains under torch DistributedDataParallel or in one process only")
+        problems.append(
+            "deepspeed, fsdp: PPO trains under torch DistributedDataParallel or in one process only"
+        )
     if args.auto_find_batch_size:
-        problems.append("auto_find_batch_size: a batch size that changes would change the rollout; set batch_size")
+        problems.append(
+            "auto_find_batch_size: a batch size that changes would change the rollout; set batch_size"
+        )
     if args.load_best_model_at_end and (args.metric_for_best_model or "loss") in ("loss", "eval_loss"):
         problems.append('metric_for_best_model: PPO has no evaluation loss; use "eval_reward"')
     return problems

@@ -44,9 +44,7 @@ class Experience:
 
     def rows(self, index: Tensor) -> Experience:
         """The rows of ``index``."""
-        tensors = {
-            name: value[index] for name, value in vars(self).items() if isinstance(value, Tensor)
-        }
+        tensors = {name: value[index] for name, value in vars(self).items() if isinstance(value, Tensor)}
         return Experience(sequences=self.sequences.rows(index), **tensors)
 
 
@@ -87,5 +85,13 @@ def learn_from(
     if args.whiten_advantages:
         advantages = objective.whiten(advantages, mask, reduce=reduce)
     return Experience(
-        completions.sequences, mask, state_mask, logprobs, values, advantages.where(mask, 0), returns, kl, scores
+        completions.sequences,
+        mask,
+        state_mask,
+        logprobs,
+        values,
+        advantages.where(mask, 0),
+        returns,
+        kl,
+        scores,
     )

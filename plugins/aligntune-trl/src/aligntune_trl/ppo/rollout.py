@@ -41,6 +41,11 @@ class Completions:
         """(rows, states) True at sampled tokens and in the state after the last one, where there is a column for it."""
         return self._columns <= self.lengths.unsqueeze(1)
 
+    def token_lists(self) -> list[list[int]]:
+        """The sampled tokens of each row."""
+        rows = zip(self.sequences.completion_ids.tolist(), self.lengths.tolist(), strict=True)
+        return [tokens[:length] for tokens, length in rows]
+
     @property
     def _columns(self) -> Tensor:
         return torch.arange(self.sequences.completion_ids.shape[1], device=self.lengths.device).unsqueeze(0)
@@ -118,7 +123,9 @@ class Sampler:
                 )["input_ids"]
             )
         if not tokens:
-            raise ValueError("a prompt without a single token cannot be completed; give it text or a bos token")
+            raise ValueError(
+                "a prompt without a single token cannot be completed; give it text or a bos token"
+            )
         return tokens
 
     def _cut(self, tokens: list[int]) -> list[int]:
@@ -180,7 +187,9 @@ def only_these_settings(policy: nn.Module, config: GenerationConfig) -> Iterator
     kept = [owner.generation_config for owner in owners]
     for owner in owners:
         owner.generation_config = GenerationConfig(
-            pad_token_id=config.pad_token_id, eos_token_id=config.eos_token_id, bos_token_id=config.bos_token_id
+            pad_token_id=config.pad_token_id,
+            eos_token_id=config.eos_token_id,
+            bos_token_id=config.bos_token_id,
         )
     try:
         yield

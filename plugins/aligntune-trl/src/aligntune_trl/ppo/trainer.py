@@ -1,8 +1,8 @@
 """PPOTrainer: proximal policy optimisation on transformers' Trainer.
 
-Trainer's loop, checkpoints, resuming, callbacks and logging are used as they are. One of its steps is one update: the
-prompts of an accumulation window become one rollout, and ``training_step`` takes every optimiser step of the update but the
-last, whose gradient it leaves for the loop.
+Trainer's loop, checkpoints, resuming, callbacks and logging are used as they are. One of its steps is one
+update: the prompts of an accumulation window become one rollout, and ``training_step`` takes every optimiser step
+of the update but the last, whose gradient it leaves for the loop.
 """
 
 from __future__ import annotations
@@ -37,24 +37,27 @@ class PPOTrainer(Trainer):  # type: ignore[misc]  # transformers is not analysed
     """Train ``model`` with PPO on rewards.
 
     Args:
-        model: causal language model, or a PEFT model of one. With an adapter, policy, reference and value head share its
-            backbone.
+        model: causal language model, or a PEFT model of one. With an adapter, policy, reference and value head
+            share its backbone.
         args: see PPOConfig.
         processing_class: the policy's tokenizer.
         train_dataset: rows with ``prompt`` (text, or a list of messages); other columns go to ``score``.
-        score: ``score(prompts, completions, columns)`` -> one number a completion. Completions have the shape of their
-            prompts: text, or a list with one assistant message.
+        score: ``score(prompts, completions, columns)`` -> one number a completion. Completions have the shape of
+            their prompts: text, or a list with one assistant message. ``columns``: the rows' other columns, and
+            ``completion_ids``.
         eval_dataset: held-out rows in the same shape.
         ref_model: frozen copy of the policy; needed without an adapter.
         value_model: sequence-classification model with one label, instead of the shared value head.
         callbacks: transformers callbacks.
-        on_completions: ``on_completions(prompts, completions, rewards, step)``, called on the main process with the
-            completions of all processes, before the update learns from them; rewards as ``score`` gave them.
+        on_completions: ``on_completions(prompts, completions, rewards, step)``, called on the main process with
+            the completions of all processes, before the update learns from them; rewards as ``score`` gave them.
 
     Raises:
         ConfigError: arguments that cannot be used (from PPOConfig).
         ValueError: no reference, or no token that ends a completion.
     """
+
+    model: PolicyWithValue
 
     def __init__(
         self,
@@ -79,6 +82,8 @@ class PPOTrainer(Trainer):  # type: ignore[misc]  # transformers is not analysed
         self._score = score
         self._prompts: list[Row] = []
         self._figures: list[Figures] = []
+        self._noted: dict[str, Sequence[float]] = {}
+        self._tokens = 0
         super().__init__(
             model=PolicyWithValue(model, value_model),
             args=args,
@@ -97,7 +102,11 @@ class PPOTrainer(Trainer):  # type: ignore[misc]  # transformers is not analysed
         """The policy without its value function."""
         return self.model.policy
 
-    # --- one update ------------------------------------------------------------------------------------------------------
+    def note(self, name: str, values: Sequence[float]) -> None:
+        """Log the mean of ``values`` with the update that is being scored; to be called from ``score``."""
+        self._noted[name] = values
+
+    # --- one update -----------------------------------------------------------------------------------------
 
     def training_step(self, model: nn.Module, inputs: list[Row], num_items_in_batch: Any = None) -> Tensor:
         """Collect prompts; with the last of an accumulation window, roll out and learn.
@@ -125,7 +134,7 @@ class PPOTrainer(Trainer):  # type: ignore[misc]  # transformers is not analysed
             completions, logprobs, reference, values, rewards.to(logprobs.dtype), self.args, self._total
         )
         self._figures.append(self._figures_of(completions, experience, rewards))
-        self.state.num_input_tokens_seen += int(self._total(completions.sequences.attention_mask.sum()))
+        self._tokens += int(self._total(completions.sequences.attention_mask.sum()))
         return experience
 
     def _sample(self, rows: Sequence[Row], report: bool = True) -> tuple[Completions, Tensor]:
@@ -133,13 +142,16 @@ class PPOTrainer(Trainer):  # type: ignore[misc]  # transformers is not analysed
         with self.accelerator.autocast():
             completions = self.sampler.sample(self.policy, prompts, self.accelerator.device)
         replies = answers(prompts, completions.texts)
-        rewards = [float(reward) for reward in self._score(prompts, replies, columns_of(rows))]
+        columns = columns_of(rows) | {"completion_ids": completions.token_lists()}
+        self._noted = {}
+        rewards = [float(reward) for reward in self._score(prompts, replies, columns)]
         if len(rewards) != len(rows):
             raise ValueError(f"score returned {len(rewards)} rewards for {len(rows)} completions")
         if report and self.on_completions is not None:
             shown = gather_object(list(zip(prompts, replies, rewards, strict=True)))
             if self.accelerator.is_main_process:
-                self.on_completions(*map(list, zip(*shown, strict=True)), self.state.global_step + 1)
+                every = [list(part) for part in zip(*shown, strict=True)]
+                self.on_completions(every[0], every[1], every[2], self.state.global_step + 1)
         return completions, torch.tensor(rewards, dtype=torch.float64).to(self.accelerator.device)
 
     def _judge(self, completions: Completions) -> tuple[Tensor, Tensor, Tensor]:
@@ -175,9 +187,9 @@ class PPOTrainer(Trainer):  # type: ignore[misc]  # transformers is not analysed
         loss = done.mean("policy_loss") + self.args.vf_coef * done.mean("value_loss")
         if not np.isfinite(loss):
             raise NonFiniteLoss(
-                f"update {self.state.global_step + 1}: the loss is {loss} (policy {done.mean('policy_loss')}, value "
-                f"{done.mean('value_loss')}). Lower learning_rate, set max_grad_norm, or raise kl_coef; then continue from "
-                "the last checkpoint."
+                f"update {self.state.global_step + 1}: the loss is {loss} (policy {done.mean('policy_loss')}, "
+                f"value {done.mean('value_loss')}). Lower learning_rate, set max_grad_norm, or raise kl_coef; then "
+                "continue from the last checkpoint."
             )
         return torch.tensor(loss, device=self.args.device, dtype=torch.float32)
 
@@ -185,7 +197,9 @@ class PPOTrainer(Trainer):  # type: ignore[misc]  # transformers is not analysed
         """Accumulate the gradient of one mini-batch: means over its tokens in all processes, however it is cut."""
         tokens, states = self._total(torch.stack([batch.mask.sum(), batch.state_mask.sum()])).tolist()
         share = self.accelerator.num_processes  # DistributedDataParallel averages over processes
-        parts = torch.arange(len(batch), device=batch.scores.device).split(self.args.per_device_train_batch_size)
+        parts = torch.arange(len(batch), device=batch.scores.device).split(
+            self.args.per_device_train_batch_size
+        )
         means = torch.zeros(2, device=batch.scores.device)
         for number, rows in enumerate(parts, 1):
             part = batch.rows(rows)
@@ -231,7 +245,7 @@ class PPOTrainer(Trainer):  # type: ignore[misc]  # transformers is not analysed
         total: Tensor = self.accelerator.reduce(tensor, reduction="sum")
         return total
 
-    # --- figures -----------------------------------------------------------------------------------------------------------
+    # --- figures --------------------------------------------------------------------------------------------
 
     def _figures_of(self, completions: Completions, experience: Experience, rewards: Tensor) -> Figures:
         figures = Figures()
@@ -243,19 +257,21 @@ class PPOTrainer(Trainer):  # type: ignore[misc]  # transformers is not analysed
         figures.add("return", experience.returns, experience.state_mask)
         figures.add("completion_length", completions.lengths)
         figures.add("truncated", ~completions.finished)
+        for name, values in self._noted.items():
+            figures.add(name, torch.tensor(values, dtype=torch.float64).to(rewards.device))
         return figures
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log ``logs``, completed in a training line by the means of all updates since the last."""
         if "loss" in logs and self._figures:
-            logs = {**logs, **Figures().extend(self._figures).means()}
+            logs = {**logs, **Figures().extend(self._figures).means(), "num_tokens": self._tokens}
             self._figures = []
         super().log(logs, start_time)
 
     def _track_num_input_tokens(self, inputs: list[Row]) -> None:
         """Counted in the rollout, completions included."""
 
-    # --- evaluation --------------------------------------------------------------------------------------------------------
+    # --- evaluation -----------------------------------------------------------------------------------------
 
     def evaluation_loop(
         self,
@@ -267,8 +283,8 @@ class PPOTrainer(Trainer):  # type: ignore[misc]  # transformers is not analysed
     ) -> EvalLoopOutput:
         """One sampled completion a prompt: mean reward, KL, completion length and truncated share.
 
-        Sampling is seeded, so that two evaluations differ by the policy alone and training's random numbers stay as they
-        were.
+        Sampling is seeded, so that two evaluations differ by the policy alone and training's random numbers stay
+        as they were.
         """
         self.model.eval()
         judged = []
@@ -279,7 +295,9 @@ class PPOTrainer(Trainer):  # type: ignore[misc]  # transformers is not analysed
                 judged.append(self.accelerator.gather_for_metrics(self._judged(rows)))
         table = torch.cat(judged)
         names = ("reward", "reward_with_penalties", "kl", "completion_length", "truncated")
-        metrics = dict(zip((f"{metric_key_prefix}_{name}" for name in names), table.mean(0).tolist(), strict=True))
+        metrics = dict(
+            zip((f"{metric_key_prefix}_{name}" for name in names), table.mean(0).tolist(), strict=True)
+        )
         return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=len(table))
 
     def _judged(self, rows: Sequence[Row]) -> Tensor:
@@ -288,15 +306,17 @@ class PPOTrainer(Trainer):  # type: ignore[misc]  # transformers is not analysed
         completions, rewards = self._sample(rows, report=False)
         logprobs, reference, _ = self._judge(completions)
         mask = completions.mask
-        kl = objective.kl_per_token(logprobs.where(mask, 0), reference.where(mask, 0), args.kl_estimator).sum(1)
+        kl = objective.kl_per_token(logprobs.where(mask, 0), reference.where(mask, 0), args.kl_estimator).sum(
+            1
+        )
         scores = penalised(rewards, completions.finished, args.missing_eos_penalty)
         columns = [rewards, scores - args.kl_coef * kl, kl, completions.lengths, ~completions.finished]
         return torch.stack([column.double() for column in columns], dim=1)
 
-    # --- files -------------------------------------------------------------------------------------------------------------
+    # --- files ----------------------------------------------------------------------------------------------
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Write the policy (the adapter, where one trains) with its tokenizer; the value function in checkpoints only."""
+        """Write the policy (its adapter, where one trains) with its tokenizer; checkpoints hold the values too."""
         folder = output_dir or self.args.output_dir
         if self.args.should_save:
             save_policy(self.policy, folder)

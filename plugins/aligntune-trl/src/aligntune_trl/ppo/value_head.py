@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from aligntune_trl.ppo.objective import entropy, token_logprobs
 
 
-class ValueHead(nn.Module):
+class ValueHead(nn.Module):  # type: ignore[misc]  # torch is not analysed
     """Hidden state -> value, one float32 linear layer that starts at 0.
 
     Starting at 0 needs no seed and leaves the first advantages to the rewards alone.
@@ -104,7 +104,7 @@ def completion_logprobs(model: nn.Module, batch: Sequences, temperature: float) 
     return token_logprobs(logits, batch.completion_ids)
 
 
-class PolicyWithValue(nn.Module):
+class PolicyWithValue(nn.Module):  # type: ignore[misc]  # torch is not analysed
     """What the trainer trains: policy and value function behind one ``forward``, as DistributedDataParallel needs it.
 
     Attributes the module does not have itself are the policy's: to transformers it looks like the policy.
