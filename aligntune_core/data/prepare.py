@@ -9,9 +9,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aligntune_core.data.convert import Converter, converter
-from aligntune_core.data.detect import Shape, detect
+from aligntune_core.data.detect import Shape, detect, family_of
 from aligntune_core.data.layout import TEXT, WHOLE, target_of
 from aligntune_core.data.lengths import limits_for
+from aligntune_core.data.mapping import direction
 from aligntune_core.data.reader import Part, Reader
 from aligntune_core.data.report import BadRow, bad_rows_error
 from aligntune_core.data.rows import RowSource
@@ -78,7 +79,7 @@ def prepare_rows(rows: Any, config: ResolvedConfig, algorithm: Algorithm, tokeni
     source = opened.rows(held_out_split(opened))
     if not source.columns:
         raise unreadable(source)
-    mapping = _mapping_that_applies(config.data.column_mapping, source)
+    mapping = _mapping_that_applies(config.data.column_mapping, source, algorithm)
     data = config.data.model_copy(update={"column_mapping": mapping})
     config = config.model_copy(update={"data": data})
     reader = make_reader(config, algorithm, tokenizer, source.columns, _sample(source), source.origin, source)
@@ -135,7 +136,7 @@ def prepare_eval(config: ResolvedConfig, algorithm: Algorithm, reader: Reader, o
     source = opened.rows(data.eval_split or held_out_split(opened), "eval_split")
     source = replace(_first_rows(source, data.max_eval_samples), origin=f"{source.origin} (held out)")
     if data.eval_dataset is not None:
-        mapping = _mapping_that_applies(mapping, source)
+        mapping = _mapping_that_applies(mapping, source, algorithm)
     shape = detect(source.columns, _sample(source), algorithm, source.origin, mapping, data.text_column)
     if (shape.kind == "text") != (reader.target.columns == TEXT):
         raise DataError(
@@ -144,10 +145,17 @@ def prepare_eval(config: ResolvedConfig, algorithm: Algorithm, reader: Reader, o
     return replace(reader, shape=shape).read(source)
 
 
-def _mapping_that_applies(mapping: dict[str, str] | None, source: RowSource) -> dict[str, str] | None:
-    """``column_mapping``, unless the source is another data set, with names of its own."""
-    names = {*mapping, *mapping.values()} if mapping else set()
-    return mapping if names & set(source.columns) else None
+def _mapping_that_applies(
+    mapping: dict[str, str] | None, source: RowSource, algorithm: Algorithm
+) -> dict[str, str] | None:
+    """``column_mapping``, unless it does not fit: another data set may have names of its own."""
+    if not mapping:
+        return None
+    try:
+        direction(mapping, source.columns, source.origin, family_of(algorithm) == "online")
+    except DataError:
+        return None
+    return mapping
 
 
 def assemble(train: Part, held_out: Part | None) -> Datasets:
