@@ -115,6 +115,22 @@ def test_full_dpo_of_a_model_in_memory_starts_at_ln_2(build: Build, look: Look, 
     assert torch.equal(look.logits(trainer.native.ref_model), start)
 
 
+def test_trained_model_is_handed_on_in_memory(
+    sft: Any, build: Build, look: Look, tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    """SFT, DPO, DPO again on the same object: each starts where the one before ended, with one adapter."""
+    import torch
+
+    for folder in ("dpo", "again"):
+        start = look.logits(sft.model)
+        dpo = build("dpo", folder, model_name=sft.model)
+        assert torch.equal(look.logits(dpo.model), start)
+        dpo.train()
+        assert look.losses(dpo.native)[0] == pytest.approx(LN2, abs=1e-6)
+        assert not torch.equal(look.logits(dpo.model), start)
+    assert torch.equal(look.logits(look.reloaded(tiny_model_dir, tmp_path / "again")), look.logits(dpo.model))
+
+
 def test_adapter_in_memory_is_continued(
     sft: Any, build: Build, look: Look, tiny_model_dir: Path, tmp_path: Path
 ) -> None:

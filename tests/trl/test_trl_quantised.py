@@ -61,6 +61,20 @@ def test_quantised_at_load(
         trainer.save_model(tmp_path / "merged", merged=True)
 
 
+def test_adapter_on_a_4_bit_base_is_continued(build: Build, look: Look, tmp_path: Path) -> None:
+    import torch
+
+    first = build("sft", quantization=NF4)
+    first.train()
+    second = build("dpo", "dpo", model_name=str(tmp_path / "run"), quantization=NF4)
+    assert torch.equal(look.logits(second.model), look.logits(first.model))
+    assert {p.dtype for p in second.model.parameters() if p.requires_grad} == {torch.float32}
+    second.train()
+    assert look.losses(second.native)[0] == pytest.approx(math.log(2), abs=1e-6)
+    with pytest.raises(ConfigError, match="merge_adapter"):
+        build("dpo", "merged", model_name=str(tmp_path / "run"), quantization=NF4, merge_adapter=True)
+
+
 def test_stored_in_4_bit(build: Build, look: Look, stored_dir: Path, tmp_path: Path) -> None:
     import torch
     from bitsandbytes.nn import Linear4bit

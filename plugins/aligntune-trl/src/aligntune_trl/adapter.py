@@ -17,6 +17,8 @@ from aligntune_trl.quiet import known_warnings_hidden, no_bars
 NAME = "default"
 MERGED_BASE = "base"
 ALL_LINEAR = "all-linear"
+REFERENCE = "ref"
+"""TRL's name for the frozen copy of an adapter."""
 
 
 @no_bars()
@@ -86,6 +88,17 @@ def to_float32(model: Any) -> None:
     for parameter in model.parameters():
         if parameter.requires_grad and parameter.dtype != torch.float32:
             parameter.data = parameter.data.to(torch.float32)
+
+
+def reopen(model: Any) -> None:
+    """Make the adapter of a model in memory trainable again, without what an earlier run left on the model."""
+    if has_reference(model):
+        model.delete_adapter(REFERENCE)
+    model.aligntune_fresh = False
+    model.set_adapter(NAME)
+    for name, parameter in model.named_parameters():
+        if f".{NAME}." in name or name.endswith(f".{NAME}"):
+            parameter.requires_grad_(True)
 
 
 @contextmanager
@@ -181,9 +194,6 @@ def place_merged_base(output_dir: Path) -> None:
 
 
 # --- the reference of DPO --------------------------------------------------------------------------------------------
-
-REFERENCE = "ref"
-"""TRL's name for the frozen copy of an adapter."""
 
 
 def has_reference(model: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aligntune_core import LoadedModel, Prepared
-from aligntune_trl import arguments, refusals, source
+from aligntune_trl import adapter, arguments, refusals, source
 from aligntune_trl.quiet import known_warnings_hidden
 from aligntune_trl.source import Source
 
@@ -86,9 +86,7 @@ def _continued(model: Any, config: Any, found: Source) -> Any:
     from peft import PeftModel
 
     if found.in_memory:
-        for name, parameter in model.named_parameters():
-            if ".default" in name and ("lora_" in name or "modules_to_save" in name):
-                parameter.requires_grad_(True)
+        adapter.reopen(model)
         return model
     hub = source.hub_arguments(config, config.model.revision)
     return PeftModel.from_pretrained(model, found.adapter, is_trainable=True, **hub)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,11 @@ def prepare(config: Config) -> Prepared:
 
     device = torch_device()
     tokenizer = load_tokenizer(config.model)
+    if tokenizer.eos_token is None:
+        raise ConfigError(
+            f"the tokenizer of {config.model.name!r} has no end-of-sequence token, so a model would not learn "
+            "to stop; name another with tokenizer_name"
+        )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # as TRL does; padding never enters a loss
     return Prepared(
@@ -60,7 +65,9 @@ def planned(config: ResolvedConfig, device: Device) -> Mapping[str, Any]:
     refusals.refuse(config, device, found)
     values: dict[str, Any] = {}
     if config.algorithm in RECIPES:
-        values |= read_arguments(config, training_arguments(config, device))
+        args = training_arguments(config, device)
+        check_optimizer(args)
+        values |= read_arguments(config, args)
     values |= arguments.read(config, "load", load.load_arguments(config, device.kind))
     if config.model.quantization is not None:
         values |= arguments.read(config, "quantization", load.quantization_config(config))
@@ -79,6 +86,7 @@ def training_arguments(config: Any, device: Device) -> Any:
     import trl
 
     check_names(config)
+    check_trackers(config.run.report_to)
     recipe = RECIPES[config.algorithm]
     argument_class = getattr(trl, recipe.arguments)
     values = arguments.write(config, "args") | _parameters(config, argument_class) | _fixed(config, device)
@@ -175,3 +183,32 @@ def check_names(config: Any) -> None:
             f"optim.lr_scheduler: {config.optim.lr_scheduler!r} needs settings that are not offered ({error}); "
             'take "linear", "cosine", "constant_with_warmup" or "constant"'
         ) from error
+
+
+def check_optimizer(args: Any) -> None:
+    """The optimiser's library is there, and it needs no settings that we do not have.
+
+    Raises:
+        ConfigError: with the library's reason.
+    """
+    from transformers import Trainer
+
+    try:
+        Trainer.get_optimizer_cls_and_kwargs(args)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(f"optim.optimizer: {args.optim.value!r} cannot be used here: {error}") from error
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Each tracker of ``report_to`` is known and installed; their constructors look for the library and no more.
+
+    Raises:
+        ConfigError: with the library's reason.
+    """
+    from transformers.integrations import get_reporting_integration_callbacks
+
+    try:
+        for callback in get_reporting_integration_callbacks(list(names)):
+            callback()
+    except (ImportError, RuntimeError, ValueError) as error:
+        raise ConfigError(f"run.report_to: {listed(names)} cannot be used here: {error}") from error

@@ -21,6 +21,7 @@ def refuse(config: Any, device: Device, source: Source) -> None:
     problems = [
         *_device_problems(config, device),
         *_data_problems(config),
+        *_callback_problems(config),
         *_weights_problems(config, source),
         *(_adapter_problems(config, source) if config.peft.enabled else ()),
     ]
@@ -52,6 +53,16 @@ def _data_problems(config: Any) -> list[str]:
             "padding_free without packing would not enforce max_seq_length in TRL; packing=True is padding-free too"
         ]
     return []
+
+
+def _callback_problems(config: Any) -> list[str]:
+    from transformers import TrainerCallback
+
+    wrong = [c for c in config.run.callbacks if not isinstance(c, TrainerCallback)]
+    return [
+        f"callbacks: got {type(c).__name__} {c!r}; pass objects of transformers.TrainerCallback"
+        for c in wrong
+    ]
 
 
 def _weights_problems(config: Any, source: Source) -> list[str]:
