@@ -177,14 +177,27 @@ def choose(config: Config) -> tuple[Backend, str]:
 
     Raises:
         BackendError: the named backend cannot run this; or, for "auto", none can, with the reason of each.
+        ConfigError: an online algorithm without rewards, or with one that is not known.
     """
     from aligntune_core.registry import registry
 
     if config.backend != "auto":
         backend = registry().get(config.backend)
         checks.refuse_unsupported(backend, config, registry().ready)
-        return backend, "named in the call"
-    return _choose_auto(config)
+        found = backend, "named in the call"
+    else:
+        found = _choose_auto(config)
+    _refuse_rewards(config)
+    return found
+
+
+def _refuse_rewards(config: Config) -> None:
+    """Refuse unknown or missing rewards here already: reading them imports no function and no model."""
+    from aligntune_core.algorithms import find
+    from aligntune_core.rewards import read_rewards
+
+    if find(config.algorithm).online:
+        read_rewards(config.rewards)
 
 
 def _choose_auto(config: Config) -> tuple[Backend, str]:
