@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from aligntune_core import entrypoints
-
 WORDS = ("<pad>", "<s>", "</s>", "<unk>", "good", "bad", "so", "user", "assistant", ":", "what", "?", ".")
 TEMPLATE = "{% for m in messages %}{{ m['role'] + ' : ' + m['content'] + ' . ' }}{% endfor %}"
 
@@ -70,22 +68,25 @@ def reward_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def register(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str, str], None]]:
-    """Install a distribution: ``register(name, module source, entry points of aligntune.rewards)``."""
+def register(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Install a distribution: ``register(name, module source, entry points, group="aligntune.rewards")``."""
+    from aligntune_core.registry import refresh
+
     monkeypatch.syspath_prepend(str(tmp_path))
     modules: list[str] = []
 
-    def install(name: str, source: str, entries: str) -> None:
+    def install(name: str, source: str, entries: str, group: str = "aligntune.rewards") -> None:
         module = name.replace("-", "_")
         (tmp_path / f"{module}.py").write_text(source)
         info = tmp_path / f"{module}-1.0.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[aligntune.rewards]\n{entries}\n")
+        (info / "entry_points.txt").write_text(f"[{group}]\n{entries}\n")
         modules.append(module)
-        entrypoints.refresh()
+        refresh()
 
     yield install
     for module in modules:
         sys.modules.pop(module, None)
-    entrypoints.refresh()
+    monkeypatch.undo()
+    refresh()

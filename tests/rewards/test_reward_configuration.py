@@ -17,7 +17,7 @@ from aligntune_core.rewards import RewardSet, build_rewards, list_rewards, read_
 from aligntune_core.rewards.catalog import BUILT_IN
 from aligntune_core.rewards.unavailable import UNAVAILABLE
 
-Register = Callable[[str, str, str], None]
+Register = Callable[..., None]
 
 
 def build(*functions: Any, **more: Any) -> RewardSet:
@@ -280,6 +280,51 @@ def test_a_name_that_two_claim_is_refused(register: Register) -> None:
         ConfigError, match=r'"length" is claimed by acme-one 1.0 and by aligntune itself.*"acme_one:f"'
     ):
         build("length")
+
+
+BACKEND = """
+from aligntune_core import BackendInfo, Support, hookimpl
+
+@hookimpl
+def backend_info():
+    return BackendInfo(summary="goes no further than prepare", honours=frozenset({"rewards.functions"}))
+
+@hookimpl
+def supports_algorithm(algorithm):
+    return Support(True)
+
+@hookimpl
+def prepare(config):
+    raise RuntimeError("prepare was reached")
+
+@hookimpl
+def load_model(config, prepared): ...
+
+@hookimpl
+def apply_peft(loaded, config): ...
+
+@hookimpl
+def build_trainer(loaded, config, datasets, run): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("rewards", "says"),
+    [({}, "no reward is given"), ({"reward_functions": ["lenght"]}, 'Did you mean "length"')],
+)
+def test_a_run_without_usable_rewards_is_refused_before_anything_heavy(
+    register: Register, rewards: dict[str, Any], says: str
+) -> None:
+    from aligntune_core import create_rl_trainer
+
+    register("acme-backend", BACKEND, "acme = acme_backend", "aligntune.backends")
+    call: dict[str, Any] = {"model_name": "m", "dataset_name": "d", "backend": "acme"}
+    with pytest.raises(ConfigError, match=says):
+        create_rl_trainer(algorithm="grpo", **call, **rewards)
+    with pytest.raises(RuntimeError, match="prepare was reached"):
+        create_rl_trainer(algorithm="grpo", **call, reward_functions=["length"])
+    with pytest.raises(RuntimeError, match="prepare was reached"):
+        create_rl_trainer(algorithm="dpo", **call)
 
 
 # --- light -----------------------------------------------------------------------------------------------------------
