@@ -10,7 +10,7 @@ from aligntune.cli.options import Json, make_app
 from aligntune.cli.output import STATE_STYLES, console, print_json, print_table
 
 if TYPE_CHECKING:
-    from aligntune_core.rows import BackendRow
+    from aligntune_core.rows import BackendRow, FoundRow
 
 app = make_app()
 
@@ -18,7 +18,12 @@ app = make_app()
 @app.command()
 def backends(
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Also paths, requirements, extensions and tracebacks.")
+        bool,
+        typer.Option(
+            "--verbose",
+            "-v",
+            help="Also paths, requirements, tracebacks, and extensions, algorithms and rewards.",
+        ),
     ] = False,
     json: Json = False,
 ) -> None:
@@ -43,6 +48,7 @@ def backends(
     if verbose:
         for row in rows:
             _print_details(row)
+        _print_others(registry().third_party())
 
 
 def _print(rows: list[BackendRow]) -> None:
@@ -89,3 +95,23 @@ def _print_details(row: BackendRow) -> None:
             out.print(Text(f"  {label}: {fact}"), soft_wrap=True)
     if row.traceback:
         out.print(Text(row.traceback), soft_wrap=True)
+
+
+def _print_others(found: list[FoundRow]) -> None:
+    """Extensions, algorithms and rewards that installed distributions bring."""
+    others = [row for row in found if row.group != "aligntune.backends"]
+    if not others:
+        return
+    print_table(
+        ("also found", "group", "state", "from", "path"),
+        [
+            (
+                row.name,
+                row.group,
+                row.state + (f": {row.reason}" if row.reason else ""),
+                f"{row.distribution} {row.version}",
+                row.path + (" (editable)" if row.editable else ""),
+            )
+            for row in others
+        ],
+    )

@@ -104,7 +104,8 @@ def test_the_users_names_are_the_same_objects_everywhere() -> None:
     for name in [*shared, "create_trainer", "resolve_config"]:
         assert getattr(aligntune, name) is getattr(backend_factory, name) is getattr(aligntune_core, name)
     assert set(aligntune.__all__) <= set(dir(aligntune))
-    assert aligntune.BackendType.UNSLOTH == "unsloth"
+    assert {str(member) for member in aligntune.BackendType} == {"auto", "trl", "unsloth"}
+    assert str(aligntune.RLAlgorithm.DR_GRPO) == f"{aligntune.RLAlgorithm.DR_GRPO}" == "dr_grpo"
     with pytest.raises(AttributeError, match="no_such_name"):
         aligntune.no_such_name  # noqa: B018
 

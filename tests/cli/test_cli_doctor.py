@@ -106,7 +106,12 @@ def test_a_library_that_fails_while_it_is_imported_is_named(command: Command, si
     package(
         site,
         "wrapper",
-        init="try:\n    import zlib_for_models\nexcept OSError as e:\n    raise ImportError('wrapper is unwell') from e",
+        init="""
+try:
+    import zlib_for_models
+except OSError as error:
+    raise ImportError('wrapper is unwell') from error
+""",
     )
     acme(site, training="import wrapper\n")
     code, found = problems(command)
