@@ -100,6 +100,9 @@ ELSEWHERE = {
     "run.report_to",
     "peft.enabled",
     "peft.merge_adapter",
+    "rewards.functions",
+    "rewards.weights",
+    "rewards.model",
 }
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import SecretStr
 
 from aligntune_core.errors import ConfigError
+from aligntune_core.run.distributed import world_size
 
 Part = Literal["args", "load", "quantization", "lora", "trainer"]
 """The object it goes to: TrainingArguments, from_pretrained, BitsAndBytesConfig, LoraConfig, the trainer."""
@@ -102,6 +103,9 @@ def _init_name(value: Any) -> str:
 
 
 SFT = frozenset({"sft"})
+OFFLINE = frozenset({"sft", "dpo", "reward"})
+CUT = frozenset({"sft", "dpo"})
+"""Those that cut long rows; the others refuse or drop them."""
 
 MODEL: dict[str, Argument] = {
     "model.revision": _argument("load", "revision"),
@@ -135,9 +139,9 @@ PEFT: dict[str, Argument] = {
 }
 
 DATA: dict[str, Argument] = {
-    "data.num_proc": _args("dataset_num_proc"),
+    "data.num_proc": _args("dataset_num_proc", algorithms=OFFLINE),
     "data.max_seq_length": _args("max_length"),
-    "data.truncation_mode": _args("truncation_mode"),
+    "data.truncation_mode": _args("truncation_mode", algorithms=CUT, off=("keep_start",)),
     "data.completion_only_loss": _args("completion_only_loss", algorithms=SFT, off=(None, True)),
     "data.packing": _args("packing", algorithms=SFT),
     "data.packing_strategy": _args("packing_strategy", algorithms=SFT, off=("bfd",)),
@@ -166,9 +170,14 @@ OPTIM: dict[str, Argument] = {
     ),
     "optim.batch_size": _args("per_device_train_batch_size"),
     "optim.eval_batch_size": _args("per_device_eval_batch_size"),
-    "optim.gradient_accumulation_steps": _args("gradient_accumulation_steps"),
+    # Ours counts for the whole run: processes share the micro-batches of a step.
+    "optim.gradient_accumulation_steps": _args(
+        "gradient_accumulation_steps",
+        lambda value: value // world_size(),
+        lambda value: value * world_size(),
+    ),
     "optim.gradient_checkpointing": _args("gradient_checkpointing"),
-    "optim.activation_offloading": _args("activation_offloading"),
+    "optim.activation_offloading": _args("activation_offloading", algorithms=OFFLINE),
     "optim.torch_compile": _args("torch_compile"),
     "optim.use_liger_kernel": _args("use_liger_kernel"),
     "optim.tf32": _args("tf32"),
@@ -193,8 +202,10 @@ RUN: dict[str, Argument] = {
 
 TABLE: dict[str, Argument] = {**MODEL, **PEFT, **DATA, **OPTIM, **RUN}
 
-# Honoured too, but no single argument: whether and on what an adapter is made, and what becomes warm-up steps.
-BESIDE_THE_TABLE = frozenset({"peft.enabled", "peft.merge_adapter", "optim.warmup_ratio"})
+# Honoured too, but no single argument: whether and on what an adapter is made, what becomes warm-up steps, and what
+# scores completions.
+REWARDS = frozenset({"rewards.functions", "rewards.weights", "rewards.model"})
+BESIDE_THE_TABLE = frozenset({"peft.enabled", "peft.merge_adapter", "optim.warmup_ratio"}) | REWARDS
 
 HONOURS = frozenset(TABLE) | BESIDE_THE_TABLE
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from aligntune_core import LoadedModel, Prepared
-from aligntune_trl import adapter, arguments, refusals, source
+from aligntune_core.algorithms import find
+from aligntune_trl import adapter, arguments, refusals, rewards_bridge, source
 from aligntune_trl.quiet import known_warnings_hidden
 from aligntune_trl.source import Source
 
@@ -26,6 +27,8 @@ def load(config: Any, prepared: Prepared) -> LoadedModel:
     """
     found = source.find(config)
     refusals.refuse(config, prepared.device, found)
+    if find(config.algorithm).online:
+        rewards_bridge.build(config, prepared.tokenizer)  # what cannot be used shows before weights load
     model = found.base if found.in_memory else _from_pretrained(config, prepared, found)
     if found.in_memory:
         set_precision(model, config)

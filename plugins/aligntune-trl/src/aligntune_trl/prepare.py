@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from aligntune_core import Device, Prepared
 from aligntune_core.errors import ConfigError, did_you_mean, listed
 from aligntune_trl import arguments
-from aligntune_trl.algorithms import RECIPES
+from aligntune_trl.algorithms import RECIPES, Recipe
 from aligntune_trl.quiet import known_warnings_hidden
 
 if TYPE_CHECKING:
@@ -83,13 +84,12 @@ def planned(config: ResolvedConfig, device: Device) -> Mapping[str, Any]:
 
 def training_arguments(config: Any, device: Device) -> Any:
     """TRL's argument object of this algorithm, every field that touches maths or schedule given explicitly."""
-    import trl
-
     check_names(config)
     check_trackers(config.run.report_to)
     recipe = RECIPES[config.algorithm]
-    argument_class = getattr(trl, recipe.arguments)
-    values = arguments.write(config, "args") | _parameters(config, argument_class) | _fixed(config, device)
+    argument_class = _argument_class(recipe)
+    values = arguments.write(config, "args") | _parameters(config, argument_class)
+    values |= _fixed(config, device) | dict(recipe.fixed)
     if config.optim.warmup_steps is None:
         values["warmup_steps"] = config.optim.warmup_ratio  # below 1: a share of the steps
     with known_warnings_hidden():
@@ -97,6 +97,11 @@ def training_arguments(config: Any, device: Device) -> Any:
     if args.n_gpu > 1 and "WORLD_SIZE" not in os.environ:
         args._n_gpu = 1  # without a launcher transformers would take nn.DataParallel and multiply the batch
     return args
+
+
+def _argument_class(recipe: Recipe) -> Any:
+    module, _, name = recipe.arguments.rpartition(":")
+    return getattr(import_module(module or "trl"), name)
 
 
 def read_arguments(config: Any, args: Any) -> dict[str, Any]:

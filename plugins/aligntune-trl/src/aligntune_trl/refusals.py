@@ -22,6 +22,7 @@ def refuse(config: Any, device: Device, source: Source) -> None:
         *_device_problems(config, device),
         *_data_problems(config),
         *_callback_problems(config),
+        *_online_problems(config),
         *_weights_problems(config, source),
         *(_adapter_problems(config, source) if config.peft.enabled else ()),
     ]
@@ -53,6 +54,25 @@ def _data_problems(config: Any) -> list[str]:
             "padding_free without packing would not enforce max_seq_length in TRL; packing=True is padding-free too"
         ]
     return []
+
+
+def _online_problems(config: Any) -> list[str]:
+    """Rewards that are none, and a generator that is not there."""
+    from aligntune_core.algorithms import find
+    from aligntune_core.rewards import read_rewards
+
+    problems = []
+    if find(config.algorithm).online:
+        try:
+            read_rewards(config.rewards)
+        except ConfigError as error:
+            problems += error.problems
+    if getattr(config.parameters, "generation", None) == "vllm" and find_spec("vllm") is None:
+        problems.append(
+            'generation="vllm" needs the vllm package, which is not installed here: pip install vllm, or leave '
+            "generation out"
+        )
+    return problems
 
 
 def _callback_problems(config: Any) -> list[str]:
@@ -94,15 +114,27 @@ def _weights_problems(config: Any, source: Source) -> list[str]:
             "use_peft=False: model_name is an adapter; set merge_adapter=True to merge it and fine-tune the whole, "
             "or leave use_peft out to continue the adapter"
         )
-    if config.algorithm == "dpo" and config.parameters.sync_ref_model and config.peft.enabled:
+    if getattr(config.parameters, "sync_ref_model", False) and config.peft.enabled:
         problems.append(
             "sync_ref_model: with LoRA the reference is the base model; use_peft=False gives it one of its own"
         )
-    if config.algorithm == "dpo" and config.peft.enabled and config.peft.bias != "none" and quantised:
-        problems.append(
-            "lora_bias: with dpo the reference needs the untrained biases in a copy; quantised weights have none"
-        )
+    if needs_reference(config) and config.peft.enabled and config.peft.bias != "none":
+        if quantised:
+            problems.append(
+                f"lora_bias: with {config.algorithm} the reference needs the untrained biases in a copy; quantised "
+                "weights have none"
+            )
+        elif config.algorithm not in ("dpo", "ppo"):
+            problems.append(
+                f"lora_bias={config.peft.bias!r}: the KL of {config.algorithm} needs a reference; biases that train "
+                'beside an adapter stay on when it is switched off; take lora_bias="none" or beta=0'
+            )
     return problems
+
+
+def needs_reference(config: Any) -> bool:
+    """Whether training compares the policy with the one that it was at its start."""
+    return config.algorithm in ("dpo", "ppo") or bool(getattr(config.parameters, "beta", 0))
 
 
 def _adapter_problems(config: Any, source: Source) -> list[str]:
