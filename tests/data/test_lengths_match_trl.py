@@ -14,6 +14,7 @@ from aligntune_core.data import prepare_datasets, render_sequences
 from aligntune_core.testing.tiny import CHAT_TEMPLATE, make_tokenizer
 
 pytest.importorskip("trl")
+pytestmark = pytest.mark.backend
 
 LIMIT = 32
 WORDS = (
