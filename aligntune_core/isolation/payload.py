@@ -22,6 +22,7 @@ OBJECT_FIELDS = (
     ("data", "dataset"),
     ("data", "eval_dataset"),
     ("rewards", "functions"),
+    ("rewards", "model"),
     ("run", "callbacks"),
 )
 
