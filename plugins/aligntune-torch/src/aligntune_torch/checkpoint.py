@@ -1,0 +1,53 @@
+"""What a checkpoint holds beside the weights: optimiser, schedule, random state, and last of all the step."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel, set_peft_model_state_dict
+from safetensors.torch import load_file
+
+from aligntune_core.run.checkpoints import checkpoints
+
+STATE = "trainer_state.json"
+OPTIMIZER = "optimizer.pt"
+
+
+def save(folder: Path, step: int, loss_sum: float, optimizer: Any, schedule: Any) -> None:
+    """Write the training state; ``trainer_state.json`` comes last and makes the checkpoint count as complete."""
+    state = {
+        "optimizer": optimizer.state_dict(),
+        "schedule": schedule.state_dict(),
+        "cpu": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+    torch.save(state, folder / OPTIMIZER)
+    (folder / STATE).write_text(json.dumps({"global_step": step, "loss_sum": loss_sum}))
+
+
+def load(folder: Path, model: Any, optimizer: Any, schedule: Any) -> tuple[int, float]:
+    """Restore weights and training state; returns the step to go on from and the sum of the losses until there."""
+    weights = {k: v for file in sorted(folder.glob("*.safetensors")) for k, v in load_file(file).items()}
+    if isinstance(model, PeftModel):
+        set_peft_model_state_dict(model, weights)
+    else:
+        model.load_state_dict(weights, strict=False)  # tied weights are stored once
+        model.tie_weights()
+    state = torch.load(folder / OPTIMIZER, weights_only=True)
+    optimizer.load_state_dict(state["optimizer"])
+    schedule.load_state_dict(state["schedule"])
+    torch.set_rng_state(state["cpu"].cpu())
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
+    told = json.loads((folder / STATE).read_text())
+    return int(told["global_step"]), float(told["loss_sum"])
+
+
+def rotate(output_dir: Path, keep: int | None) -> None:
+    """Remove the oldest checkpoints beyond ``keep``."""
+    for folder in checkpoints(output_dir)[:-keep] if keep else []:
+        shutil.rmtree(folder)

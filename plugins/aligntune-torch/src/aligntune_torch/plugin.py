@@ -1,0 +1,57 @@
+"""The hooks. Light: torch is imported inside them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aligntune_core import BackendInfo, Support, hookimpl
+from aligntune_torch.arguments import HONOURS, PARAMETERS
+
+if TYPE_CHECKING:
+    from aligntune_core import Datasets, Engine, LoadedModel, Prepared, RunContext
+    from aligntune_core.config import Config, ResolvedConfig
+
+
+@hookimpl
+def backend_info() -> BackendInfo:
+    return BackendInfo(
+        summary="plain PyTorch, written to be read: SFT and DPO",
+        honours=HONOURS,
+        devices=("cpu", "cuda"),
+        forbids=("unsloth",),
+    )
+
+
+@hookimpl
+def supports_algorithm(algorithm: str) -> Support:
+    if algorithm in PARAMETERS:
+        return Support(True)
+    return Support(False, f"aligntune-torch trains {' and '.join(PARAMETERS)} only")
+
+
+@hookimpl
+def prepare(config: Config) -> Prepared:
+    from aligntune_torch import preparation
+
+    return preparation.prepare(config)
+
+
+@hookimpl
+def load_model(config: ResolvedConfig, prepared: Prepared) -> LoadedModel:
+    from aligntune_torch import models
+
+    return models.load(config, prepared)
+
+
+@hookimpl
+def apply_peft(loaded: LoadedModel, config: ResolvedConfig) -> LoadedModel:
+    from aligntune_torch import models
+
+    return models.wrap(loaded, config)
+
+
+@hookimpl
+def build_trainer(loaded: LoadedModel, config: ResolvedConfig, datasets: Datasets, run: RunContext) -> Engine:
+    from aligntune_torch import engine
+
+    return engine.Engine(loaded, config, datasets, run)
