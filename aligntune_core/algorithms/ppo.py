@@ -46,6 +46,20 @@ class PpoParameters(Generation):
     gamma: Annotated[float, option("discount, 0..1", ge=0, le=1, source=TRL)] = 1.0
     lam: Annotated[float, option("lambda of the advantage estimator, 0..1", ge=0, le=1, source=TRL)] = 0.95
     whiten_rewards: Annotated[bool, option("scale rewards to unit variance", source=TRL)] = False
+    whiten_advantages: Annotated[
+        bool, option("scale advantages to mean 0 and unit variance", source=TRL)
+    ] = True
+    target_kl: Annotated[
+        float | None,
+        option(
+            "approximate KL to the policy that sampled, in nats a token, at which the passes over a rollout end",
+            gt=0,
+            off="never",
+        ),
+    ] = None
+    rollout_batch_size: Annotated[
+        int | None, option("completions generated at a time", ge=1, off="the whole rollout")
+    ] = None
     missing_eos_penalty: Annotated[
         float | None,
         option("taken off the score of a completion that does not end", ge=0, neutral=(0,), off="none"),

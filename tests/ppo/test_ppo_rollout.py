@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from aligntune_core.errors import RunError
+
 CPU = torch.device("cpu")
 
 
@@ -50,20 +52,17 @@ def test_a_completion_at_the_limit_is_cut_off_and_has_no_state_after_it(sampler:
     assert found.state_mask.equal(found.mask)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "kept"),
-    [
-        ({}, ["the", "cat", "ran", "up"]),
-        ({"max_prompt_length": 3}, ["the", "cat", "ran"]),
-        ({"max_prompt_length": 3, "truncation_mode": "keep_end"}, ["cat", "ran", "up"]),
-        ({"max_length": 7}, ["the", "cat"]),
-    ],
-)
-def test_long_prompts_are_cut(
-    sampler: Callable[..., Any], words: Any, arguments: dict[str, Any], kept: list[str]
-) -> None:
-    ids, _ = sampler(**arguments).encode(["the cat ran up"], CPU)
-    assert words.convert_ids_to_tokens(ids[0]) == kept
+@pytest.mark.parametrize("arguments", [{"max_prompt_length": 3}, {"max_length": 8}])
+def test_a_prompt_beyond_its_limit_is_refused(sampler: Callable[..., Any], arguments: dict[str, Any]) -> None:
+    sampler(**arguments).encode(["the cat ran"], CPU)
+    with pytest.raises(RunError, match="4 tokens, 3 are allowed"):
+        sampler(**arguments).encode(["the cat ran up"], CPU)
+
+
+def test_the_width_of_prompts_is_rounded_up(sampler: Callable[..., Any]) -> None:
+    ids, mask = sampler(pad_to_multiple_of=4).encode(["the cat ran up down", "dog"], CPU)
+    assert ids.shape == (2, 8)
+    assert mask.sum(1).tolist() == [5, 1]
 
 
 def test_messages_go_through_the_chat_template(sampler: Callable[..., Any], words: Any) -> None:
@@ -83,7 +82,7 @@ def test_messages_go_through_the_chat_template(sampler: Callable[..., Any], word
 
 
 def test_an_empty_prompt_is_refused(sampler: Callable[..., Any]) -> None:
-    with pytest.raises(ValueError, match="without a single token"):
+    with pytest.raises(RunError, match="without a single token"):
         sampler().encode([""], CPU)
 
 

@@ -118,22 +118,27 @@ def test_completions_are_shown_with_their_rewards(ppo: Build) -> None:
 
     trainer = ppo(rows=rows, score=score, on_completions=lambda *a: seen.append(a), max_steps=2)
     trainer.train()
-    assert [step for *_, step in seen] == [1, 2]
-    for prompts, completions, rewards, _ in seen:
+    assert [step for *_, step, _ in seen] == [1, 2]
+    for prompts, completions, rewards, _, noted in seen:
+        assert noted == {}
         assert len(completions) == 4
         assert rewards == [float([row["prompt"] for row in rows].index(prompt)) for prompt in prompts]
 
 
 def test_noted_figures_are_logged(ppo: Build) -> None:
-    trainer = ppo(max_steps=1)
+    seen: list[Any] = []
 
     def score(prompts: list[str], completions: list[str], columns: Any) -> list[float]:
-        trainer.note("rewards/even", [0.0, 1.0, 0.0, 1.0])
+        trainer.note("even", [0.0, 1.0, 0.0, 1.0])
+        trainer.note("one", [7.0])
         return [0.0] * 4
 
-    trainer._score = score
+    trainer = ppo(max_steps=1, score=score, on_completions=lambda *a: seen.append(a))
     trainer.train()
-    assert logged(trainer)[0]["rewards/even"] == 0.5
+    assert logged(trainer)[0]["even/mean"] == 0.5
+    assert logged(trainer)[0]["one/mean"] == 7.0
+    assert seen[0][4] == {"even": [0.0, 1.0, 0.0, 1.0]}
+    assert trainer.evaluate(trainer.train_dataset.select(range(4)))["eval_even"] == 0.5
 
 
 def test_a_wrong_number_of_rewards_is_refused(ppo: Build) -> None:

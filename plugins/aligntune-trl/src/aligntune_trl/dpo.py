@@ -30,7 +30,7 @@ def build(loaded: LoadedModel, config: Any, datasets: Datasets, run: RunContext)
             config.peft.dropout,
         )
     args = prepare.training_arguments(config, torch_device())
-    reference = loaded.reference or _reference(loaded.model)
+    reference = loaded.reference or frozen_policy(loaded.model)
     with (
         known_warnings_hidden(),
         no_bars(),
@@ -50,7 +50,7 @@ def build(loaded: LoadedModel, config: Any, datasets: Datasets, run: RunContext)
     return TrlEngine(trainer, loaded, config, datasets, run)
 
 
-def _reference(model: Any) -> Any:
+def frozen_policy(model: Any) -> Any:
     """A frozen copy of the whole policy where no adapter can stand for it, else None.
 
     TRL would reload a full model from its hub id or path, which is not the policy where it came trained or in memory;

@@ -22,8 +22,8 @@ class PPOConfig(TrainingArguments):  # type: ignore[misc]  # transformers is not
     Attributes:
         max_completion_length: tokens a completion may have.
         max_prompt_length: tokens a prompt may have; None: ``max_length`` less ``max_completion_length``.
-        max_length: tokens of prompt and completion together.
-        truncation_mode: which end of a long prompt is kept: "keep_start" or "keep_end".
+        max_length: tokens of prompt and completion together; None: no limit.
+        pad_to_multiple_of: round the width of a batch of prompts up to a multiple of this.
         temperature, top_p, top_k, min_p, repetition_penalty, generation_kwargs: how completions are drawn;
             top_k 0: off. Log-probabilities are those of the whole distribution at ``temperature``; the others
             shape sampling alone.
@@ -44,6 +44,8 @@ class PPOConfig(TrainingArguments):  # type: ignore[misc]  # transformers is not
         target_kl: stop the passes over a rollout once the policy has moved this far from the one that sampled it
             (approximate KL in nats a token, averaged over processes); None: never.
         disable_dropout: set every dropout to 0, the adapter's too.
+        log_completions: hand completions to ``on_completions``.
+        log_completions_steps, equal_rewards_alarm: for those who show completions; the trainer does not read them.
     """
 
     learning_rate: float = 3e-6
@@ -55,7 +57,7 @@ class PPOConfig(TrainingArguments):  # type: ignore[misc]  # transformers is not
     max_completion_length: int = 53
     max_prompt_length: int | None = None
     max_length: int | None = 1024
-    truncation_mode: Literal["keep_start", "keep_end"] = "keep_start"
+    pad_to_multiple_of: int | None = None
     temperature: float = 0.7
     top_p: float = 1.0
     top_k: int = 0
@@ -78,6 +80,9 @@ class PPOConfig(TrainingArguments):  # type: ignore[misc]  # transformers is not
     missing_eos_penalty: float | None = None
     target_kl: float | None = None
     disable_dropout: bool = True
+    log_completions: bool = True
+    log_completions_steps: int = 10
+    equal_rewards_alarm: int = 10
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -97,7 +102,7 @@ class PPOConfig(TrainingArguments):  # type: ignore[misc]  # transformers is not
 
     @property
     def prompt_limit(self) -> int | None:
-        """Tokens a prompt may have; None: as many as the model takes."""
+        """Tokens a prompt may have; None: no limit."""
         if self.max_prompt_length is not None:
             return self.max_prompt_length
         return None if self.max_length is None else self.max_length - self.max_completion_length
@@ -170,6 +175,8 @@ def _unsupported(args: PPOConfig) -> list[str]:
         problems.append(
             "deepspeed, fsdp: PPO trains under torch DistributedDataParallel or in one process only"
         )
+    if args.torch_compile or args.use_liger_kernel:
+        problems.append("torch_compile, use_liger_kernel: not offered for PPO; leave them out")
     if args.auto_find_batch_size:
         problems.append(
             "auto_find_batch_size: a batch size that changes would change the rollout; set batch_size"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig
 
+from aligntune_core.errors import RunError
 from aligntune_trl.ppo.config import PPOConfig
 from aligntune_trl.ppo.value_head import Sequences
 
@@ -97,9 +98,14 @@ class Sampler:
         )
 
     def encode(self, prompts: Sequence[Any], device: torch.device) -> tuple[Tensor, Tensor]:
-        """Tokens and attention mask of prompts (strings or message lists), left-padded to the longest."""
-        encoded = [self._cut(self._tokens(prompt)) for prompt in prompts]
-        width = max(map(len, encoded))
+        """Tokens and attention mask of prompts (strings or message lists), left-padded to the longest.
+
+        Raises:
+            RunError: a prompt has no token, or more than it may have: nothing is cut in silence.
+        """
+        encoded = [self._tokens(prompt) for prompt in prompts]
+        multiple = self._args.pad_to_multiple_of or 1
+        width = -(-max(map(len, encoded)) // multiple) * multiple
         ids = torch.full((len(encoded), width), self._pad)
         mask = torch.zeros_like(ids)
         for row, tokens in enumerate(encoded):
@@ -122,17 +128,15 @@ class Sampler:
                     **(self._args.chat_template_kwargs or {}),
                 )["input_ids"]
             )
+        limit = self._args.prompt_limit
         if not tokens:
-            raise ValueError(
-                "a prompt without a single token cannot be completed; give it text or a bos token"
+            raise RunError("a prompt without a single token cannot be completed; give it text or a bos token")
+        if limit is not None and len(tokens) > limit:
+            raise RunError(
+                f"a prompt has {len(tokens)} tokens, {limit} are allowed: raise max_prompt_length or "
+                f'max_seq_length, or leave long prompts out with on_bad_rows="drop". It is {str(prompt)[:200]!r}'
             )
         return tokens
-
-    def _cut(self, tokens: list[int]) -> list[int]:
-        limit = self._args.prompt_limit
-        if limit is None or len(tokens) <= limit:
-            return tokens
-        return tokens[:limit] if self._args.truncation_mode == "keep_start" else tokens[-limit:]
 
     def sample(self, policy: Any, prompts: Sequence[Any], device: torch.device) -> Completions:
         """Draw one completion a prompt. Call without gradients and in evaluation mode."""

@@ -30,7 +30,7 @@ from aligntune_trl.ppo.value_head import PolicyWithValue, completion_logprobs
 
 Row = Mapping[str, Any]
 Score = Callable[[list[Any], list[Any], dict[str, list[Any]]], Sequence[float]]
-OnCompletions = Callable[[list[Any], list[Any], list[float], int], None]
+OnCompletions = Callable[[list[Any], list[Any], list[float], int, dict[str, list[float]]], None]
 
 
 class PPOTrainer(Trainer):  # type: ignore[misc]  # transformers is not analysed
@@ -49,8 +49,9 @@ class PPOTrainer(Trainer):  # type: ignore[misc]  # transformers is not analysed
         ref_model: frozen copy of the policy; needed without an adapter.
         value_model: sequence-classification model with one label, instead of the shared value head.
         callbacks: transformers callbacks.
-        on_completions: ``on_completions(prompts, completions, rewards, step)``, called on the main process with
-            the completions of all processes, before the update learns from them; rewards as ``score`` gave them.
+        on_completions: ``on_completions(prompts, completions, rewards, step, noted)``, called on the main process
+            with the completions of all processes, before the update learns from them. ``rewards`` are as ``score``
+            gave them; ``noted`` holds what ``note`` was given for each of them.
 
     Raises:
         ConfigError: arguments that cannot be used (from PPOConfig).
@@ -82,7 +83,7 @@ class PPOTrainer(Trainer):  # type: ignore[misc]  # transformers is not analysed
         self._score = score
         self._prompts: list[Row] = []
         self._figures: list[Figures] = []
-        self._noted: dict[str, Sequence[float]] = {}
+        self._noted: dict[str, list[float]] = {}
         self._tokens = 0
         super().__init__(
             model=PolicyWithValue(model, value_model),
@@ -103,8 +104,8 @@ class PPOTrainer(Trainer):  # type: ignore[misc]  # transformers is not analysed
         return self.model.policy
 
     def note(self, name: str, values: Sequence[float]) -> None:
-        """Log the mean of ``values`` with the update that is being scored; to be called from ``score``."""
-        self._noted[name] = values
+        """Log the mean of ``values`` as ``NAME/mean`` with what is being scored; to be called from ``score``."""
+        self._noted[name] = list(values)
 
     # --- one update -----------------------------------------------------------------------------------------
 
@@ -147,12 +148,16 @@ class PPOTrainer(Trainer):  # type: ignore[misc]  # transformers is not analysed
         rewards = [float(reward) for reward in self._score(prompts, replies, columns)]
         if len(rewards) != len(rows):
             raise ValueError(f"score returned {len(rewards)} rewards for {len(rows)} completions")
-        if report and self.on_completions is not None:
-            shown = gather_object(list(zip(prompts, replies, rewards, strict=True)))
-            if self.accelerator.is_main_process:
-                every = [list(part) for part in zip(*shown, strict=True)]
-                self.on_completions(every[0], every[1], every[2], self.state.global_step + 1)
+        if report and self.args.log_completions and self.on_completions is not None:
+            self._show(self.on_completions, prompts, replies, rewards)
         return completions, torch.tensor(rewards, dtype=torch.float64).to(self.accelerator.device)
+
+    def _show(self, to: OnCompletions, prompts: list[Any], replies: list[Any], rewards: list[float]) -> None:
+        noted = {name: values for name, values in self._noted.items() if len(values) == len(rewards)}
+        shown = self._gathered(list(zip(prompts, replies, rewards, *noted.values(), strict=True)))
+        if self.accelerator.is_main_process:
+            prompts, replies, rewards, *values = (list(part) for part in zip(*shown, strict=True))
+            to(prompts, replies, rewards, self.state.global_step + 1, dict(zip(noted, values, strict=True)))
 
     def _judge(self, completions: Completions) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probabilities under policy and reference, and values; a micro-batch at a time."""
@@ -245,6 +250,10 @@ class PPOTrainer(Trainer):  # type: ignore[misc]  # transformers is not analysed
         total: Tensor = self.accelerator.reduce(tensor, reduction="sum")
         return total
 
+    def _gathered(self, values: list[Any]) -> list[Any]:
+        """The lists of all processes, one after the other."""
+        return list(gather_object(values)) if self.accelerator.num_processes > 1 else values
+
     # --- figures --------------------------------------------------------------------------------------------
 
     def _figures_of(self, completions: Completions, experience: Experience, rewards: Tensor) -> Figures:
@@ -257,8 +266,9 @@ class PPOTrainer(Trainer):  # type: ignore[misc]  # transformers is not analysed
         figures.add("return", experience.returns, experience.state_mask)
         figures.add("completion_length", completions.lengths)
         figures.add("truncated", ~completions.finished)
-        for name, values in self._noted.items():
-            figures.add(name, torch.tensor(values, dtype=torch.float64).to(rewards.device))
+        # A process that noted nothing under a name takes part with no values, or the sums would not line up.
+        for name in sorted(set(self._gathered(list(self._noted)))):
+            figures.add(f"{name}/mean", rewards.new_tensor(self._noted.get(name, [])))
         return figures
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -287,31 +297,37 @@ class PPOTrainer(Trainer):  # type: ignore[misc]  # transformers is not analysed
         as they were.
         """
         self.model.eval()
-        judged = []
+        judged: list[Tensor] = []
+        names: list[str] = []
         device = self.accelerator.device
         with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
             torch.manual_seed(self.args.seed + self.accelerator.process_index)
             for rows in dataloader:
-                judged.append(self.accelerator.gather_for_metrics(self._judged(rows)))
+                found = self._judged(rows)
+                names = list(found)
+                columns = torch.stack([column.double() for column in found.values()], dim=1)
+                judged.append(self.accelerator.gather_for_metrics(columns))
         table = torch.cat(judged)
-        names = ("reward", "reward_with_penalties", "kl", "completion_length", "truncated")
-        metrics = dict(
-            zip((f"{metric_key_prefix}_{name}" for name in names), table.mean(0).tolist(), strict=True)
-        )
+        means = dict(zip(names, table.mean(0).tolist(), strict=True))
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in means.items()}
         return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=len(table))
 
-    def _judged(self, rows: Sequence[Row]) -> Tensor:
-        """(rows, figures) of one evaluation batch, in the order named in ``evaluation_loop``."""
+    def _judged(self, rows: Sequence[Row]) -> dict[str, Tensor]:
+        """Figures of one evaluation batch: name -> one value a row."""
         args = self.args
         completions, rewards = self._sample(rows, report=False)
         logprobs, reference, _ = self._judge(completions)
-        mask = completions.mask
-        kl = objective.kl_per_token(logprobs.where(mask, 0), reference.where(mask, 0), args.kl_estimator).sum(
-            1
-        )
+        logprobs, reference = logprobs.where(completions.mask, 0), reference.where(completions.mask, 0)
+        kl = objective.kl_per_token(logprobs, reference, args.kl_estimator).sum(1)
         scores = penalised(rewards, completions.finished, args.missing_eos_penalty)
-        columns = [rewards, scores - args.kl_coef * kl, kl, completions.lengths, ~completions.finished]
-        return torch.stack([column.double() for column in columns], dim=1)
+        return {
+            "reward": rewards,
+            "reward_with_penalties": scores - args.kl_coef * kl,
+            "kl": kl,
+            "completion_length": completions.lengths,
+            "truncated": ~completions.finished,
+            **{n: rewards.new_tensor(v) for n, v in self._noted.items() if len(v) == len(rows)},
+        }
 
     # --- files ----------------------------------------------------------------------------------------------
 
