@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import Any
 
 from aligntune_core.errors import ConfigError, listed
@@ -82,10 +83,16 @@ def load_tokenizer(given: Any, model: Any, hub: dict[str, Any]) -> Any:
 def _load(name: str, dtype: str, hub: dict[str, Any]) -> tuple[Any, list[str]]:
     """A model with one output, and the names of weights that its checkpoint did not have."""
     from transformers import AutoModelForSequenceClassification
+    from transformers.utils import logging
 
-    model, info = AutoModelForSequenceClassification.from_pretrained(
-        name, num_labels=1, dtype=dtype, output_loading_info=True, **hub
-    )
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # its report of missing weights: the caller judges them
+    try:
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            name, num_labels=1, dtype=dtype, output_loading_info=True, **hub
+        )
+    finally:
+        logging.set_verbosity(verbosity)
     return model, sorted(info["missing_keys"])
 
 
@@ -101,7 +108,9 @@ def _load_adapter(folder: str, dtype: str, hub: dict[str, Any]) -> Any:
             f"{folder} is no reward model: neither this adapter nor its base has trained weights for "
             f"{listed(lacking)}. {_HOW}."
         )
-    return PeftModel.from_pretrained(model, folder).merge_and_unload()
+    with warnings.catch_warnings():  # peft still asks for an attribute by its old name
+        warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
+        return PeftModel.from_pretrained(model, folder).merge_and_unload()
 
 
 def _base_of(folder: str) -> str:

@@ -55,7 +55,8 @@ def lora_config(config: Any, model: Any = None) -> Any:
         values["target_modules"] = (
             sorted({n.rsplit(".", 1)[-1] for n in _linear(model)}) if model else [ALL_LINEAR]
         )
-    return LoraConfig(task_type="CAUSAL_LM", **values)
+    task = "SEQ_CLS" if config.algorithm == "reward" else "CAUSAL_LM"
+    return LoraConfig(task_type=task, **values)
 
 
 def spelt_out(config: Any) -> bool:

@@ -54,6 +54,7 @@ RECIPES: dict[str, Recipe] = {
     "gspo": GROUP,
     "dapo": GROUP,
     "dr_grpo": GROUP,
+    "reward": Recipe("RewardConfig", "aligntune_trl.reward", {"eos_token": None, "chat_template_path": None}),
     "ppo": Recipe(
         "aligntune_trl.ppo.config:PPOConfig",
         "aligntune_trl.ppo.build",

@@ -14,6 +14,12 @@ RENAMED = {
     "mean_token_accuracy": "token_accuracy",
     "rewards/accuracies": "reward_accuracy",
     "rewards/margins": "reward_margin",
+    "accuracy": "reward_accuracy",
+    "margin": "reward_margin",
+    "reward": "reward",
+    "kl": "kl",
+    "completion_length": "completion_length",
+    "truncated": "truncated",
 }
 
 

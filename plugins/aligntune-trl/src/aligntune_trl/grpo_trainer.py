@@ -113,7 +113,9 @@ class GroupTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is not analysed
     def _resampled(self, rows: list[Row]) -> Drawn:
         assert self._sampling is not None
         drawn = self._draw(rows)
-        outcome = self._sampling.fill(drawn, self._step)
+        # Not TRL's own count of steps alone: that one starts anew when a run is resumed.
+        step = self.state.global_step * self.args.gradient_accumulation_steps
+        outcome = self._sampling.fill(drawn, step + self._step % self.args.gradient_accumulation_steps)
         self._metrics["train"]["resampled"].append(float(outcome.resampled))
         self._metrics["train"]["resampling_attempts"].append(float(outcome.attempts))
         self._metrics["train"]["groups_alike"].append(float(outcome.left))
@@ -134,6 +136,12 @@ class GroupTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is not analysed
         from accelerate.utils import gather_object
 
         return list(gather_object(values)) if self.accelerator.num_processes > 1 else values
+
+    def _get_train_sampler(self, dataset: Any = None) -> Any:
+        sampler = super()._get_train_sampler(dataset)
+        if self.shuffle_dataset and self.args.data_seed is not None:
+            sampler.generator.manual_seed(self.args.data_seed)  # TRL takes the run's seed whatever is set
+        return sampler
 
     # --- samples and refusals -----------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from aligntune_core import LoadedModel, Prepared
 from aligntune_core.algorithms import find
-from aligntune_trl import adapter, arguments, refusals, rewards_bridge, source
+from aligntune_trl import adapter, arguments, refusals, reward, rewards_bridge, source
 from aligntune_trl.quiet import known_warnings_hidden
 from aligntune_trl.source import Source
 
@@ -82,6 +82,8 @@ def _from_pretrained(config: Any, prepared: Prepared, found: Source) -> Any:
 
         if prepared.device.kind == "cuda":
             given.setdefault("device_map", {"": torch.cuda.current_device()})
+    if config.algorithm == "reward":
+        return reward.load_classifier(found.base, config.run.seed, given)
     return AutoModelForCausalLM.from_pretrained(found.base, **given)
 
 
@@ -92,6 +94,8 @@ def _continued(model: Any, config: Any, found: Source) -> Any:
         adapter.reopen(model)
         return model
     hub = source.hub_arguments(config, config.model.revision)
+    if config.algorithm == "reward":
+        return reward.with_adapter(model, str(found.adapter), hub)
     return PeftModel.from_pretrained(model, found.adapter, is_trainable=True, **hub)
 
 
@@ -100,7 +104,10 @@ def _merged(model: Any, config: Any, found: Source) -> Any:
 
     if not found.in_memory:
         hub = source.hub_arguments(config, config.model.revision)
-        model = PeftModel.from_pretrained(model, found.adapter, **hub)
+        if config.algorithm == "reward":
+            model = reward.with_adapter(model, str(found.adapter), hub)
+        else:
+            model = PeftModel.from_pretrained(model, found.adapter, **hub)
     return model.merge_and_unload(safe_merge=True)
 
 

@@ -33,8 +33,9 @@ def save_merged(model: Any, tokenizer: Any, folder: Path, trainer: Any) -> None:
         merged = _copy_on_cpu(model).merge_and_unload(safe_merge=True, adapter_names=[adapter.NAME])
         merged.save_pretrained(str(folder))
         dtype = str(merged.dtype).removeprefix("torch.")
+        kind = type(merged)
         del merged
-        _compare(model, tokenizer, folder, TOLERANCE[dtype])
+        _compare(model, tokenizer, folder, kind, TOLERANCE[dtype])
 
 
 def _copy_on_cpu(model: Any) -> Any:
@@ -52,14 +53,13 @@ def _copy_on_cpu(model: Any) -> Any:
     return clone
 
 
-def _compare(model: Any, tokenizer: Any, folder: Path, tolerance: float) -> None:
-    """Raise unless the model in ``folder`` gives the trained model's logits."""
+def _compare(model: Any, tokenizer: Any, folder: Path, kind: Any, tolerance: float) -> None:
+    """Raise unless the model in ``folder``, of class ``kind``, gives the trained model's logits."""
     import torch
-    from transformers import AutoModelForCausalLM
 
     device = next(model.parameters()).device
-    written = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").to(device).eval()
-    ids = torch.arange(64, device=device).remainder(len(tokenizer)).unsqueeze(0)
+    written = kind.from_pretrained(folder, dtype="auto").to(device).eval()
+    ids = torch.arange(64, device=device).remainder(len(tokenizer)).view(4, 16)
     training = model.training
     model.eval()
     with torch.no_grad():

@@ -23,6 +23,7 @@ def refuse(config: Any, device: Device, source: Source) -> None:
         *_data_problems(config),
         *_callback_problems(config),
         *_online_problems(config),
+        *_head_problems(config, source),
         *_weights_problems(config, source),
         *(_adapter_problems(config, source) if config.peft.enabled else ()),
     ]
@@ -83,6 +84,26 @@ def _callback_problems(config: Any) -> list[str]:
         f"callbacks: got {type(c).__name__} {c!r}; pass objects of transformers.TrainerCallback"
         for c in wrong
     ]
+
+
+def _head_problems(config: Any, source: Source) -> list[str]:
+    """A classifier where a language model is needed, or the other way round."""
+    if config.algorithm != "reward" and source.outputs is not None:
+        return [
+            f"model_name: this is a classifier (a reward model?), which writes no text; {config.algorithm} trains a "
+            "language model. A reward model goes into reward_model_name"
+        ]
+    if config.algorithm == "reward" and source.outputs not in (None, 1):
+        return [
+            f"model_name: this classifier has {source.outputs} outputs; a reward model has 1. Give the language model "
+            "that it was made from"
+        ]
+    if config.algorithm == "reward" and source.in_memory and source.outputs is None:
+        return [
+            "model_name: a language model in memory has no head that scores; pass its path, or a model of "
+            "AutoModelForSequenceClassification.from_pretrained(path, num_labels=1)"
+        ]
+    return []
 
 
 def _weights_problems(config: Any, source: Source) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import isclose
 from typing import Any
 
 from aligntune_core.config.tree import RewardsConfig
@@ -10,6 +11,8 @@ from aligntune_core.rewards import Reward, RewardSet, build_rewards, read_reward
 
 OVERLONG = "overlong"
 """The built-in reward that DAPO adds by itself."""
+
+FLOAT32 = 1e-6  # TRL keeps weights in float32
 
 # What TRL passes to reward functions beside the rows' columns.
 _EXTRAS = ("trainer_state", "log_extra", "log_metric", "environments")
@@ -76,5 +79,8 @@ def in_force(config: Any, rewards: RewardSet, weights: Sequence[float]) -> dict[
         "rewards.model": asked.model if as_asked else None,
     }
     if asked.weights is not None:
-        values["rewards.weights"] = [float(weight) for weight in weights[: len(asked.weights)]]
+        values["rewards.weights"] = [
+            mine if isclose(mine, theirs, rel_tol=FLOAT32) else float(theirs)
+            for mine, theirs in zip(rewards.weights, weights[: len(asked.weights)], strict=False)
+        ]
     return values

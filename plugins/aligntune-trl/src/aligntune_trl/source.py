@@ -22,6 +22,7 @@ class Source:
         adapter_config: the adapter's configuration; None where there is none.
         revision: revision of ``base`` on the hub.
         quantised: whether ``base`` is stored quantised (a ``-bnb-4bit`` checkpoint, say).
+        outputs: of a classifier, how many it has; None: a language model.
     """
 
     base: Any
@@ -29,6 +30,7 @@ class Source:
     adapter_config: Mapping[str, Any] | None = None
     revision: str | None = None
     quantised: bool = False
+    outputs: int | None = None
 
     @property
     def in_memory(self) -> bool:
@@ -66,7 +68,7 @@ def _in_memory(model: Any) -> Source:
         )
     quantised = _is_quantised(model.config)
     if not isinstance(model, PeftModel):
-        return Source(model, quantised=quantised)
+        return Source(model, quantised=quantised, outputs=_outputs(model.config, type(model).__name__))
     if model.active_adapters != ["default"]:
         raise ConfigError(
             f'model_name: the PeftModel has active adapters {model.active_adapters}; one named "default" can '
@@ -76,6 +78,7 @@ def _in_memory(model: Any) -> Source:
         model,
         adapter_config=_checked(model.peft_config["default"].to_dict(), "the PeftModel"),
         quantised=quantised,
+        outputs=_outputs(model.config, type(model.get_base_model()).__name__),
     )
 
 
@@ -91,7 +94,10 @@ def _on_disk_or_hub(name: str, config: Any) -> Source:
     model_config = AutoConfig.from_pretrained(
         base, trust_remote_code=config.model.trust_remote_code, **hub_arguments(config, revision)
     )
-    return Source(base, adapter, adapter_config, revision, _is_quantised(model_config))
+    outputs = _outputs(model_config, *(model_config.architectures or ()))
+    if adapter_config is not None and adapter_config.get("task_type") == "SEQ_CLS":
+        outputs = 1 if outputs is None else outputs
+    return Source(base, adapter, adapter_config, revision, _is_quantised(model_config), outputs)
 
 
 def _checked(adapter_config: dict[str, Any], where: str) -> dict[str, Any]:
@@ -112,6 +118,10 @@ def _base_of(adapter: str, adapter_config: Mapping[str, Any]) -> str:
             '"base_model_name_or_path"'
         )
     return str(base)
+
+
+def _outputs(model_config: Any, *classes: str) -> int | None:
+    return model_config.num_labels if any("SequenceClassification" in name for name in classes) else None
 
 
 def _is_quantised(model_config: Any) -> bool:
