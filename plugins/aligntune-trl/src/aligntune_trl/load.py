@@ -39,17 +39,13 @@ def load(config: Any, prepared: Prepared) -> LoadedModel:
     return LoadedModel(model, prepared.tokenizer)
 
 
-def load_arguments(config: Any, device_kind: str) -> dict[str, Any]:
+def load_arguments(config: Any) -> dict[str, Any]:
     """Keyword arguments of ``from_pretrained``, from the table."""
-    import torch
-
     load = arguments.write(config, "load")
     load["dtype"] = base_dtype(config)
     quantization = quantization_config(config)
     if quantization is not None:
         load["quantization_config"] = quantization
-        if load["device_map"] is None and device_kind == "cuda":
-            load["device_map"] = {"": torch.cuda.current_device()}  # quantised weights cannot be moved later
     return load
 
 
@@ -74,14 +70,14 @@ def base_dtype(config: Any) -> Any:
 def _from_pretrained(config: Any, prepared: Prepared, found: Source) -> Any:
     from transformers import AutoModelForCausalLM
 
-    load = load_arguments(config, prepared.device.kind)
+    load = load_arguments(config)
     load["revision"] = found.revision
     given = {name: value for name, value in load.items() if value is not None}
-    if found.quantised:
+    if prepared.device.kind == "cuda" and (found.quantised or config.model.quantization is not None):
         import torch
 
-        if prepared.device.kind == "cuda":
-            given.setdefault("device_map", {"": torch.cuda.current_device()})
+        # "One device", spelt out: quantised weights are made on the device and cannot be moved there later.
+        given.setdefault("device_map", {"": torch.cuda.current_device()})
     if config.algorithm == "reward":
         return reward.load_classifier(found.base, config.run.seed, given)
     return AutoModelForCausalLM.from_pretrained(found.base, **given)

@@ -69,7 +69,7 @@ def planned(config: ResolvedConfig, device: Device) -> Mapping[str, Any]:
         args = training_arguments(config, device)
         check_optimizer(args)
         values |= read_arguments(config, args)
-    values |= arguments.read(config, "load", load.load_arguments(config, device.kind))
+    values |= arguments.read(config, "load", load.load_arguments(config))
     if config.model.quantization is not None:
         values |= arguments.read(config, "quantization", load.quantization_config(config))
     if config.peft.enabled and not refusals.continued(config, found):
