@@ -23,7 +23,7 @@ class Drawn:
 
     Attributes:
         rows: one a completion; groups lie side by side.
-        generated: what TRL's ``_generate`` returned: lists with one entry a completion, or None.
+        generated: what TRL's ``_generate`` returned: lists with one entry a completion, empty ones, or None.
         rewards: (completions of all processes, reward functions), unweighted.
     """
 
@@ -35,7 +35,7 @@ class Drawn:
         """Put completion ``index`` of ``other`` in the place of completion ``at``."""
         self.rows[at] = other.rows[index]
         for mine, theirs in zip(self.generated, other.generated, strict=True):
-            if isinstance(mine, list):
+            if isinstance(mine, list) and mine:
                 mine[at] = theirs[index]
 
 

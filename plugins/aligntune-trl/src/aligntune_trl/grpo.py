@@ -85,9 +85,14 @@ class OnlineEngine(TrlEngine):
         return {**super().effective(), **rewards_bridge.in_force(self._config, trainer.rewards, weights)}
 
     def train(self, resume_from: Path | None = None) -> TrainResult:
-        """As the base; completions of steps that are taken again are dropped from the file."""
+        """As the base, with sampling seeded; completions of steps that are taken again are dropped from the file."""
+        from accelerate.utils import set_seed
+
         step = None
-        if resume_from is not None:
+        if resume_from is None:
+            # As at the end of construction: what was built or evaluated in between must not change what is sampled.
+            set_seed(self._trainer.args.seed, device_specific=True)
+        else:
             state = (resume_from / "trainer_state.json").read_text(encoding="utf-8")
             step = int(json.loads(state)["global_step"])
             # TRL counts micro-batches from 0 after a resume, and would draw out of step with its data.
