@@ -27,6 +27,9 @@ def dequantise(source: Path, folder: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(
         **where, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
     )
+    for role in ("bos", "eos", "pad"):  # some versions of transformers read them wrongly into the tokenizer
+        number = getattr(model.config, f"{role}_token_id")
+        setattr(tokenizer, f"{role}_token", tokenizer.convert_ids_to_tokens(number))
     model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 

