@@ -95,7 +95,7 @@ class OnlineEngine(TrlEngine):
         else:
             state = (resume_from / "trainer_state.json").read_text(encoding="utf-8")
             step = int(json.loads(state)["global_step"])
-            # TRL counts micro-batches from 0 after a resume, and would draw out of step with its data.
-            self._trainer._step = step * self._trainer.args.gradient_accumulation_steps
+            if hasattr(self._trainer, "resume_at"):
+                self._trainer.resume_at(step)
         self._trainer.samples.begin(step)
         return super().train(resume_from)

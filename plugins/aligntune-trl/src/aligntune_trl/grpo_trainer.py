@@ -39,6 +39,7 @@ class GroupTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is not analysed
         self._replay: Drawn | None = None
         self._scored: tuple[Any, Any, Any] | None = None
         self._last_draw: dict[str, list[float]] = {}
+        self._steps_before = 0
         args.reward_weights = list(rewards.weights)
         # TRL's own way of logging completions prints tables and writes parquet files; ours is ``samples``.
         wanted, args.log_completions = args.log_completions, False
@@ -137,10 +138,22 @@ class GroupTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is not analysed
 
         return list(gather_object(values)) if self.accelerator.num_processes > 1 else values
 
+    def resume_at(self, step: int) -> None:
+        """Go on after this optimiser step with the data and in the rhythm of a run that was never cut."""
+        # TRL counts micro-batches from 0 after a resume, and would draw out of step with its data.
+        self._step = step * self.args.gradient_accumulation_steps
+        self._steps_before = step
+
     def _get_train_sampler(self, dataset: Any = None) -> Any:
         sampler = super()._get_train_sampler(dataset)
-        if self.shuffle_dataset and self.args.data_seed is not None:
-            sampler.generator.manual_seed(self.args.data_seed)  # TRL takes the run's seed whatever is set
+        if self.shuffle_dataset:
+            if self.args.data_seed is not None:
+                sampler.generator.manual_seed(self.args.data_seed)  # TRL takes the run's seed whatever is set
+            # TRL does not save the state of this generator: shuffle once for each epoch that lies behind.
+            per_draw = self._train_batch_size * self.args.steps_per_generation * self.args.world_size
+            updates = -(-(len(sampler) // per_draw) // self.args.gradient_accumulation_steps)
+            for _ in range(self._steps_before // max(updates, 1)):
+                torch.randperm(sampler.num_samples, generator=sampler.generator)
         return sampler
 
     # --- samples and refusals -----------------------------------------------------------------------------------------
