@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,17 @@ import pytest
 
 WORDS = ("<pad>", "<s>", "</s>", "the", "cat", "dog", "sat", "ran", "up", "down", "yes", "no")
 PROMPTS = ("the cat", "the dog sat", "dog", "the cat ran up", "cat sat down", "the dog ran", "up", "cat")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads cost more than they bring at this size, and sums in one order can be compared bit for bit."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

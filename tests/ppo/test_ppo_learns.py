@@ -17,9 +17,9 @@ def test_reward_rises_in_every_seed(ppo: Callable[..., Any]) -> None:
             rows=[{"prompt": text} for text in ("the cat", "dog", "the dog ran", "up") * 8],
             seed=seed,
             per_device_train_batch_size=32,
-            num_mini_batches=2,
+            num_ppo_epochs=2,
             max_steps=UPDATES,
-            learning_rate=1e-2,
+            learning_rate=2e-2,
             lr_scheduler_type="constant",
             kl_coef=0.02,
         )

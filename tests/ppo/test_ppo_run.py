@@ -40,7 +40,6 @@ def run(tiny_model_dir: Path, tmp_path: Path) -> Build:
             "batch_size": 4,
             "response_length": 6,
             "learning_rate": 1e-3,
-            "lora_r": 4,
             "save_strategy": "no",
         } | keywords
         return create_rl_trainer(**settings)
@@ -58,6 +57,7 @@ def test_a_whole_run(run: Build, tmp_path: Path, use_peft: bool) -> None:
 
     trainer = run(
         use_peft=use_peft,
+        **({"lora_r": 4} if use_peft else {}),
         reward_functions=[length, right],
         reward_function_weights=[0.5, 2.0],
         eval_dataset=ROWS[:3],
