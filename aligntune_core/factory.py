@@ -154,7 +154,9 @@ def plan(config: Config | str | Path | Mapping[str, Any]) -> Plan:
         As ``create_sft_trainer``.
     """
     from aligntune_core.config import resolve, resolve_steps
+    from aligntune_core.config.continued import continued
     from aligntune_core.isolation.payload import unpack
+    from aligntune_core.prepare import adapter_config
     from aligntune_core.run import logs
     from aligntune_core.run.distributed import world_size
 
@@ -163,7 +165,7 @@ def plan(config: Config | str | Path | Mapping[str, Any]) -> Plan:
     checks.guard(backend)  # 5
     with logs.kept(None):
         prepared = backend.prepare(config)  # 6
-        resolved = resolve(config, prepared.device)  # 7
+        resolved = resolve(continued(config, adapter_config(config.model.name)), prepared.device)  # 7
         planned = _planned(backend, prepared, resolved)  # 8
         resolved = unpack(resolved)
         datasets = _datasets(resolved, prepared)  # 9
@@ -284,7 +286,11 @@ def verify(plan: Plan, engine: Engine) -> Mapping[str, Any]:
     checks.compare(backend.name, "the library uses", config, effective)
     checks.require_echo(backend, config, set(plan.planned) | set(effective))
     accepted = effective.get("data.rows")
-    if accepted is not None and hasattr(plan.datasets.train, "__len__") and accepted != len(plan.datasets.train):
+    if (
+        accepted is not None
+        and hasattr(plan.datasets.train, "__len__")
+        and accepted != len(plan.datasets.train)
+    ):
         raise ContractViolation(
             f'backend "{backend.name}" accepted {accepted} of {len(plan.datasets.train)} rows and did not say why. '
             "Shorten long rows or raise max_seq_length; if rows are fine, report it to the plugin's authors."

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from aligntune.core.backend_factory import create_sft_trainer, create_trainer
-from aligntune_core.errors import NonFiniteLoss, RunError
+from aligntune_core.errors import ConfigError, NonFiniteLoss, RunError
 from aligntune_core.run import checkpoints, metrics
 
 pytestmark = pytest.mark.backend
@@ -172,3 +172,21 @@ def test_a_run_from_its_own_folder_is_refused_before_anything_moves(make: Make, 
     with pytest.raises(RunError, match="Choose another output_dir"):
         trainer.train()
     assert (tmp_path / "run" / "adapter_model.safetensors").is_file()
+
+
+def test_a_continued_adapter_keeps_its_shape_and_the_manifest_says_so(make: Make, tmp_path: Path) -> None:
+    make("first", max_steps=1, lora_r=3, lora_alpha=5, lora_target_modules=["q_proj"]).train()
+    second = {
+        "model_name": str(tmp_path / "first"),
+        "dataset_name": str(tmp_path / "rows.jsonl"),
+        "algorithm": "sft",
+    }
+    trainer = create_trainer(
+        second | {"output_dir": str(tmp_path / "second"), "max_steps": 1, "backend": "trl"}
+    )
+    assert trainer.config.peft.r == 3
+    trainer.train()
+    manifest = json.loads((tmp_path / "second" / "aligntune.json").read_text())["config"]["peft"]
+    assert (manifest["r"], manifest["alpha"], manifest["target_modules"]) == (3, 5, ["q_proj"])
+    with pytest.raises(ConfigError, match="lora_r"):
+        create_trainer(second | {"output_dir": str(tmp_path / "third"), "lora_r": 8, "backend": "trl"})
