@@ -73,6 +73,8 @@ class PPOTrainer(Trainer):  # type: ignore[misc]  # transformers is not analysed
         callbacks: list[Any] | None = None,
         on_completions: OnCompletions | None = None,
     ) -> None:
+        if args.data_seed is None:
+            args.data_seed = args.seed
         if args.disable_dropout:
             for module in (model, ref_model, value_model):
                 if module is not None:
@@ -96,7 +98,8 @@ class PPOTrainer(Trainer):  # type: ignore[misc]  # transformers is not analysed
         )
         self.reference.to(self.accelerator.device)
         if self.accelerator.num_processes > 1:
-            set_seed(args.seed, device_specific=True)  # or all processes would sample the same completions
+            # Or all processes would draw with the same numbers. The order of rows has its own seed, set above.
+            set_seed(args.seed, device_specific=True)
 
     @property
     def policy(self) -> Any:
