@@ -65,7 +65,7 @@ class Backend:
             HookError: not a ``Prepared``.
         """
         prepared = self._typed("prepare", self._call("prepare", config=config), Prepared)
-        if prepared.device.kind not in self.info.devices:
+        if prepared.device.kind not in (*self.info.devices, *self.info.opt_in_devices):
             from aligntune_core.devices import probe
 
             raise BackendUnavailable(

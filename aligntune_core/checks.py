@@ -125,20 +125,34 @@ def interference(name: str, info: BackendInfo) -> str | None:
     if present:
         return (
             f'{listed(present)} is loaded in this process and has changed the libraries that backend "{name}" runs on. '
-            "Start a new process (in a notebook: restart the kernel) and use one backend in it"
+            "Start a new process (in a notebook: restart the kernel) and use one backend in it, or give "
+            'isolation="process": the backend then runs in a process of its own'
         )
     first = info.import_first
-    if first is None or first in sys.modules:
+    if first is None:
         return None
-    early = [m for m in PATCHED_LIBRARIES if m in sys.modules]
+    started = _first_seen()
+    early = [m for m in PATCHED_LIBRARIES if m in sys.modules and started[m] < started.get(first, sys.maxsize)]
     if early:
         return (
             f"{listed(early)} was imported before {first}, which must come first. Restart the process and, above every "
             f"import of {early[0]}, write:\n"
             "    from aligntune.core.backend_factory import create_sft_trainer\n"
-            f"    import {first}"
+            f"    import {first}\n"
+            'or leave this process as it is and give isolation="process"'
         )
     return None
+
+
+def _first_seen() -> dict[str, int]:
+    """Top-level package -> when the first of its modules was loaded, as a rank.
+
+    A package itself takes its place in ``sys.modules`` when its import ends, those that it imports come before it.
+    """
+    found: dict[str, int] = {}
+    for rank, name in enumerate(list(sys.modules)):
+        found.setdefault(name.partition(".")[0], rank)
+    return found
 
 
 def guard(backend: Backend) -> None:

@@ -29,6 +29,7 @@ class BackendInfo:
             ``supports_algorithm`` and need not be listed. Paths that core itself serves may be left out.
         options: pydantic model of ``backend_options``; None means that the backend has none.
         devices: device kinds it can train on: "cpu", "cuda", "mps", "xpu", "npu".
+        opt_in_devices: further kinds that its ``prepare`` lets pass where the user asked for it in so many words.
         quantizations: weight formats it can train an adapter on: "4bit", "8bit".
         import_first: the module that must be the first heavy one of the process ("unsloth"), or None.
         forbids: modules that must not be in the process when this backend runs.
@@ -39,6 +40,7 @@ class BackendInfo:
     honours: frozenset[str] = frozenset()
     options: type[BaseModel] | None = None
     devices: tuple[str, ...] = ("cpu", "cuda")
+    opt_in_devices: tuple[str, ...] = ()
     quantizations: tuple[str, ...] = ()
     import_first: str | None = None
     forbids: tuple[str, ...] = ()

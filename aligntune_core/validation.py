@@ -105,7 +105,7 @@ def info_problems(info: object) -> list[str]:
     found = []
     if not isinstance(info.honours, (set, frozenset)) or not all(isinstance(p, str) for p in info.honours):
         found.append(f"backend_info: honours must be a frozenset of config paths, not {_kind(info.honours)}")
-    for name in ("devices", "quantizations", "forbids"):
+    for name in ("devices", "opt_in_devices", "quantizations", "forbids"):
         value = getattr(info, name)
         if not isinstance(value, tuple) or not all(isinstance(v, str) for v in value):
             found.append(f"backend_info: {name} must be a tuple of strings, not {value!r}")

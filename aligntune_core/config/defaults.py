@@ -77,7 +77,7 @@ def _defaults(config: Config, algorithm: Algorithm, given: set[str]) -> Iterator
             yield path, value, f"default for {algorithm.name}"
     yield "optim.eval_batch_size", config.optim.batch_size, "default: batch_size"
     yield "run.data_seed", config.run.seed, "default: seed"
-    yield "run.output_dir", _output_dir(config, algorithm), "default: algorithm and model"
+    yield "run.output_dir", default_output_dir(config), "default: algorithm and model"
     yield "data.completion_only_loss", True, "default: where rows have a completion"
     yield "run.eval_steps", config.run.logging_steps, "default: logging_steps"
     yield "run.eval_strategy", *_eval_strategy(config, given)
@@ -122,8 +122,9 @@ def _lengths(config: Config, given: set[str]) -> Iterator[tuple[str, Any, str]]:
             yield "parameters.max_completion_length", room, "default: what max_seq_length leaves"
 
 
-def _output_dir(config: Config, algorithm: Algorithm) -> str:
-    return str(PurePath(ROOT) / f"{algorithm.name}-{_slug(config.model.name)}")
+def default_output_dir(config: Config) -> str:
+    """The run folder where none is given: named by algorithm and model, below the working directory."""
+    return str(PurePath(ROOT) / f"{config.algorithm}-{_slug(config.model.name)}")
 
 
 def _slug(model: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import socket
 import subprocess
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from aligntune_core.errors import RunError
+from aligntune_core.isolation import environment
 from aligntune_core.isolation.channel import Channel
 from aligntune_core.isolation.payload import pack
 from aligntune_core.run.progress import Progress
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aligntune")
 
-# Left in the environment by an ``import unsloth`` in the parent; a worker with another backend must not see them.
-MARKERS = ("UNSLOTH_IS_PRESENT", "UNSLOTH_PATCHED")
 _LINES_KEPT = 20
 
 
@@ -38,7 +36,6 @@ class Worker:
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
-        environment = {k: v for k, v in os.environ.items() if k not in MARKERS}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "aligntune_core.isolation", str(theirs.fileno())],
             pass_fds=(theirs.fileno(),),
@@ -47,7 +44,7 @@ class Worker:
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            env=environment,
+            env=environment.clean(),
             start_new_session=True,  # the terminal's Ctrl-C reaches the parent alone, which passes it on once
         )
         theirs.close()

@@ -196,10 +196,16 @@ def test_a_module_that_must_come_first(acme: Callable[..., Create], monkeypatch:
     create = acme(
         backend_info=info.replace('summary="made up",', 'summary="made up", import_first="fake_first",')
     )
-    monkeypatch.setitem(sys.modules, "accelerate", types.ModuleType("accelerate"))
-    with pytest.raises(errors.BackendInterference, match=r"accelerate.* was imported before fake_first"):
+    monkeypatch.setattr("aligntune_core.checks.PATCHED_LIBRARIES", ("fake_library",))
+    monkeypatch.setitem(sys.modules, "fake_library", types.ModuleType("fake_library"))
+    early = r'fake_library was imported before fake_first(.|\n)*isolation="process"'
+    with pytest.raises(errors.BackendInterference, match=early):
         create()
     monkeypatch.setitem(sys.modules, "fake_first", types.ModuleType("fake_first"))
+    with pytest.raises(errors.BackendInterference, match=early):
+        create()  # there, but too late
+    monkeypatch.delitem(sys.modules, "fake_library")
+    monkeypatch.setitem(sys.modules, "fake_library", types.ModuleType("fake_library"))
     create()
 
 

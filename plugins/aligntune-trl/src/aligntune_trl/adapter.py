@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +20,20 @@ ALL_LINEAR = "all-linear"
 REFERENCE = "ref"
 """TRL's name for the frozen copy of an adapter."""
 
+Attach = Callable[[Any, Any], Any]
+"""(model, ``LoraConfig``) -> ``PeftModel``."""
+
 
 @no_bars()
 @known_warnings_hidden()
-def apply(loaded: LoadedModel, config: Any) -> LoadedModel:
-    """Wrap the model in a fresh adapter, unless it is continued or fine-tuned in full. Core has seeded just before."""
+def apply(loaded: LoadedModel, config: Any, attach: Attach | None = None) -> LoadedModel:
+    """Wrap the model in a fresh adapter, unless it is continued or fine-tuned in full. Core has seeded just before.
+
+    Args:
+        loaded: the model.
+        config: resolved configuration.
+        attach: wraps a model as a ``LoraConfig`` says; by default peft's ``get_peft_model``.
+    """
     model = loaded.model
     if not config.peft.enabled:
         model.requires_grad_(True)
@@ -35,7 +44,7 @@ def apply(loaded: LoadedModel, config: Any) -> LoadedModel:
         return loaded
     if config.peft.merge_adapter:
         _stage_merged_base(model, loaded.tokenizer, config)
-    return replace(loaded, model=wrap(model, config))
+    return replace(loaded, model=wrap(model, config, attach))
 
 
 def is_adapted(model: Any) -> bool:
@@ -64,13 +73,13 @@ def spelt_out(config: Any) -> bool:
     return config.peft.target_modules == ALL_LINEAR and config.peft.layers_to_transform is not None
 
 
-def wrap(model: Any, config: Any) -> Any:
+def wrap(model: Any, config: Any, attach: Attach | None = None) -> Any:
     """A ``PeftModel`` around ``model`` with float32 adapter weights."""
     from peft import get_peft_model
 
     settings = lora_config(config, model)
     asked = settings.target_modules  # peft replaces "all-linear" by the names that it stands for
-    model = get_peft_model(model, settings)
+    model = (attach or get_peft_model)(model, settings)
     model.aligntune_fresh, model.aligntune_targets = True, asked
     if config.peft.init == "loftq":
         loftq.initialise(model, config)

@@ -176,7 +176,7 @@ OPTIM: dict[str, Argument] = {
         lambda value: value // world_size(),
         lambda value: value * world_size(),
     ),
-    "optim.gradient_checkpointing": _args("gradient_checkpointing"),
+    "optim.gradient_checkpointing": _args("gradient_checkpointing", bool),
     "optim.activation_offloading": _args("activation_offloading", algorithms=OFFLINE),
     "optim.torch_compile": _args("torch_compile"),
     "optim.use_liger_kernel": _args("use_liger_kernel"),

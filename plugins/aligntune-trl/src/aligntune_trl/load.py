@@ -35,7 +35,7 @@ def load(config: Any, prepared: Prepared) -> LoadedModel:
     if refusals.continued(config, found):
         model = _continued(model, config, found)
     elif found.adapter_config is not None:
-        model = _merged(model, config, found)
+        model = merged(model, config, found)
     return LoadedModel(model, prepared.tokenizer)
 
 
@@ -95,7 +95,8 @@ def _continued(model: Any, config: Any, found: Source) -> Any:
     return PeftModel.from_pretrained(model, found.adapter, is_trainable=True, **hub)
 
 
-def _merged(model: Any, config: Any, found: Source) -> Any:
+def merged(model: Any, config: Any, found: Source) -> Any:
+    """``model``, the adapter's base or the two in memory, with the adapter folded in."""
     from peft import PeftModel
 
     if not found.in_memory:

@@ -54,7 +54,7 @@ def prepare(config: Config) -> Prepared:
     )
 
 
-def planned(config: ResolvedConfig, device: Device) -> Mapping[str, Any]:
+def planned(config: ResolvedConfig, device: Device, backend: str = "trl") -> Mapping[str, Any]:
     """What TRL, transformers, peft and bitsandbytes would use, read back from their own argument objects.
 
     Raises:
@@ -63,7 +63,7 @@ def planned(config: ResolvedConfig, device: Device) -> Mapping[str, Any]:
     from aligntune_trl import adapter, load, refusals, source
 
     found = source.find(config)
-    refusals.refuse(config, device, found)
+    refusals.refuse(config, device, found, backend)
     values: dict[str, Any] = {}
     if config.algorithm in RECIPES:
         args = training_arguments(config, device)

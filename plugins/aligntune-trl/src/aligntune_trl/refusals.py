@@ -12,14 +12,20 @@ from aligntune_trl.arguments import PEFT, value_at
 from aligntune_trl.source import Source
 
 
-def refuse(config: Any, device: Device, source: Source) -> None:
+def refuse(config: Any, device: Device, source: Source, backend: str = "trl") -> None:
     """Check a resolved configuration against device, model and library.
+
+    Args:
+        config: resolved configuration.
+        device: where training runs.
+        source: what ``model_name`` is.
+        backend: the backend that asks: "unsloth" has a checkpointing of its own.
 
     Raises:
         ConfigError: all problems at once.
     """
     problems = [
-        *_device_problems(config, device),
+        *_device_problems(config, device, backend),
         *_data_problems(config),
         *_callback_problems(config),
         *_online_problems(config),
@@ -31,7 +37,7 @@ def refuse(config: Any, device: Device, source: Source) -> None:
         raise ConfigError(problems)
 
 
-def _device_problems(config: Any, device: Device) -> list[str]:
+def _device_problems(config: Any, device: Device, backend: str) -> list[str]:
     problems = []
     on_cpu = device.kind == "cpu"
     if config.model.precision == "fp16" and on_cpu:
@@ -42,7 +48,7 @@ def _device_problems(config: Any, device: Device) -> list[str]:
         problems.append(
             "activation_offloading moves activations from a GPU to host memory; on a CPU leave it out"
         )
-    if config.optim.gradient_checkpointing == "unsloth":
+    if config.optim.gradient_checkpointing == "unsloth" and backend != "unsloth":
         problems.append('gradient_checkpointing="unsloth" is for backend="unsloth"; take True')
     if config.optim.use_liger_kernel and find_spec("liger_kernel") is None:
         problems.append("use_liger_kernel needs the liger-kernel package: pip install liger-kernel")

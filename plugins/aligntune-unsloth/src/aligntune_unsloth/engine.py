@@ -1,0 +1,88 @@
+"""The TRL backend's engine on an Unsloth model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from aligntune_core import Datasets, LoadedModel, RunContext, TrainResult
+from aligntune_trl.algorithms import RECIPES
+from aligntune_unsloth.start import spoken
+
+# Where Unsloth writes on a model which kind of checkpointing it uses, on a GPU and on a CPU.
+_CHECKPOINTING = ("_unsloth_gradient_checkpointing", "_unsloth_cpu_gradient_checkpointing")
+
+
+def build(loaded: LoadedModel, config: Any, datasets: Datasets, run: RunContext) -> UnslothEngine:
+    """Build the trainer with the TRL backend's own code; the classes that it finds in trl are Unsloth's."""
+    with spoken():
+        made = import_module(RECIPES[config.algorithm].module).build(loaded, config, datasets, run)
+    # Unsloth asks for evaluation in the training precision, for which transformers casts the adapters for good.
+    made.native.args.bf16_full_eval = made.native.args.fp16_full_eval = False
+    return UnslothEngine(made, config)
+
+
+class UnslothEngine:
+    """``aligntune_core.Engine``: the TRL backend's, with Unsloth's own switches between training and generating.
+
+    Args:
+        inner: the TRL backend's engine.
+        config: resolved configuration.
+    """
+
+    def __init__(self, inner: Any, config: Any) -> None:
+        self._inner = inner
+        self._config = config
+
+    @property
+    def native(self) -> Any:
+        """The trainer: TRL's class as Unsloth has patched it, or ours for PPO."""
+        return self._inner.native
+
+    @property
+    def model(self) -> Any:
+        """The policy, an Unsloth model."""
+        return self._inner.model
+
+    def effective(self) -> Mapping[str, Any]:
+        """As the TRL backend, and the kind of checkpointing as Unsloth notes it on the model."""
+        values = dict(self._inner.effective())
+        noted = next(
+            (getattr(self.model, name) for name in _CHECKPOINTING if hasattr(self.model, name)), None
+        )
+        if values["optim.gradient_checkpointing"] and noted == "unsloth":
+            values["optim.gradient_checkpointing"] = "unsloth"
+        return values
+
+    def train(self, resume_from: Path | None = None) -> TrainResult:
+        """Train to the end, or until the run is told to stop."""
+        result: TrainResult = self._inner.train(resume_from)
+        return result
+
+    def evaluate(self, dataset: Any = None) -> Mapping[str, float]:
+        """Evaluate on ``dataset``, by default on the run's held-out rows."""
+        figures: Mapping[str, float] = self._inner.evaluate(dataset)
+        return figures
+
+    def save_model(self, path: Path, merged: bool = False) -> None:
+        """Write adapter or model, loadable with plain peft and transformers."""
+        with spoken():
+            self._inner.save_model(path, merged=merged)
+
+    def generate(
+        self, prompts: Sequence[Any], max_new_tokens: int = 128, temperature: float = 0.0, top_p: float = 1.0
+    ) -> list[str]:
+        """Complete each prompt with Unsloth's inference mode on."""
+        from unsloth import FastLanguageModel
+
+        model, training = self.model, self.model.training
+        with spoken():
+            FastLanguageModel.for_inference(model)
+            try:
+                found: list[str] = self._inner.generate(prompts, max_new_tokens, temperature, top_p)
+            finally:
+                FastLanguageModel.for_training(model)
+                model.train(training)
+        return found

@@ -1,0 +1,95 @@
+"""The import of unsloth: once a process, first of all heavy libraries, with its caches in the run's folder."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from aligntune_core.errors import BackendUnavailable
+from aligntune_core.isolation import environment
+from aligntune_core.run.folder import CACHE
+
+logger = logging.getLogger("aligntune")
+
+COMPILED = "unsloth_compiled_cache"
+
+
+def start(kind: str, output_dir: str) -> Any:
+    """Import unsloth and return the module.
+
+    Args:
+        kind: "cuda" or "cpu", as ``device.choose`` has it.
+        output_dir: the run folder; what unsloth generates goes to its cache folder.
+
+    Raises:
+        BackendUnavailable: unsloth does not accept this machine.
+    """
+    if "unsloth" not in sys.modules:
+        _set_environment(kind, output_dir)
+    with environment.recorded(), spoken():
+        try:
+            import unsloth
+        except NotImplementedError as error:
+            raise BackendUnavailable(
+                f'backend "unsloth" found a GPU that unsloth cannot use: {error} backend="trl" may.'
+            ) from error
+    found = "cpu" if unsloth.DEVICE_TYPE == "cpu" else "cuda"
+    if found != kind:
+        raise BackendUnavailable(
+            f'unsloth is loaded in this process for "{unsloth.DEVICE_TYPE}", and this run is for "{kind}". '
+            'Start a new process, or give isolation="process".'
+        )
+    return unsloth
+
+
+def _set_environment(kind: str, output_dir: str) -> None:
+    """What unsloth reads at its import. A value that the user has set stays."""
+    with environment.recorded():
+        os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")
+        if kind == "cpu":
+            os.environ["UNSLOTH_FORCE_CPU"] = "1"
+            return
+        os.environ["UNSLOTH_DISABLE_CPU_FALLBACK"] = "1"
+        # Absolute: unsloth puts this folder on sys.path, and by default takes one below the working directory.
+        os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(Path(output_dir).resolve() / CACHE / COMPILED))
+
+
+class _Lines(io.TextIOBase):
+    """Takes what is printed and logs it, line by line."""
+
+    def __init__(self) -> None:
+        self._rest = ""
+
+    def write(self, text: str) -> int:
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            self._log(line)
+        return len(text)
+
+    def finish(self) -> None:
+        self._log(self._rest)
+        self._rest = ""
+
+    def _log(self, line: str) -> None:
+        if line.strip():
+            logger.info("unsloth: %s", line.rstrip())
+
+
+@contextlib.contextmanager
+def spoken() -> Iterator[None]:
+    """Turn what unsloth prints into log lines: stdout belongs to the caller's own output, JSON perhaps."""
+    lines = _Lines()
+    with contextlib.redirect_stdout(lines), warnings.catch_warnings():
+        # Said by libraries that unsloth imports, of their own code.
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        try:
+            yield
+        finally:
+            lines.finish()

@@ -1,0 +1,185 @@
+"""What the Unsloth plugin says before anything heavy: what it is, what it trains, and why it does not start here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aligntune_core import devices, errors
+from aligntune_core.config import resolve_config
+from aligntune_core.registry import registry
+from aligntune_unsloth import device, plugin, support
+from aligntune_unsloth.options import ALLOW_CPU, cpu_allowed
+
+HEAVY = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "datasets",
+    "unsloth",
+    "unsloth_zoo",
+    "bitsandbytes",
+)
+NONE = devices.Probe(
+    ("cpu",), ("device nodes /dev/nvidia*: none", "torch 2.13.0+cpu (a build for CPUs only)")
+)
+ONE = devices.Probe(("cuda", "cpu"), ("device nodes /dev/nvidia*: nvidia0",))
+
+
+def test_gspo_is_refused_with_the_backends_that_have_it() -> None:
+    from aligntune_core import checks
+
+    config = resolve_config("rl", algorithm="gspo", model_name="m", dataset_name="d", rewards=["length"])
+
+    class Ready:
+        name = "other"
+
+        @staticmethod
+        def supports(algorithm: str) -> bool:
+            return algorithm == "gspo"
+
+    class Unsloth:
+        name = "unsloth"
+        supports = staticmethod(plugin.supports_algorithm)
+
+    with pytest.raises(errors.UnsupportedAlgorithm) as caught:
+        checks.refuse_unsupported(Unsloth(), config, lambda: {"other": Ready(), "unsloth": Unsloth()})  # type: ignore[arg-type, dict-item]
+    assert str(caught.value) == (
+        'backend "unsloth" does not train "gspo": aligntune-unsloth does not offer GSPO; use backend="trl". '
+        "Backends that do: other."
+    )
+
+
+def test_every_other_shipped_algorithm_is_decided() -> None:
+    from aligntune_core.enums import RLAlgorithm
+
+    assert plugin.supports_algorithm("sft")
+    assert plugin.supports_algorithm("dpo")
+    for name in RLAlgorithm:
+        answer = plugin.supports_algorithm(str(name))
+        assert bool(answer) == (name in support.ALGORITHMS)
+        assert answer or "trl" in answer.reason
+
+
+def test_it_honours_what_trl_does_but_for_what_it_does_itself() -> None:
+    from aligntune_trl.arguments import HONOURS
+
+    info = plugin.backend_info()
+    assert info.honours < HONOURS
+    assert HONOURS - info.honours == support.ITS_OWN
+    assert info.import_first == "unsloth"
+
+
+def test_the_cpu_counts_as_a_device_only_where_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(ALLOW_CPU, raising=False)
+    assert plugin.backend_info().devices == ("cuda",)
+    assert not cpu_allowed({})
+    assert cpu_allowed({"allow_cpu": True})
+    monkeypatch.setenv(ALLOW_CPU, "1")
+    assert plugin.backend_info().devices == ("cuda", "cpu")
+    assert cpu_allowed({})
+
+
+def test_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "probe", lambda: NONE)
+    with pytest.raises(errors.BackendUnavailable) as caught:
+        device.choose(cpu_allowed=False)
+    for part in (
+        "none was found",
+        "/dev/nvidia*: none",
+        "2.13.0+cpu",
+        'backend="trl" runs',
+        "allow_cpu",
+        ALLOW_CPU,
+    ):
+        assert part in str(caught.value)
+    monkeypatch.setattr(device, "CPU_MODULE", "no_such_file.py")
+    with pytest.raises(errors.BackendUnavailable, match=r"has no CPU path \(2026\.10\.9 has one"):
+        device.choose(cpu_allowed=True)
+
+
+def test_a_gpu_and_one_that_the_run_is_kept_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "probe", lambda: ONE)
+    monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
+    assert device.choose(cpu_allowed=False) == device.choose(cpu_allowed=True) == "cuda"
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    with pytest.raises(errors.BackendUnavailable, match="ACCELERATE_USE_CPU keeps this run off the GPU"):
+        device.choose(cpu_allowed=False)
+
+
+def python(code: str, folder: Path, **more: str) -> Any:
+    """The JSON that a fresh interpreter prints last."""
+    environment = {k: v for k, v in os.environ.items() if k != ALLOW_CPU} | more
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.skipif(devices.available()[0] != "cpu", reason="there is a GPU")
+def test_a_call_without_a_gpu_imports_nothing_heavy(unsloth_on_cpu: None, tmp_path: Path) -> None:
+    code = f"""
+import json, sys
+from aligntune import create_sft_trainer
+from aligntune.core.backend_factory import BackendType
+said = []
+for backend in ("unsloth", BackendType.UNSLOTH):
+    try:
+        create_sft_trainer(model_name="m", dataset_name=[{{"text": "a"}}], backend=backend, output_dir="run")
+    except Exception as error:
+        said.append([type(error).__name__, str(error)])
+print(json.dumps([said, [m for m in {HEAVY!r} if m in sys.modules]]))
+"""
+    said, heavy = python(code, tmp_path)
+    assert heavy == []
+    assert said[0] == said[1]
+    assert said[0][0] == "BackendUnavailable"
+    assert 'backend="trl" runs on this machine' in said[0][1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_in_memory_is_refused_before_unsloth_is_imported(
+    unsloth_on_cpu: None, tmp_path: Path
+) -> None:
+    code = f"""
+import json, sys
+from aligntune import create_sft_trainer
+try:
+    create_sft_trainer(model_name=object(), dataset_name=[{{"text": "a"}}], backend="unsloth", tokenizer_name="t")
+except Exception as error:
+    print(json.dumps([type(error).__name__, str(error), [m for m in {HEAVY!r} if m in sys.modules]]))
+"""
+    kind, text, heavy = python(code, tmp_path, ALIGNTUNE_UNSLOTH_ALLOW_CPU="1")
+    assert kind == "ConfigError"
+    assert "give the folder" in text
+    assert heavy == []
+
+
+def test_unsloth_first_is_asked_for_where_transformers_is_loaded(unsloth_on_cpu: None) -> None:
+    import transformers  # noqa: F401
+
+    from aligntune_core.checks import interference
+
+    why = interference("unsloth", registry().get("unsloth").info)
+    assert why is not None
+    assert "import unsloth" in why
+    assert 'isolation="process"' in why
+
+
+def test_options_are_checked() -> None:
+    from aligntune_core.checks import check_options
+
+    config = resolve_config(
+        "sft", model_name="m", dataset_name="d", backend="unsloth", backend_options={"alow_cpu": True}
+    )
+    with pytest.raises(errors.ConfigError, match=r'no such option.*"allow_cpu"'):
+        check_options(registry().get("unsloth"), config)
