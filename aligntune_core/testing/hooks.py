@@ -1,0 +1,19 @@
+"""A plugin's own function for a hook, without pluggy: it works for plugins that the registry would refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from aligntune_core.hookspecs import PROJECT
+
+
+def implementation(module: ModuleType, hook: str) -> Callable[..., Any] | None:
+    """The function marked for ``hook``, else one that merely has its name, else None."""
+    for name, value in vars(module).items():
+        options = getattr(value, f"{PROJECT}_impl", None)
+        if isinstance(options, dict) and (options.get("specname") or name) == hook:
+            return value  # type: ignore[no-any-return]
+    found = getattr(module, hook, None)
+    return found if callable(found) else None

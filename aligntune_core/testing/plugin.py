@@ -1,0 +1,64 @@
+"""The kit's pytest plugin: options, and a summary that tells required tests from optional ones.
+
+Use it with ``-p aligntune_core.testing.plugin``.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+import pytest
+
+Tier = Literal["static", "argument", "live"]
+TIERS: tuple[Tier, ...] = ("static", "argument", "live")
+NAME = re.compile(r"^test_(?P<optional>optional_)?(?P<tier>static|argument|live)_")
+
+pytest.register_assert_rewrite("aligntune_core.testing.tiers")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("aligntune", "aligntune's conformance kit")
+    group.addoption("--aligntune-backend", metavar="NAME", help="the backend to test without any code")
+    group.addoption(
+        "--aligntune-tier",
+        choices=TIERS,
+        default=TIERS[-1],
+        help="the last tier to run: static imports no torch, argument imports the library, live trains "
+        "(default)",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tiers after the one that was asked for."""
+    last = TIERS.index(config.getoption("--aligntune-tier"))
+    beyond = [item for item in items if (tier := tier_of(item)) and TIERS.index(tier) > last]
+    if beyond:
+        config.hook.pytest_deselected(items=beyond)
+        items[:] = [item for item in items if item not in beyond]
+
+
+def tier_of(item: pytest.Item) -> Tier | None:
+    """The tier of a test of the kit; None for any other test."""
+    from aligntune_core.testing.conformance import BackendConformance
+
+    kit = isinstance(item, pytest.Function) and item.cls and issubclass(item.cls, BackendConformance)
+    found = NAME.match(item.name) if kit else None
+    return found["tier"] if found else None  # type: ignore[return-value]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line for the required tests, one for the optional ones; what is not met, and what was skipped, is named."""
+    required: dict[str, int] = {}
+    optional: dict[str, int] = {}
+    for outcome in ("passed", "failed", "error", "skipped", "xfailed"):
+        for report in terminalreporter.getreports(outcome):
+            found = NAME.match(report.nodeid.rpartition("::")[2])
+            if found and (outcome != "passed" or report.when == "call"):
+                counts = optional if found["optional"] else required
+                counts[outcome] = counts.get(outcome, 0) + 1
+    if required or optional:
+        terminalreporter.section("conformance")
+        for name, counts in (("required", required), ("optional", optional)):
+            line = ", ".join(f"{count} {outcome}" for outcome, count in counts.items()) or "none run"
+            terminalreporter.line(f"{name}: {line.replace('xfailed', 'not met')}")

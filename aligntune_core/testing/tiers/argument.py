@@ -1,0 +1,75 @@
+"""The argument tier: the library is imported, nothing is trained. Does every field arrive where it should?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from aligntune_core import checks
+from aligntune_core.algorithms import known
+from aligntune_core.config import covers, load_config
+from aligntune_core.errors import NotHonoured
+from aligntune_core.registry import registry
+from aligntune_core.testing import changes
+from aligntune_core.testing.session import Session, named, parameters
+from aligntune_core.testing.tiers.base import Kit
+from aligntune_core.testing.worker import Refused
+
+
+class ArgumentTier(Kit):
+    """Every field of the configuration, and every parameter of the algorithms that the backend trains."""
+
+    @pytest.mark.parametrize("algorithm", sorted(known()))
+    def test_argument_default_call(self, algorithm: str, session: Session) -> None:
+        """A call that sets nothing special is planned as it was asked for."""
+        session.trains(algorithm)
+        session.ask("plan", algorithm=algorithm)
+
+    @pytest.mark.parametrize("path", changes.backend_paths())
+    def test_argument_field(self, path: str, session: Session) -> None:
+        """An honoured field that changes is seen in ``planned``, or refused by name; one not honoured is refused."""
+        algorithm = session.algorithm_for(path)
+        if algorithm is None:
+            pytest.skip("declares that it trains no algorithm that has this field")
+        if not covers(session.info.honours, path):
+            _assert_refused(session, algorithm, path)
+            return
+        if not session.testable(path):
+            pytest.skip(f"declares that it trains on no {session.quantisation_of(path)} weights")
+        problem = _problem(session, algorithm, path)
+        assert not problem, problem
+
+    @pytest.mark.parametrize("algorithm", sorted(known()))
+    def test_argument_parameters(self, algorithm: str, session: Session) -> None:
+        """Each parameter of a trained algorithm that changes is seen in ``planned``, or refused by name."""
+        session.trains(algorithm)
+        problems = [_problem(session, algorithm, path) for path in parameters(algorithm)]
+        assert not any(problems), "\n".join(filter(None, problems))
+
+
+def _problem(session: Session, algorithm: str, path: str) -> str:
+    """What is wrong with the way a changed field arrives; where ``planned`` says nothing the live tier looks on."""
+    try:
+        found: dict[str, Any] = session.planned(algorithm, path)
+    except Refused as refusal:
+        if named(path, str(refusal)):
+            return ""
+        return f"{path} was changed and refused, but the message does not name it: {refusal}"
+    if found["found"] == "different":
+        return f"{path}: asked for {found['asked']}, planned says {found['value']}"
+    return ""
+
+
+def _assert_refused(session: Session, algorithm: str, path: str) -> None:
+    settings = changes.base(algorithm, "a-model")
+    if path == changes.CALLBACKS:
+        changed: dict[str, Any] | None = {**settings, path: [object()]}
+    else:
+        change = changes.change(path, settings)
+        changed = dict(change.settings) if change else None
+    if changed is None:
+        pytest.skip(f"the kit knows no second value of {path}")
+    with pytest.raises(NotHonoured) as caught:
+        checks.refuse_unhonoured(registry().get(session.name), load_config(changed), dict)
+    assert path in str(caught.value)
