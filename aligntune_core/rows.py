@@ -135,9 +135,9 @@ def found_rows(
 
 
 def _algorithms(backend: Backend) -> dict[str, Support]:
-    from aligntune_core.algorithms import known
+    from aligntune_core.algorithms import names
 
-    return {name: _support(backend, name) for name in known()}
+    return {name: _support(backend, name) for name in names()}
 
 
 def _support(backend: Backend, algorithm: str) -> Support:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aligntune.cli.options import Json, make_app
-from aligntune.cli.output import STATE_STYLES, console, print_json, print_table
+from aligntune.cli.output import STATE_COLOURS, print_json, print_table
 
 if TYPE_CHECKING:
     from aligntune_core.rows import BackendRow, FoundRow
@@ -52,14 +52,12 @@ def backends(
 
 
 def _print(rows: list[BackendRow]) -> None:
-    from rich.text import Text
-
     print_table(
         ("backend", "state", "version", "trains", "about"),
         [
             (
                 row.name,
-                Text(row.state, style=STATE_STYLES.get(row.state, "")),
+                (row.state, STATE_COLOURS.get(row.state, "")),
                 row.version,
                 " ".join(name for name, support in row.algorithms.items() if support.ok),
                 row.summary if row.state == "ready" else row.reason,
@@ -73,10 +71,7 @@ def _print(rows: list[BackendRow]) -> None:
 
 
 def _print_details(row: BackendRow) -> None:
-    from rich.text import Text
-
-    out = console()
-    out.print(Text(f"\n{row.name}", style="bold"))
+    typer.secho(f"\n{row.name}", bold=True)
     facts = {
         "distribution": ", ".join(row.distributions),
         "path": row.path + (" (editable)" if row.editable else ""),
@@ -92,9 +87,9 @@ def _print_details(row: BackendRow) -> None:
     }
     for label, fact in facts.items():
         if fact:
-            out.print(Text(f"  {label}: {fact}"), soft_wrap=True)
+            typer.echo(f"  {label}: {fact}")
     if row.traceback:
-        out.print(Text(row.traceback), soft_wrap=True)
+        typer.echo(row.traceback)
 
 
 def _print_others(found: list[FoundRow]) -> None:

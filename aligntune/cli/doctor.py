@@ -11,7 +11,7 @@ import typer
 
 from aligntune.cli.failures import ExitCode
 from aligntune.cli.options import Json, make_app
-from aligntune.cli.output import STATE_STYLES, console, print_json, print_table
+from aligntune.cli.output import STATE_COLOURS, console, print_json, print_table
 
 if TYPE_CHECKING:
     from aligntune.diagnosis.trial import Trial
@@ -194,7 +194,7 @@ def _print(report: Report, verbose: bool) -> None:
         [
             (
                 row.name,
-                Text(row.state, style=STATE_STYLES.get(row.state, "")),
+                (row.state, STATE_COLOURS.get(row.state, "")),
                 *_trial_cells(report.trials.get(row.name)),
             )
             for row in report.rows

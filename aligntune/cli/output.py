@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+import textwrap
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -11,7 +14,11 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-STATE_STYLES = {
+Cell = str | tuple[str, str]
+
+NARROWEST = 16
+
+STATE_COLOURS = {
     "ready": "green",
     "missing": "yellow",
     "disabled": "dim",
@@ -33,15 +40,47 @@ def console() -> Console:
     return Console(highlight=False)
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print a plain table; its first column is never wrapped. Cells are strings or rich renderables."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+    """Print a table as wide as the terminal; all columns but the first wrap.
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for number, column in enumerate(columns):
-        table.add_column(column, no_wrap=number == 0, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
-    console().print(table)
+    Not rich's table, whose import would be a tenth of the time that ``aligntune backends`` takes.
+
+    Args:
+        columns: headings.
+        rows: cells; a cell is a text, or a text with one of typer's colours ("dim" too).
+    """
+    cells = [[cell if isinstance(cell, tuple) else (cell, "") for cell in row] for row in rows]
+    longest = [max(len(row[n][0]) for row in cells) if cells else 0 for n in range(len(columns))]
+    widths = _fitted([max(len(name), width) for name, width in zip(columns, longest, strict=True)])
+    typer.secho(_line(columns, widths), bold=True)
+    typer.secho("-" * min(sum(widths) + 2 * len(widths) - 2, _terminal_width()), dim=True)
+    for row in cells:
+        wrapped = [textwrap.wrap(text, width) or [""] for (text, _), width in zip(row, widths, strict=True)]
+        for parts in zip_longest(*wrapped, fillvalue=""):
+            styled = [_styled(part.ljust(w), c) for part, w, (_, c) in zip(parts, widths, row, strict=True)]
+            typer.echo("  ".join(styled).rstrip())
+    typer.echo()
+
+
+def _fitted(widths: list[int]) -> list[int]:
+    """Narrow the widest columns, never the first, until the table fits or none is wider than a word."""
+    while sum(widths) + 2 * len(widths) - 2 > _terminal_width():
+        number = max(range(1, len(widths)), key=widths.__getitem__, default=0)
+        if number == 0 or widths[number] <= NARROWEST:
+            break
+        widths[number] -= 1
+    return widths
+
+
+def _terminal_width() -> int:
+    return shutil.get_terminal_size().columns
+
+
+def _line(texts: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(text.ljust(width) for text, width in zip(texts, widths, strict=True)).rstrip()
+
+
+def _styled(text: str, colour: str) -> str:
+    if not colour:
+        return text
+    return typer.style(text, dim=True) if colour == "dim" else typer.style(text, fg=colour)

@@ -129,7 +129,7 @@ def _print(found: dict[str, Any]) -> None:
             (
                 path,
                 _short(_at(found["config"], path)[1]),
-                Text(source, style="dim" if source.startswith("default") else ""),
+                (source, "dim" if source.startswith("default") else ""),
             )
             for path, source in found["sources"].items()
         ],

@@ -9,25 +9,38 @@ from __future__ import annotations
 import logging
 import re
 from functools import lru_cache
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from aligntune_core.algorithms.base import Algorithm, Batch, Default
-from aligntune_core.algorithms.dpo import DPO
-from aligntune_core.algorithms.grpo import DAPO, DR_GRPO, GRPO, GSPO
-from aligntune_core.algorithms.ppo import PPO
-from aligntune_core.algorithms.reward import REWARD
-from aligntune_core.algorithms.sft import SFT
 from aligntune_core.errors import ConfigError, UnknownAlgorithm
 
 if TYPE_CHECKING:
     from aligntune_core.entrypoints import EntryPoint
 
-__all__ = ["Algorithm", "Batch", "Default", "find", "known"]
+__all__ = ["Algorithm", "Batch", "Default", "find", "known", "names"]
 
 GROUP = "aligntune.algorithms"
-OWN: tuple[Algorithm, ...] = (SFT, DPO, REWARD, PPO, GRPO, GSPO, DAPO, DR_GRPO)
+
+# Name -> module here that defines it in capitals; imported when first asked for, as listings need names only.
+_HOMES = {
+    "sft": "sft",
+    "dpo": "dpo",
+    "reward": "reward",
+    "ppo": "ppo",
+    "grpo": "grpo",
+    "gspo": "grpo",
+    "dapo": "grpo",
+    "dr_grpo": "grpo",
+}
 
 _log = logging.getLogger("aligntune.algorithms")
+
+
+@lru_cache(maxsize=1)
+def own() -> tuple[Algorithm, ...]:
+    """Core's own algorithms."""
+    return tuple(getattr(import_module(f"{__name__}.{home}"), name.upper()) for name, home in _HOMES.items())
 
 
 def find(name: str) -> Algorithm:
@@ -38,7 +51,7 @@ def find(name: str) -> Algorithm:
         ConfigError: its distribution brings it, but it could not be loaded.
     """
     wanted = _plain(name)
-    for algorithm in OWN:
+    for algorithm in own():
         if wanted in _names(algorithm):
             return algorithm
     found, broken = _external()
@@ -53,7 +66,12 @@ def find(name: str) -> Algorithm:
 
 def known() -> dict[str, Algorithm]:
     """Name -> algorithm: core's own, then those of installed distributions; broken ones are logged once."""
-    return {**{a.name: a for a in OWN}, **_external()[0]}
+    return {**{a.name: a for a in own()}, **_external()[0]}
+
+
+def names() -> list[str]:
+    """The names of ``known()``, without importing core's own."""
+    return [*_HOMES, *_external()[0]]
 
 
 def broken() -> dict[str, str]:
@@ -78,14 +96,15 @@ def _external() -> tuple[dict[str, Algorithm], dict[str, str]]:
     """Algorithms of other distributions, and name -> reason of those that cannot be used."""
     from aligntune_core.entrypoints import entry_points
 
-    return _loaded(entry_points(GROUP))
+    points = entry_points(GROUP)
+    return _loaded(points) if points else ({}, {})
 
 
 @lru_cache(maxsize=4)
 def _loaded(points: tuple[EntryPoint, ...]) -> tuple[dict[str, Algorithm], dict[str, str]]:
     found: dict[str, Algorithm] = {}
     broken: dict[str, str] = {}
-    taken = {name: "aligntune itself" for own in OWN for name in _names(own)}
+    taken = {name: "aligntune itself" for algorithm in own() for name in _names(algorithm)}
     for point in points:
         origin = str(point.distribution)
         try:

@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from aligntune_core.algorithms import OWN, Algorithm, Default
+from aligntune_core.algorithms import Algorithm, Default, own
 from aligntune_core.config import keywords as kw
 from aligntune_core.config.keywords import Entry
 from aligntune_core.fields import extra_of
@@ -34,7 +34,7 @@ _HEAD = [
 
 def reference() -> str:
     """The keyword reference as Markdown, for core's own algorithms."""
-    return "\n".join([*_HEAD, *_tree_part(), *_defaults_part(OWN), *_algorithms_part(OWN)]) + "\n"
+    return "\n".join([*_HEAD, *_tree_part(), *_defaults_part(own()), *_algorithms_part(own())]) + "\n"
 
 
 def _tree_part() -> list[str]:

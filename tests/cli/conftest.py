@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from aligntune_core import entrypoints
-from aligntune_core import registry as registry_module
+from aligntune_core.testing.site import Site
 
 Command = Callable[..., Result]
 
@@ -49,16 +48,7 @@ def sft_file(tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture
-def broken_backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def broken_backend(site: Site) -> str:
     """An installed backend whose module cannot be imported; its name."""
-    site = tmp_path / "site"
-    meta = site / "acme_aligntune-3.1.dist-info"
-    meta.mkdir(parents=True)
-    (meta / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-aligntune\nVersion: 3.1\n")
-    (meta / "entry_points.txt").write_text("[aligntune.backends]\nacme = acme_aligntune_plugin\n")
-    (site / "acme_aligntune_plugin.py").write_text("import a_library_that_nobody_has\n")
-    monkeypatch.syspath_prepend(str(site))
-    entrypoints.refresh()
-    yield "acme"
-    monkeypatch.undo()
-    registry_module.refresh()
+    site.backend("acme", "import a_library_that_nobody_has\n", version="3.1")
+    return "acme"

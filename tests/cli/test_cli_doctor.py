@@ -8,80 +8,42 @@ import subprocess
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
 
 import pytest
 from typer.testing import Result
 
 from aligntune.diagnosis import requirements, trial
-from aligntune_core import entrypoints
+from aligntune_core.testing.site import Site, plugin
 
 Command = Callable[..., Result]
 
-PLUGIN = """
-from aligntune_core import BackendInfo, Support, hookimpl
 
-@hookimpl
-def backend_info():
-    return BackendInfo(summary="a backend for tests", devices=("cpu",){first})
-
-@hookimpl
-def supports_algorithm(algorithm):
-    return Support(False, "nothing")
-
-@hookimpl
-def load_model(config, prepared): ...
-
-@hookimpl
-def apply_peft(loaded, config): ...
-
-@hookimpl
-def build_trainer(loaded, config, datasets, run): ...
-"""
-
-
-def distribution(
-    site: Path, name: str, version: str, requires: tuple[str, ...] = (), entry: str = ""
-) -> None:
-    """Write the metadata of an installed distribution whose only module has its name."""
-    meta = site / f"{name}-{version}.dist-info"
-    meta.mkdir(parents=True)
-    lines = [
-        "Metadata-Version: 2.1",
-        f"Name: {name}",
-        f"Version: {version}",
-        *(f"Requires-Dist: {r}" for r in requires),
-    ]
-    (meta / "METADATA").write_text("\n".join(lines) + "\n")
-    (meta / "RECORD").write_text("")
-    (meta / "top_level.txt").write_text(f"{name}\n")
-    if entry:
-        (meta / "entry_points.txt").write_text(f"[aligntune.backends]\n{entry}\n")
-    entrypoints.refresh()
-
-
-def package(site: Path, name: str, **modules: str) -> None:
+def package(site: Site, name: str, **modules: str) -> None:
     """Write a package; ``init`` is its ``__init__``."""
-    (site / name).mkdir(parents=True, exist_ok=True)
+    (site.folder / name).mkdir(parents=True, exist_ok=True)
     for module, text in {"init": "", **modules}.items():
-        (site / name / f"{'__init__' if module == 'init' else module}.py").write_text(text)
+        (site.folder / name / f"{'__init__' if module == 'init' else module}.py").write_text(text)
 
 
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of installed distributions, for this process and for those that it starts."""
-    folder = tmp_path / "site"
-    folder.mkdir()
-    monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
+def library(site: Site, name: str, version: str, requires: tuple[str, ...] = (), **modules: str) -> None:
+    """Install a distribution whose only package has its name."""
+    meta = site.install(name, version=version, requires=requires)
+    (meta / "top_level.txt").write_text(f"{name}\n")
+    package(site, name, **modules)
+
+
+@pytest.fixture(autouse=True)
+def only_acme(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that doctor starts see the site folder too; of all backends only "acme" is looked at."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site.folder), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("ALIGNTUNE_BACKENDS", "acme")
-    return folder
 
 
-def acme(site: Path, requires: tuple[str, ...] = (), first: str = "", **modules: str) -> None:
-    """Install backend "acme" of package acme_train."""
-    distribution(site, "acme_train", "1.0", requires, "acme = acme_train.plugin")
-    package(site, "acme_train", plugin=PLUGIN.format(first=first), **modules)
+def acme(site: Site, requires: tuple[str, ...] = (), first: str = "", **modules: str) -> None:
+    """Install backend "acme" of package acme_train, with the modules that it imports for training."""
+    light = plugin().replace('devices=("cpu",)', f'devices=("cpu",){first}')
+    site.install("acme-train", {"aligntune.backends": {"acme": "acme_train.plugin"}}, requires=requires)
+    package(site, "acme_train", plugin=light, **modules)
 
 
 def problems(command: Command) -> tuple[int, list[dict[str, str]]]:
@@ -91,17 +53,20 @@ def problems(command: Command) -> tuple[int, list[dict[str, str]]]:
     return result.exit_code, report["problems"]
 
 
-def test_a_sound_light_backend_is_well(command: Command, site: Path) -> None:
+def test_a_sound_light_backend_is_well(command: Command, site: Site) -> None:
     acme(site, training="import json\n")
     code, found = problems(command)
     assert found == []
     assert code == 0
 
 
-def test_a_library_that_fails_while_it_is_imported_is_named(command: Command, site: Path) -> None:
-    distribution(site, "zlib_for_models", "7.2")
-    package(
-        site, "zlib_for_models", init="from zlib_for_models import core", core="raise OSError('no symbol x')"
+def test_a_library_that_fails_while_it_is_imported_is_named(command: Command, site: Site) -> None:
+    library(
+        site,
+        "zlib_for_models",
+        "7.2",
+        init="from zlib_for_models import core",
+        core="raise OSError('no symbol x')",
     )
     package(
         site,
@@ -125,35 +90,34 @@ except OSError as error:
     assert "wrapper is unwell" in command("doctor", "-v").stdout
 
 
-def test_a_process_that_dies_is_told(command: Command, site: Path) -> None:
+def test_a_process_that_dies_is_told(command: Command, site: Site) -> None:
     acme(site, training="import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
     code, found = problems(command)
     assert code == 1
     assert "signal 11" in found[0]["what"]
 
 
-def test_what_a_library_prints_does_not_disturb_the_verdict(site: Path) -> None:
+def test_what_a_library_prints_does_not_disturb_the_verdict(site: Site) -> None:
     acme(site, training="import os\nprint('hello {')\nos.write(1, b'raw words\\n')\n")
     assert trial.run("acme").ok
 
 
-def test_the_module_that_must_come_first_is_imported_first(site: Path) -> None:
+def test_the_module_that_must_come_first_is_imported_first(site: Site) -> None:
     package(site, "patcher", init="import sys\nassert 'acme_train.training' not in sys.modules")
     acme(site, first=", import_first='patcher'", training="import sys\nassert 'patcher' in sys.modules\n")
     assert trial.run("acme").error == ""
 
 
-def test_an_import_that_takes_too_long_is_told(site: Path) -> None:
+def test_an_import_that_takes_too_long_is_told(site: Site) -> None:
     acme(site, training="import time\ntime.sleep(60)\n")
     result = trial.run("acme", timeout=2)
     assert not result.ok
     assert "more than 2 s" in result.error
 
 
-def test_requirements_are_compared_over_the_whole_tree(command: Command, site: Path) -> None:
-    distribution(site, "deep_library", "1.0", ("nowhere-to-be-found>=3", "packaging>=99"))
-    distribution(site, "middle_library", "2.0", ("deep_library",))
-    package(site, "middle_library")
+def test_requirements_are_compared_over_the_whole_tree(command: Command, site: Site) -> None:
+    library(site, "deep_library", "1.0", ("nowhere-to-be-found>=3", "packaging>=99"))
+    library(site, "middle_library", "2.0", ("deep_library",))
     acme(site, requires=("middle_library[speed]>=1", "skipped; extra == 'speed'"))
     code, found = problems(command)
     said = {p["what"]: p["remedy"] for p in found}
@@ -164,16 +128,16 @@ def test_requirements_are_compared_over_the_whole_tree(command: Command, site: P
     assert len(found) == 2
 
 
-def test_a_wrong_version_of_a_direct_requirement_is_told_once(command: Command, site: Path) -> None:
+def test_a_wrong_version_of_a_direct_requirement_is_told_once(command: Command, site: Site) -> None:
     acme(site, requires=(f"packaging!={version('packaging')}",))
     code, found = problems(command)
     assert code == 1
     assert len(found) == 1
-    assert "acme_train 1.0 needs packaging!=" in found[0]["what"]
+    assert "acme-train 1.0 needs packaging!=" in found[0]["what"]
 
 
-def test_a_companion_built_for_another_torch_need_not_be_there(site: Path) -> None:
-    distribution(site, "torchaudio", "0.1", ("packaging==0.1",))
+def test_a_companion_built_for_another_torch_need_not_be_there(site: Site) -> None:
+    library(site, "torchaudio", "0.1", ("packaging==0.1",))
     conflict = requirements.examine([]).conflicts
     assert [(c.wanted_by.name, c.requirement) for c in conflict] == [("torchaudio", "packaging==0.1")]
     assert "pip uninstall torchaudio" in conflict[0].remedy
@@ -192,7 +156,7 @@ def test_broken_and_disabled_backends(
 
 @pytest.mark.backend
 @pytest.mark.slow
-def test_the_trl_backend_imports_and_a_clashing_torchvision_is_named(tmp_path: Path) -> None:
+def test_the_trl_backend_imports_and_a_clashing_torchvision_is_named(site: Site) -> None:
     """The clash is the one of a torchvision whose compiled part was built for another torch."""
     environment = {**os.environ, "ALIGNTUNE_BACKENDS": "trl"}
     command = [sys.executable, "-m", "aligntune.diagnosis.trial", "trl"]
@@ -201,9 +165,9 @@ def test_the_trl_backend_imports_and_a_clashing_torchvision_is_named(tmp_path: P
     assert sound["ok"], sound
     assert "cpu" in [device["kind"] for device in sound["devices"]]
 
-    distribution(tmp_path, "torchvision", "0.29.1")
-    package(tmp_path, "torchvision", init="raise RuntimeError('operator torchvision::nms does not exist')")
-    environment["PYTHONPATH"] = str(tmp_path)
+    library(
+        site, "torchvision", "0.29.1", init="raise RuntimeError('operator torchvision::nms does not exist')"
+    )
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     clash = json.loads(done.stdout)
     assert not clash["ok"]

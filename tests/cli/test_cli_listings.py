@@ -37,7 +37,7 @@ def test_a_broken_backend_is_a_row_and_the_others_stay(command: Command, broken_
 
 def test_verbose_shows_path_and_traceback(command: Command, broken_backend: str) -> None:
     text = command("backends", "-v").stdout
-    assert "acme-aligntune 3.1" in text
+    assert "fake-acme 3.1" in text
     assert "import a_library_that_nobody_has" in text
     assert "requires: " in text
 

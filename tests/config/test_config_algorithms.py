@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import ValidationError
 
-from aligntune_core.algorithms import Batch, find, known
+from aligntune_core.algorithms import Batch, find, known, names
 from aligntune_core.algorithms.dpo import DpoParameters
 from aligntune_core.algorithms.grpo import DapoParameters, DrGrpoParameters, GrpoParameters, GspoParameters
 from aligntune_core.config import resolve_config
@@ -182,3 +182,7 @@ def test_a_parameter_named_like_a_keyword_is_refused(
     installed(STRANGER.replace("margin:", "batch_size:"))
     [problem] = refused(resolve_config, "rl", algorithm="margin_loss", model_name="m", dataset_name="d")
     assert problem == "algorithm margin_loss: its parameter batch_size has the name of a keyword of ours"
+
+
+def test_names_are_those_of_the_known_algorithms() -> None:
+    assert names() == list(known())

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from aligntune_core.algorithms import OWN
+from aligntune_core.algorithms import own
 from aligntune_core.config import load_config, plain, schema
 from aligntune_core.config.keywords import parameters_of, tree
 from aligntune_core.config.reference import main, reference
@@ -26,16 +26,16 @@ def test_the_page_in_docs_is_up_to_date() -> None:
 def test_every_field_and_every_name_of_it_is_in_the_reference() -> None:
     lines = reference().splitlines()
     entries = [e for e in tree().values() if e.section or e.path == "backend"]
-    entries += [e for a in OWN for e in parameters_of(a.parameters).values()]
+    entries += [e for a in own() for e in parameters_of(a.parameters).values()]
     for entry in entries:
         row = next((line for line in lines if f"| `{entry.path}` |" in line), "")
         assert all(f"`{name}`" in row for name in entry.names), entry.path
-    for algorithm in OWN:
+    for algorithm in own():
         assert f"### {algorithm.name}" in lines
 
 
 def test_every_field_is_described() -> None:
-    entries = [*tree().values(), *(e for a in OWN for e in parameters_of(a.parameters).values())]
+    entries = [*tree().values(), *(e for a in own() for e in parameters_of(a.parameters).values())]
     undescribed = [
         e.path for e in entries if not e.info.description and not (e.info.annotation and e.path in SECTIONS)
     ]

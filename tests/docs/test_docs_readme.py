@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from aligntune.cli.algorithms import matrix
-from aligntune_core.algorithms import OWN
+from aligntune_core.algorithms import own
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -47,8 +47,8 @@ def test_the_algorithm_matrix_is_what_the_installed_plugins_say() -> None:
     head, _, *lines = [
         [cell.strip(" `") for cell in line.strip("|").split("|")] for line in table[0].splitlines()
     ]
-    own = {algorithm.name for algorithm in OWN}
-    found = [row for row in matrix() if row["name"] in own]
+    names = {algorithm.name for algorithm in own()}
+    found = [row for row in matrix() if row["name"] in names]
     ours = {path.name.removeprefix("aligntune-") for path in ROOT.glob("plugins/*")}
     installed = sorted(ours & set(found[0]["backends"]))
     assert set(installed) <= set(head[2:]), "a backend of this repository lacks its column"
