@@ -166,10 +166,19 @@ def llama(seed: int, kind: str = "LlamaForCausalLM", **more: Any) -> Any:
 
 
 def policy(seed: int, adapter: bool) -> Any:
-    """The policy, with a LoRA adapter whose B is 0 where one is asked for."""
+    """The policy, with a LoRA adapter whose B is 0 where one is asked for.
+
+    It never samples <pad>, as a trained model would not: TRL takes that token for the end of a completion, we for a
+    token like any other.
+    """
+    import torch
     from peft import LoraConfig, get_peft_model
 
     model = llama(seed)
+    head = torch.nn.Linear(16, len(WORDS))
+    head.weight.data = model.lm_head.weight.data
+    head.bias.data = torch.tensor([-30.0] + [0.0] * (len(WORDS) - 1))
+    model.lm_head = head
     if not adapter:
         return model
     return get_peft_model(

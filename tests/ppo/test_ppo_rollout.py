@@ -104,6 +104,27 @@ def test_the_models_own_generation_settings_do_not_shape_the_sample(
         assert found[0] == found[1]
 
 
+def test_a_pad_token_that_ends_completions_too_is_kept_apart(
+    sampler: Callable[..., Any], words: Any, llama: Callable[..., Any]
+) -> None:
+    from aligntune_trl.ppo.value_head import completion_logprobs
+
+    drawn = [torch.tensor([10, 4, 2, 2, 2]), torch.tensor([7, 2, 2, 2, 2])]
+    found = []
+    for pad in ("<pad>", "</s>"):
+        words.pad_token = pad
+        try:
+            made = sampler()
+            completions = made.complete(*made.encode(["the cat", "dog"], CPU), drawn)
+        finally:
+            words.pad_token = "<pad>"
+        with torch.no_grad():
+            logprobs = completion_logprobs(llama().eval(), completions.sequences, 1.0)
+        assert completions.lengths.tolist() == [3, 2]
+        found.append(logprobs.where(completions.mask, 0))
+    assert found[0].equal(found[1])
+
+
 def test_generation_in_parts_covers_every_row(sampler: Callable[..., Any], llama: Callable[..., Any]) -> None:
     with torch.no_grad():
         found = sampler(rollout_batch_size=2).sample(llama().eval(), ["the cat", "dog", "cat sat down"], CPU)
