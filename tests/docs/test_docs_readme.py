@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from aligntune.cli.algorithms import matrix
 from aligntune_core.algorithms import own
 
@@ -41,6 +43,7 @@ def test_the_readme_imports_what_it_uses() -> None:
     assert promised("imports") == "from aligntune import create_rl_trainer, create_sft_trainer"
 
 
+@pytest.mark.backend
 def test_the_algorithm_matrix_is_what_the_installed_plugins_say() -> None:
     table = re.search(r"^\| algorithm \|.*?(?=\n\n)", README, re.M | re.S)
     assert table
