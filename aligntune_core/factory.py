@@ -211,7 +211,7 @@ def _choose_auto(config: Config) -> tuple[Backend, str]:
     passed = [f"{row.name}: {row.state}" for row in registry().rows() if row.name not in ready]
     devices = list(available())
     for name in order:
-        why = checks.why_not(ready[name], config, devices)
+        why = _passed_over(ready[name], config, devices)
         if why is None:
             reason = f"auto: {name} trains {config.algorithm} on {listed(devices)}"
             reason += f" (passed over: {'; '.join(passed)})" if passed else ""
@@ -224,6 +224,19 @@ def _choose_auto(config: Config) -> tuple[Backend, str]:
         + "\n"
         "See `aligntune backends -v`."
     )
+
+
+def _passed_over(backend: Backend, config: Config, devices: list[str]) -> str | None:
+    """Why "auto" does not take this backend; a plugin that fails when it is asked does not end the search."""
+    from aligntune_core.loader import one_line
+    from aligntune_core.validation import check_honours
+
+    if wrong := check_honours(backend.info):
+        return "; ".join(wrong)
+    try:
+        return checks.why_not(backend, config, devices)
+    except Exception as error:  # a plugin may raise anything; shown with the others that were passed over
+        return f"asking it raised {one_line(error)}"
 
 
 def _planned(backend: Backend, prepared: Prepared, config: ResolvedConfig) -> Mapping[str, Any]:

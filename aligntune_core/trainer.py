@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aligntune_core.errors import RunError
+from aligntune_core.errors import HookError, RunError
 from aligntune_core.run import checkpoints, logs, manifest, metrics
 from aligntune_core.run.distributed import is_main, world_size
 from aligntune_core.run.progress import Progress
@@ -53,6 +53,8 @@ class Trainer:
         self._engine = engine
         self._session = session
         self._started = manifest.now()
+        self._trained = False
+        self._goes_on = False
         self.effective = dict(effective)
         """Config path -> value in force, read from the built trainer."""
         self.on_event: Callable[[Mapping[str, Any]], None] | None = None
@@ -114,12 +116,20 @@ class Trainer:
         start, remarks = checkpoints.find(folder.path, resume)
         with folder.locked():
             if start is None:
+                self._remark_second_run()
                 folder.set_aside(self._model_folder())
             elif is_main():
                 metrics.rewind(folder.metrics, _step_of(start))
             for remark in remarks:
                 logger.warning("passed over a damaged checkpoint: %s", remark)
             return self._run(start)
+
+    def _remark_second_run(self) -> None:
+        """The weights of this trainer are those that its last run left; only a new trainer starts anew."""
+        if self._trained:
+            logger.warning(
+                "this trainer has trained before: the run goes on from its weights. Create a trainer again to start anew."
+            )
 
     def _model_folder(self) -> Path | None:
         name = self.config.model.name
@@ -128,11 +138,12 @@ class Trainer:
     def _run(self, start: Path | None) -> TrainResult:
         session, config = self._session, self.config
         title = f"{config.algorithm} on {self.backend}"
+        self._trained, self._goes_on = True, self._trained and start is None
         self._write_manifest("running")
         began = time.perf_counter()
         with self._recorded(), session.stop, Progress(title, config.optim.max_steps) as progress:
             session.sink.begin(self.on_event or progress)
-            result = self._engine.train(resume_from=start)
+            result = self._checked(self._engine.train(resume_from=start))
             session.sink.end()
             where = self._saved(result)
         seconds = time.perf_counter() - began
@@ -148,6 +159,16 @@ class Trainer:
                 where,
             )
         return result
+
+    def _checked(self, result: object) -> TrainResult:
+        from aligntune_core.types import TrainResult
+
+        if isinstance(result, TrainResult):
+            return result
+        raise HookError(
+            f"Engine.train() of {self._plan.backend} returned {type(result).__name__}; "
+            "it must return aligntune_core.TrainResult"
+        )
 
     def _saved(self, result: TrainResult) -> Path:
         if not result.stopped:
@@ -189,8 +210,10 @@ class Trainer:
             "backend": plan.backend.name,
             "backend_reason": plan.reason,
             "config": plain(self.config),
-            "sources": dict(self.config.sources),  # a repeat then knows what was chosen and what followed from it
-            "repeatable": not in_memory(self.config),
+            "sources": dict(
+                self.config.sources
+            ),  # a repeat then knows what was chosen and what followed from it
+            "repeatable": not in_memory(self.config) and not self._goes_on,
             "effective": {k: v for k, v in self.effective.items() if isinstance(v, PLAIN)},
             "versions": dict(plan.prepared.versions),
             "device": vars(plan.prepared.device),
@@ -278,8 +301,15 @@ class Trainer:
 
         Returns:
             list[str]: one completion a prompt, without the prompt.
+
+        Raises:
+            DataError: something is no prompt.
+            ConfigError: a number is out of range.
         """
-        batch = [prompts] if isinstance(prompts, str) else list(prompts)
+        from aligntune_core.data.prompts import as_prompts, check_sampling
+
+        batch = as_prompts(prompts)
+        check_sampling(max_new_tokens, temperature, top_p)
         if not batch:
             return []
         return self._engine.generate(

@@ -31,12 +31,16 @@ class MetricsSink:
 
     def begin(self, on_event: Callable[[Mapping[str, Any]], None]) -> None:
         """Training starts: start the clock that tokens per second are counted with, and forward events."""
+        self._close()  # an evaluation since the last run left it open, and that run's file has been moved away
         self._on_event = on_event
         self._since = time.perf_counter()
 
     def end(self) -> None:
         """Training is over: close the file; a later event opens it again."""
         self._on_event = None
+        self._close()
+
+    def _close(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -30,6 +30,20 @@ def test_lines_are_unrounded_and_tokens_become_a_rate(tmp_path: Path) -> None:
     assert seen == [1 / 3]
 
 
+def test_a_run_after_an_evaluation_writes_into_its_own_file(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    sink = metrics.MetricsSink(file)
+    sink.begin(lambda event: None)
+    sink({"step": 1, "loss": 1.0})
+    sink.end()
+    sink({"step": 1, "eval_loss": 2.0})
+    file.rename(tmp_path / "earlier.jsonl")
+    sink.begin(lambda event: None)
+    sink({"step": 1, "loss": 3.0})
+    assert [line["loss"] for line in metrics.read(file)] == [3.0]
+    assert len(metrics.read(tmp_path / "earlier.jsonl")) == 2
+
+
 @pytest.mark.parametrize("key", ["loss", "grad_norm"])
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, key: str) -> None:
     sink = metrics.MetricsSink(tmp_path / "metrics.jsonl")

@@ -101,6 +101,18 @@ def test_a_second_run_in_the_folder_sets_the_first_aside(make: Make, tmp_path: P
     assert (tmp_path / "run" / "earlier-run" / "1" / "adapter_model.safetensors").is_file()
 
 
+def test_training_twice_says_that_it_goes_on_and_is_not_repeatable(
+    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trainer = make(max_steps=2)
+    trainer.train()
+    assert "has trained before" not in caplog.text
+    trainer.train()
+    assert "has trained before: the run goes on from its weights" in caplog.text
+    assert json.loads((tmp_path / "run" / "aligntune.json").read_text())["repeatable"] is False
+    assert losses(tmp_path / "run") != losses(tmp_path / "run" / "earlier-run" / "1")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_resume_ends_like_an_uninterrupted_run(
     make: Make, tmp_path: Path, number: int
