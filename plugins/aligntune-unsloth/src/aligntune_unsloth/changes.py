@@ -61,6 +61,11 @@ def _on_cpu(config: Any, source: Source) -> Iterator[str]:
             "packing: Unsloth's CPU path has no attention that keeps packed rows apart and would turn it off; leave it "
             'out, or use backend="trl"'
         )
+    if config.model.precision == "bf16":
+        yield (
+            'precision="bf16": Unsloth\'s CPU path turns it off; take "fp32", which "auto" means there, or '
+            'backend="trl"'
+        )
     if config.optim.gradient_checkpointing == "unsloth":
         yield 'gradient_checkpointing="unsloth" offloads from a GPU; on a CPU take True'
     quantization = config.model.quantization
