@@ -11,7 +11,7 @@ from aligntune_core.testing.tiers.live import LiveTier  # noqa: E402
 from aligntune_core.testing.tiers.static import StaticTier  # noqa: E402
 
 
-class BackendConformance(StaticTier, ArgumentTier, LiveTier):
+class BackendConformance(LiveTier, ArgumentTier, StaticTier):
     """Tests that every backend has to pass. Derive a class whose name starts with ``Test``.
 
     A test's name says what it is: ``test_live_order_of_samples`` is required and belongs to the live tier,

@@ -129,8 +129,6 @@ class Server:
             stop_after: ask the run to stop after that many steps.
             resume: name of a kept run whose folder's last checkpoint is gone on from.
         """
-        from aligntune_core.testing.run import Run
-
         honoured = registry().get(backend).info.honours
         wanted = {
             path: value
@@ -140,7 +138,10 @@ class Server:
         whole = {**self._base(algorithm), **wanted}
         if resume:
             whole["run.output_dir"] = str(self._runs[resume].trainer.output_dir)
-        run = Run(self._build(backend, whole), MODEL)
+        trainer = self._build(backend, whole)
+        from aligntune_core.testing.run import Run  # only now: the backend may have to precede torch
+
+        run = Run(trainer, MODEL)
         run.train(stop_after, bool(resume))
         self._runs[name] = run
         return run.record()

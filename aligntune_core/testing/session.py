@@ -151,9 +151,11 @@ def parameters(algorithm: str) -> Iterable[str]:
 
 
 def named(path: str, message: str) -> bool:
-    """Whether a refusal names the field that was changed, by keyword, path or name."""
-    entry = tree().get(path)
-    names = {path, path.rpartition(".")[2], *(entry.names if entry else ())}
+    """Whether a refusal names the field that was changed, or one set beside it, by keyword, path or name."""
+    names: set[str] = set()
+    for changed in (path, *changes.BESIDE.get(path, ())):
+        entry = tree().get(changed)
+        names |= {changed, changed.rpartition(".")[2], *(entry.names if entry else ())}
     return any(name in message for name in names)
 
 
