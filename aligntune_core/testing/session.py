@@ -10,6 +10,7 @@ import pytest
 from aligntune_core.algorithms import known
 from aligntune_core.config import covers
 from aligntune_core.config.keywords import parameters_of, tree
+from aligntune_core.testing import changes
 from aligntune_core.testing.worker import Refused, Worker, worker_of
 from aligntune_core.types import BackendInfo, Support
 
