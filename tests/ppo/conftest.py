@@ -127,3 +127,34 @@ def ppo(
 
 
 EXTRA = ("ref_model", "value_model", "eval_dataset", "on_completions", "callbacks")
+
+
+@pytest.fixture
+def logged() -> Callable[[Any], list[dict[str, float]]]:
+    """The lines of a trainer's log that belong to updates."""
+    return lambda trainer: [line for line in trainer.state.log_history if "loss" in line]
+
+
+@pytest.fixture
+def weights_of() -> Callable[[Any], dict[str, Any]]:
+    """A copy of a model's weights by name."""
+    return lambda model: {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+@pytest.fixture
+def logprobs_of() -> Callable[[Any, Any], Any]:
+    """``logprobs_of(model, trainer)``: of two fixed completions, one ended and one cut off."""
+
+    def judged(model: Any, trainer: Any) -> Any:
+        import torch
+
+        from aligntune_trl.ppo.value_head import completion_logprobs
+
+        ids, mask = trainer.sampler.encode(["the cat", "dog"], torch.device("cpu"))
+        drawn = [torch.tensor([10, 4, 2]), torch.tensor([7, 8, 9])]
+        with torch.no_grad():
+            return completion_logprobs(
+                model.eval(), trainer.sampler.complete(ids, mask, drawn).sequences, 1.0
+            )
+
+    return judged

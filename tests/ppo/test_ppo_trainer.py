@@ -1,24 +1,14 @@
-"""The trainer on a tiny Llama: what an update is, what it logs, what it keeps in memory and on disk."""
+"""The trainer on a tiny Llama: what an update is, what it changes and what it logs."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 Build = Callable[..., Any]
-
-
-def weights_of(model: Any) -> dict[str, torch.Tensor]:
-    return {name: p.detach().clone() for name, p in model.named_parameters()}
-
-
-def logged(trainer: Any) -> list[dict[str, float]]:
-    return [line for line in trainer.state.log_history if "loss" in line]
 
 
 @pytest.fixture
@@ -56,14 +46,14 @@ def test_max_steps_counts_updates(ppo: Build, counted: Callable[[Any], list[int]
     assert steps == [update for update in range(3) for _ in range(2 * 4)]
 
 
-def test_the_schedule_counts_updates(ppo: Build) -> None:
+def test_the_schedule_counts_updates(ppo: Build, logged: Any) -> None:
     trainer = ppo(max_steps=4, learning_rate=0.4, optim="sgd")
     trainer.train()
     assert [line["learning_rate"] for line in logged(trainer)] == pytest.approx([0.4, 0.3, 0.2, 0.1])
 
 
 @pytest.mark.parametrize("adapter", [True, False])
-def test_an_update_changes_policy_and_value_head_alone(ppo: Build, adapter: bool) -> None:
+def test_an_update_changes_policy_and_value_head_alone(ppo: Build, adapter: bool, weights_of: Any) -> None:
     trainer = ppo(adapter=adapter, learning_rate=1e-2, max_steps=2, num_train_epochs=9)
     before = weights_of(trainer.model)
     trainer.train()
@@ -76,7 +66,7 @@ def test_an_update_changes_policy_and_value_head_alone(ppo: Build, adapter: bool
     assert all("lora_" in name or "value_head" in name for name in moved) == adapter
 
 
-def test_every_update_logs_its_figures(ppo: Build) -> None:
+def test_every_update_logs_its_figures(ppo: Build, logged: Any) -> None:
     trainer = ppo(max_steps=2, learning_rate=1e-3)
     trainer.train()
     for line in logged(trainer):
@@ -96,7 +86,7 @@ def test_every_update_logs_its_figures(ppo: Build) -> None:
     assert 1 <= first["completion_length"] <= 6
 
 
-def test_figures_are_means_over_all_updates_since_the_last_line(ppo: Build) -> None:
+def test_figures_are_means_over_all_updates_since_the_last_line(ppo: Build, logged: Any) -> None:
     found = []
     for steps in (1, 4):
         trainer = ppo(max_steps=4, learning_rate=1e-3, logging_steps=steps)
@@ -127,7 +117,7 @@ def test_completions_are_shown_with_their_rewards(ppo: Build) -> None:
         assert rewards == [float([row["prompt"] for row in rows].index(prompt)) for prompt in prompts]
 
 
-def test_noted_figures_are_logged(ppo: Build) -> None:
+def test_noted_figures_are_logged(ppo: Build, logged: Any) -> None:
     seen: list[Any] = []
 
     def score(prompts: list[str], completions: list[str], columns: Any) -> list[float]:
@@ -156,7 +146,7 @@ def test_a_reward_that_raises_is_not_swallowed(ppo: Build) -> None:
         ppo(score=score).train()
 
 
-def test_the_missing_end_is_penalised(ppo: Build, words: Any) -> None:
+def test_the_missing_end_is_penalised(ppo: Build, words: Any, logged: Any) -> None:
     from aligntune_trl.ppo.experience import penalised
 
     assert penalised(torch.tensor([1.0, 1.0]), torch.tensor([True, False]), 0.25).tolist() == [1.0, 0.75]
@@ -183,7 +173,7 @@ def test_target_kl_ends_the_passes_over_a_rollout(ppo: Build, counted: Callable[
 
 
 @pytest.mark.parametrize("adapter", [True, False])
-def test_accumulation_does_not_change_an_update(ppo: Build, adapter: bool) -> None:
+def test_accumulation_does_not_change_an_update(ppo: Build, adapter: bool, weights_of: Any) -> None:
     found = []
     for batch, accumulation in ((4, 1), (2, 2), (1, 4)):
         trainer = ppo(
@@ -203,84 +193,7 @@ def test_accumulation_does_not_change_an_update(ppo: Build, adapter: bool) -> No
             assert torch.allclose(weight, other[name], atol=1e-6), name
 
 
-def test_with_an_adapter_there_is_one_backbone(ppo: Build, llama: Build) -> None:
-    trainer = ppo(adapter=True)
-    backbone = sum(p.numel() for p in llama().parameters())
-    own = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
-    assert sum(p.numel() for p in trainer.model.parameters()) == backbone + own
-    assert own < backbone
-    assert trainer.reference.kind == "adapter off"
-    assert trainer.reference._model is None
-
-
-def logprobs_of(model: Any, trainer: Any) -> torch.Tensor:
-    from aligntune_trl.ppo.value_head import completion_logprobs
-
-    ids, mask = trainer.sampler.encode(["the cat", "dog"], torch.device("cpu"))
-    batch = trainer.sampler.complete(ids, mask, [torch.tensor([10, 4, 2]), torch.tensor([7, 8, 9])]).sequences
-    with torch.no_grad():
-        return completion_logprobs(model.eval(), batch, 1.0)
-
-
-def test_the_reference_is_the_policy_with_its_adapter_off(ppo: Build, llama: Build) -> None:
-    trainer = ppo(adapter=True, learning_rate=1e-2, score=lambda *a: [0, 1, 2, 3], num_train_epochs=9)
-    trainer.train()
-    flags = {name: p.requires_grad for name, p in trainer.model.named_parameters()}
-    with trainer.reference.policy() as reference:
-        expected = logprobs_of(reference, trainer)
-    assert expected.equal(logprobs_of(llama(), trainer))
-    assert not expected.allclose(logprobs_of(trainer.policy, trainer), atol=1e-4)
-    assert {name: p.requires_grad for name, p in trainer.model.named_parameters()} == flags
-
-
-@pytest.mark.parametrize("init", [True, "pissa"])
-def test_an_adapter_that_changes_something_is_its_own_reference(
-    ppo: Build, llama: Build, lora: Any, tmp_path: Path, init: Any
-) -> None:
-    model = lora(llama(), init_lora_weights=init)
-    if init is True:  # as if trained before
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                if "lora_B" in name:
-                    parameter.normal_(std=0.1)
-    trainer = ppo(model=model, learning_rate=1e-2, score=lambda *a: [0, 1, 2, 3])
-    assert trainer.reference.kind == "frozen adapter"
-    start = logprobs_of(trainer.policy, trainer)
-    trainer.train()
-    with trainer.reference.policy() as reference:
-        assert logprobs_of(reference, trainer).allclose(start, atol=1e-6)
-    assert not logprobs_of(trainer.policy, trainer).allclose(start, atol=1e-4)
-    assert trainer.policy.active_adapter == "default"
-    assert logged(trainer)[0]["kl"] == pytest.approx(0, abs=1e-5)
-    assert not any(
-        "reference" in n or ".ref." in n for n, p in trainer.model.named_parameters() if p.requires_grad
-    )
-    trainer.save_model(str(tmp_path / "saved"))
-    assert not (tmp_path / "saved" / "ref").exists()
-
-
-def test_without_an_adapter_the_reference_is_given(ppo: Build, llama: Build, lora: Any) -> None:
-    with pytest.raises(ValueError, match="needs ref_model"):
-        ppo(model=llama(), ref_model=None)
-    model = llama()
-    with pytest.raises(ValueError, match="the policy itself"):
-        ppo(model=model, ref_model=model)
-    with pytest.raises(ValueError, match="biases"):
-        ppo(model=lora(llama(attention_bias=True), bias="all"))
-    trainer = ppo(adapter=False)
-    assert not any(p.requires_grad for p in trainer.reference._model.parameters())
-
-
-def test_dropout_is_off_unless_wanted(ppo: Build, llama: Build, lora: Any) -> None:
-    for wanted in (True, False):
-        model = lora(llama(attention_dropout=0.3), lora_dropout=0.2)
-        trainer = ppo(model=model, disable_dropout=not wanted)
-        rates = {m.p for m in trainer.model.modules() if isinstance(m, torch.nn.Dropout)}
-        rates |= {m.attention_dropout for m in trainer.model.modules() if hasattr(m, "attention_dropout")}
-        assert rates == ({0.2, 0.3} if wanted else {0.0})
-
-
-def test_a_separate_value_model_learns_the_values(ppo: Build, llama: Build) -> None:
+def test_a_separate_value_model_learns_the_values(ppo: Build, llama: Build, weights_of: Any) -> None:
     value = llama(3, "LlamaForSequenceClassification", num_labels=1)
     before = weights_of(value)
     trainer = ppo(value_model=value, learning_rate=1e-2, max_steps=1, score=lambda *a: [0, 1, 2, 3])
@@ -290,7 +203,7 @@ def test_a_separate_value_model_learns_the_values(ppo: Build, llama: Build) -> N
     assert not before["model.layers.0.mlp.up_proj.weight"].equal(value.model.layers[0].mlp.up_proj.weight)
 
 
-def test_evaluation_is_repeatable_and_leaves_training_as_it_was(ppo: Build) -> None:
+def test_evaluation_is_repeatable_and_leaves_training_as_it_was(ppo: Build, weights_of: Any) -> None:
     rows = [{"prompt": text} for text in ("the cat", "dog", "cat sat")]
     from datasets import Dataset
 
@@ -319,97 +232,6 @@ def test_evaluation_is_repeatable_and_leaves_training_as_it_was(ppo: Build) -> N
     assert first["eval_kl"] != 0
 
 
-@pytest.mark.parametrize("adapter", [True, False])
-def test_a_saved_policy_is_read_back_by_plain_libraries(
-    ppo: Build, llama: Build, tmp_path: Path, adapter: bool
-) -> None:
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
-    trainer = ppo(adapter=adapter, learning_rate=1e-2, score=lambda *a: [0, 1, 2, 3])
-    trainer.train()
-    trainer.save_model(str(tmp_path / "saved"))
-    assert not (tmp_path / "saved" / "value_function.safetensors").exists()
-    assert (tmp_path / "saved" / "tokenizer.json").exists()
-    again = (
-        PeftModel.from_pretrained(llama(), tmp_path / "saved")
-        if adapter
-        else AutoModelForCausalLM.from_pretrained(tmp_path / "saved")
-    )
-    assert logprobs_of(again, trainer).equal(logprobs_of(trainer.policy, trainer))
-
-
-@pytest.mark.parametrize(("adapter", "separate"), [(True, False), (False, False), (True, True)])
-def test_a_resumed_run_ends_bit_equal(
-    ppo: Build, llama: Build, tmp_path: Path, adapter: bool, separate: bool
-) -> None:
-    def built(folder: str) -> Any:
-        more = {"value_model": llama(3, "LlamaForSequenceClassification", num_labels=1)} if separate else {}
-        return ppo(
-            adapter=adapter,
-            output_dir=str(tmp_path / folder),
-            max_steps=5,
-            learning_rate=1e-2,
-            num_mini_batches=2,
-            save_strategy="steps",
-            save_steps=3,
-            **more,
-        )
-
-    whole = built("run")
-    whole.train()
-    resumed = built("again")
-    resumed.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-3"))
-    expected = weights_of(whole.model)
-    for name, weight in weights_of(resumed.model).items():
-        assert weight.equal(expected[name]), name
-    numbers = ("loss", "reward", "kl", "grad_norm", "entropy", "learning_rate")
-    for line, other in zip(logged(whole)[3:], logged(resumed)[3:], strict=True):
-        assert {n: line[n] for n in numbers} == {n: other[n] for n in numbers}
-
-
-def test_a_policy_without_its_value_function_is_no_checkpoint(ppo: Build, tmp_path: Path) -> None:
-    from aligntune_core.errors import CheckpointError
-
-    trainer = ppo(save_strategy="steps", save_steps=1, max_steps=1)
-    trainer.train()
-    checkpoint = tmp_path / "run" / "checkpoint-1"
-    (checkpoint / "value_function.safetensors").unlink()
-    with pytest.raises(CheckpointError, match="value_function"):
-        ppo().train(resume_from_checkpoint=str(checkpoint))
-
-
-def test_the_best_checkpoint_is_loaded_at_the_end(ppo: Build) -> None:
-    from datasets import Dataset
-
-    rewards = iter([5.0, 1.0, 0.0])
-    state: list[Any] = []
-
-    def score(prompts: list[str], completions: list[str], columns: Any) -> list[float]:
-        if "held" in columns:
-            state.append(weights_of(trainer.model))
-            return [next(rewards)] * len(prompts)
-        return [float(i) for i in range(len(prompts))]
-
-    trainer = ppo(
-        score=score,
-        eval_dataset=Dataset.from_list([{"prompt": "cat", "held": 1}]),
-        eval_strategy="steps",
-        eval_steps=1,
-        save_strategy="steps",
-        save_steps=1,
-        max_steps=3,
-        learning_rate=1e-2,
-        load_best_model_at_end=True,
-        metric_for_best_model="eval_reward",
-        greater_is_better=True,
-    )
-    trainer.train()
-    for name, weight in weights_of(trainer.model).items():
-        assert weight.equal(state[0][name]), name
-    assert not state[0]["value_head.score.weight"].equal(state[2]["value_head.score.weight"])
-
-
 def test_a_loss_that_is_no_number_stops_the_run(ppo: Build) -> None:
     from aligntune_core.errors import NonFiniteLoss
 
@@ -417,7 +239,7 @@ def test_a_loss_that_is_no_number_stops_the_run(ppo: Build) -> None:
         ppo(score=lambda p, c, columns: [float("nan")] * len(p)).train()
 
 
-def test_gradient_checkpointing_changes_no_number(ppo: Build) -> None:
+def test_gradient_checkpointing_changes_no_number(ppo: Build, weights_of: Any) -> None:
     found = []
     for checkpointing in (False, True):
         trainer = ppo(max_steps=1, learning_rate=1e-2, gradient_checkpointing=checkpointing)
@@ -428,7 +250,9 @@ def test_gradient_checkpointing_changes_no_number(ppo: Build) -> None:
         assert weight.allclose(found[1][name], atol=1e-6), name
 
 
-def test_in_bf16_trained_weights_and_values_stay_float32(ppo: Build, llama: Build, lora: Any) -> None:
+def test_in_bf16_trained_weights_and_values_stay_float32(
+    ppo: Build, llama: Build, lora: Any, logged: Any
+) -> None:
     model = lora(llama().to(torch.bfloat16))
     trainer = ppo(model=model, bf16=True, max_steps=1, learning_rate=1e-2, score=lambda *a: [0, 1, 2, 3])
     trainer.train()
@@ -437,4 +261,4 @@ def test_in_bf16_trained_weights_and_values_stay_float32(ppo: Build, llama: Buil
     line = logged(trainer)[0]
     assert line["kl"] == pytest.approx(0, abs=1e-2)
     assert line["ratio"] == pytest.approx(1, abs=0.2)
-    assert copy.copy(line["grad_norm"]) > 0
+    assert line["grad_norm"] > 0
