@@ -36,7 +36,9 @@ def dpo(folder: Path) -> None:
     lines = steps(folder)
     axes = _curve(figure, 2, 1, lines, "loss", "DPO: training loss")
     axes.axhline(math.log(2), linestyle=":", color="gray")
-    axes.annotate("ln 2: policy = reference", (1, math.log(2)), color="gray", va="bottom")
+    axes.annotate(
+        "ln 2: policy = reference", (lines[-1]["step"], math.log(2)), color="gray", ha="right", va="top"
+    )
     _curve(figure, 2, 2, lines, "margin", "DPO: reward margin, chosen over rejected")
     figure.savefig(folder / DPO_PLOT)
 

@@ -30,7 +30,7 @@ class Recipe:
     held_out: int | None
 
 
-FULL = Recipe(sft_steps=40, dpo_steps=8, batch_size=4, questions=3, answer_tokens=64, held_out=None)
+FULL = Recipe(sft_steps=32, dpo_steps=8, batch_size=4, questions=3, answer_tokens=64, held_out=None)
 QUICK = Recipe(sft_steps=3, dpo_steps=2, batch_size=2, questions=1, answer_tokens=24, held_out=6)
 
 

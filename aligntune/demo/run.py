@@ -75,6 +75,11 @@ class Demo:
             trainer.generate(self.questions, max_new_tokens=self.settings.recipe.answer_tokens)
         )
 
+    def measure(self, trainer: Trainer) -> dict[str, float]:
+        """Evaluate on held-out rows."""
+        self.screen.step("measuring on held-out rows")
+        return trainer.evaluate()
+
 
 def run(settings: Settings, screen: Screen) -> dict[str, Any]:
     """Run the demo.
@@ -167,9 +172,9 @@ def _fine_tune(demo: Demo, model: str) -> dict[str, Any]:
     keywords = recipe.sft(model, folder, settings.recipe, settings.seed)
     trainer = create_sft_trainer(backend=settings.backend, **keywords)
     demo.answer(trainer, "before training")
-    before = trainer.evaluate()["eval_loss"]
+    before = demo.measure(trainer)["eval_loss"]
     _train(demo, trainer)
-    after = trainer.evaluate()["eval_loss"]
+    after = demo.measure(trainer)["eval_loss"]
     demo.answer(trainer, "after SFT")
     plots.sft(folder)
     return figures.of_run(folder) | {
@@ -190,7 +195,7 @@ def _align(demo: Demo) -> dict[str, Any]:
     keywords = recipe.dpo(str(folder.with_name("sft")), folder, settings.recipe, settings.seed)
     trainer = create_rl_trainer(backend=settings.backend, **keywords)
     _train(demo, trainer)
-    held_out = trainer.evaluate()
+    held_out = demo.measure(trainer)
     demo.answer(trainer, "after DPO")
     plots.dpo(folder)
     return figures.of_run(folder) | {
