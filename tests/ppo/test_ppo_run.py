@@ -126,6 +126,17 @@ def test_a_stopped_run_goes_on_where_it_was(run: Build, tmp_path: Path) -> None:
     assert steps == [step for step in (1, 2, 3, 4) for _ in range(4)]
 
 
+def test_streamed_rows(run: Build, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    trainer = run(
+        dataset_name=str(tmp_path / "rows.jsonl"), streaming=True, reward_functions=[right], max_steps=4
+    )
+    trainer.train()
+    samples = lines(tmp_path / "run" / "samples.jsonl")
+    assert len(samples) == 4 * 4
+    assert len({str(sample["prompt"]) for sample in samples}) == len(ROWS)
+
+
 def test_a_continued_adapter_starts_at_kl_0(run: Build, tmp_path: Path) -> None:
     run("first", learning_rate=1e-2).train()
     again = run("second", model_name=str(tmp_path / "first"))

@@ -75,6 +75,9 @@ class PPOTrainer(Trainer):  # type: ignore[misc]  # transformers is not analysed
     ) -> None:
         if args.data_seed is None:
             args.data_seed = args.seed
+        args.accelerator_config.dispatch_batches = (
+            False  # streamed rows are texts: accelerate cannot cut them
+        )
         if args.disable_dropout:
             for module in (model, ref_model, value_model):
                 if module is not None:
@@ -109,6 +112,11 @@ class PPOTrainer(Trainer):  # type: ignore[misc]  # transformers is not analysed
     def note(self, name: str, values: Sequence[float]) -> None:
         """Log the mean of ``values`` as ``NAME/mean`` with what is being scored; to be called from ``score``."""
         self._noted[name] = list(values)
+
+    def train(self, *given: Any, **named: Any) -> Any:
+        """As transformers' Trainer; prompts and figures of an earlier call that broke off are forgotten."""
+        self._prompts, self._figures = [], []
+        return super().train(*given, **named)
 
     # --- one update -----------------------------------------------------------------------------------------
 
@@ -169,7 +177,7 @@ class PPOTrainer(Trainer):  # type: ignore[misc]  # transformers is not analysed
         for part in rows.split(self.args.per_device_train_batch_size):
             batch = completions.sequences.rows(part)
             with self.accelerator.autocast():
-                logprobs, values, _ = self.model(batch, self.args.temperature)
+                logprobs, values = self.model.judge(batch, self.args.temperature)
                 with self.reference.policy() as reference:
                     expected = completion_logprobs(reference, batch, self.args.temperature)
             found.append((logprobs, expected, values))

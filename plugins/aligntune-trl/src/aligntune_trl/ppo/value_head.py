@@ -160,15 +160,22 @@ class PolicyWithValue(nn.Module):  # type: ignore[misc]  # torch is not analysed
         return _at_least_float32(self.value_model.score(kept).squeeze(-1))
 
     def forward(self, batch: Sequences, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Score sampled completions.
+        """Score sampled completions, for learning.
 
         Returns:
             log-probability of each token, value of the state before it, entropy there (without gradient);
             each (rows, states).
         """
-        logits, hidden = completion_logits(
-            self.policy, batch, temperature, hidden_states=self.value_head is not None
-        )
-        with torch.no_grad():
-            uncertainty = entropy(logits)
+        logits, hidden = self._read(batch, temperature)
+        with torch.no_grad():  # a row at a time: what it needs is as large as the logits
+            uncertainty = torch.stack([entropy(row) for row in logits])
         return token_logprobs(logits, batch.completion_ids), self._values(batch, hidden), uncertainty
+
+    @torch.no_grad()
+    def judge(self, batch: Sequences, temperature: float) -> tuple[Tensor, Tensor]:
+        """Log-probability of each token and value of the state before it, each (rows, states), for a rollout."""
+        logits, hidden = self._read(batch, temperature)
+        return token_logprobs(logits, batch.completion_ids), self._values(batch, hidden)
+
+    def _read(self, batch: Sequences, temperature: float) -> tuple[Tensor, Tensor | None]:
+        return completion_logits(self.policy, batch, temperature, hidden_states=self.value_head is not None)
