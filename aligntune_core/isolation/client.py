@@ -131,6 +131,7 @@ class RemoteTrainer(Trainer):
         self.effective = described["effective"]
         self._planned_arguments = described["planned"]
         self._backend_name = backend
+        self.on_event = None
 
     @property
     def config(self) -> ResolvedConfig:
@@ -171,7 +172,7 @@ class RemoteTrainer(Trainer):
         title = f"{self.config.algorithm} on {self.backend} (worker {self._worker.process.pid})"
         stop = StopFlag(on_request=lambda _: self._worker.process.send_signal(signal.SIGINT))
         with stop, Progress(title, self.config.optim.max_steps) as progress:
-            result: TrainResult = self._worker.call("train", ((resume,), {}), progress)
+            result: TrainResult = self._worker.call("train", ((resume,), {}), self.on_event or progress)
         return result
 
     def evaluate(self, dataset: Any = None) -> dict[str, float]:

@@ -1,0 +1,111 @@
+"""``aligntune compare``: the same job on several backends, in one table."""
+
+from __future__ import annotations
+
+import contextlib
+import json as json_module
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aligntune.cli.failures import ExitCode
+from aligntune.cli.options import ConfigFile, Debug, Json, Overrides, make_app
+from aligntune.cli.output import print_json, print_table
+
+if TYPE_CHECKING:
+    from aligntune.comparison import Comparison, Measured
+
+app = make_app()
+
+
+@app.command()
+def compare(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    backends: Annotated[
+        str, typer.Option(help="The backends, with commas between: trl,unsloth.", show_default=False)
+    ] = "",
+    debug: Debug = False,
+    json: Json = False,
+) -> None:
+    """Run the same job on several backends, each in a process of its own, one after the other.
+
+    By default on all that are ready. Shows speed, memory, start-up and final loss of each, what was in force
+    differently (nothing, or named), and draws the loss curves. Runs, curves and figures are kept in compare/ below the
+    run folder. backend_options of the file go to the backends that have options.
+
+    Exit code 1 where a backend failed.
+    """
+    from aligntune import comparison
+    from aligntune_core.config import load_config
+
+    names = _names(backends)
+    loaded = load_config(config, overrides=overrides or ())
+    # What libraries print in a worker is passed on to stdout, where JSON has to stand alone.
+    with contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext():
+        found = comparison.compare(loaded, names)
+    _keep(found)
+    if json:
+        print_json(found.as_dict())
+    else:
+        _print(found)
+    if any(m.error for m in found.backends):
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _names(asked: str) -> list[str]:
+    from aligntune_core.errors import ConfigError
+    from aligntune_core.registry import registry
+
+    names = list(dict.fromkeys(name.strip() for name in asked.split(",") if name.strip()))
+    if not asked:
+        names = list(registry().ready())
+    if len(names) < 2:
+        raise ConfigError(
+            f"--backends: two or more are needed to compare, got {', '.join(names) or 'none'}. "
+            f"Installed: {', '.join(registry().names()) or 'none'}"
+        )
+    return names
+
+
+def _keep(found: Comparison) -> None:
+    from aligntune.comparison import SUMMARY
+
+    folder = Path(found.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json_module.dumps(found.as_dict(), indent=2, default=str)
+    (folder / SUMMARY).write_text(text, encoding="utf-8")
+
+
+def _print(found: Comparison) -> None:
+    columns = ("backend", "tokens/s", "ms/step", "peak memory", "first step after", "steps", "final loss")
+    print_table(columns, [_row(m) for m in found.backends])
+    for m in found.backends:
+        if m.error:
+            typer.secho(f"{m.name}: {m.error}", fg="red")
+    if found.differences:
+        names = [m.name for m in found.backends if m.error is None]
+        rows = [(path, *(str(values[name]) for name in names)) for path, values in found.differences.items()]
+        print_table(("in force differently", *names), rows)
+    elif sum(m.error is None for m in found.backends) > 1:
+        typer.echo("In force: the same arguments on all.")
+    typer.echo(f"Loss curves: {found.plot or 'not drawn: pip install matplotlib'}")
+    typer.echo(f"Runs and figures: {found.folder}")
+
+
+def _row(m: Measured) -> tuple[str, ...]:
+    def shown(value: float | None, form: str) -> str:
+        return "-" if value is None else form.format(value)
+
+    memory = None if m.peak_memory_bytes is None else m.peak_memory_bytes / 2**30
+    return (
+        m.name,
+        shown(m.tokens_per_second, "{:,.0f}"),
+        shown(m.step_ms, "{:,.1f}"),
+        shown(memory, "{:.2f} GiB"),
+        shown(m.startup_s, "{:.1f} s"),
+        str(m.steps),
+        shown(m.final_loss, "{:.4f}"),
+    )
