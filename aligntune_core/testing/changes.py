@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, get_args, get_origin
@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from aligntune_core.algorithms import find
-from aligntune_core.config import load_config, paths
+from aligntune_core.config import covers, load_config, paths
 from aligntune_core.config.build import default_of
 from aligntune_core.config.keywords import parameters_of, section_of, sections, tree
 from aligntune_core.config.tree import Config
@@ -92,22 +92,23 @@ def backend_paths() -> tuple[str, ...]:
     )
 
 
-def base(algorithm: str, model: Any, **more: Any) -> dict[str, Any]:
-    """The call that is changed: the tiny model, the kit's rows."""
+def base(algorithm: str, model: Any, honoured: Iterable[str], **more: Any) -> dict[str, Any]:
+    """The call that is changed: the tiny model, the kit's rows, a few steps where the backend lets that be set."""
+    honoured = set(honoured)
     settings: dict[str, Any] = {
         "algorithm": algorithm,
         "model_name": model,
         "dataset_name": rows.rows(algorithm),
         "eval_dataset": rows.rows(algorithm, rows.HELD_OUT, rows.ROWS),
-        "optim.max_steps": 3,
-        "optim.batch_size": 2,
     }
+    settings |= {path: value for path, value in FEW_STEPS.items() if covers(honoured, path)}
     if find(algorithm).online:
         settings |= {"rewards.functions": [rows.REWARD]}
         settings |= {f"parameters.{name}": v for name, v in ONLINE.items() if name in _parameters(algorithm)}
     return settings | more
 
 
+FEW_STEPS = {"optim.max_steps": 3, "optim.batch_size": 2}
 ONLINE = {"num_generations": 2, "max_completion_length": 8, "max_prompt_length": 64}
 """Small values for algorithms that generate."""
 
@@ -150,7 +151,7 @@ def _by_type(info: FieldInfo, value: Any) -> Iterator[Any]:
     """Other values of the field's type, near the present one."""
     kinds = list(_flat(info.annotation))
     if bool in kinds:
-        yield not value
+        yield from (not value, bool(value))
     for kind in kinds:
         if get_origin(kind) is Literal:
             yield from (choice for choice in get_args(kind) if choice != value)

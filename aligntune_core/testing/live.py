@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,15 +54,16 @@ class Server:
         self._more = dict(arguments.pop("more", {}))
         return verbs[arguments.pop("do")](**arguments)
 
-    def _base(self, algorithm: str) -> dict[str, Any]:
+    def _base(self, backend: str, algorithm: str) -> dict[str, Any]:
         """The kit's own call, with what the author's class sets for every call."""
-        return changes.base(algorithm, str(MODEL), **self._more)
+        honoured = registry().get(backend).info.honours
+        return changes.base(algorithm, str(MODEL), honoured, **self._more)
 
     # --- argument tier -----------------------------------------------------------------------------------------------
 
     def plan(self, backend: str, algorithm: str) -> dict[str, Any]:
         """Plan the kit's own call: all that core does before weights load."""
-        settings = {**self._base(algorithm), "backend": backend}
+        settings = {**self._base(backend, algorithm), "backend": backend}
         settings["run.output_dir"] = str(self._folder / "planned")
         return {"planned": sorted(factory.plan(load_config(settings)).planned)}
 
@@ -82,7 +83,7 @@ class Server:
         return _compared(path, paths(resolved), prepared.planned(resolved))
 
     def _change(self, backend: Backend, algorithm: str, path: str) -> changes.Change | None:
-        settings = self._base(algorithm)
+        settings = self._base(backend.name, algorithm)
         if path not in (changes.CALLBACKS, changes.REWARD_MODEL):
             return changes.change(path, settings, backend.info.honours)
         checks.guard(backend)
@@ -110,7 +111,7 @@ class Server:
 
     def create(self, backend: str, algorithm: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Build a trainer with these settings over the kit's own."""
-        trainer = self._build(backend, {**self._base(algorithm), **settings})
+        trainer = self._build(backend, {**self._base(backend, algorithm), **settings})
         return {"effective": sorted(trainer.effective)}
 
     def train(
@@ -120,14 +121,14 @@ class Server:
         algorithm: str,
         settings: Mapping[str, Any],
         stop_after: int = 0,
-        resume: str = "",
+        resume: Sequence[str] = (),
     ) -> dict[str, Any]:
         """Train and watch; the run is kept under ``name`` for ``look``.
 
         Args:
             settings: over the kit's own; what the backend does not honour is left out.
             stop_after: ask the run to stop after that many steps.
-            resume: name of a kept run whose folder's last checkpoint is gone on from.
+            resume: name of a kept run, and its checkpoint to go on from.
         """
         honoured = registry().get(backend).info.honours
         wanted = {
@@ -135,14 +136,13 @@ class Server:
             for path, value in settings.items()
             if path not in changes.backend_paths() or covers(honoured, path)
         }
-        whole = {**self._base(algorithm), **wanted}
-        if resume:
-            whole["run.output_dir"] = str(self._runs[resume].trainer.output_dir)
+        whole = {**self._base(backend, algorithm), **wanted}
         trainer = self._build(backend, whole)
         from aligntune_core.testing.run import Run  # only now: the backend may have to precede torch
 
         run = Run(trainer, MODEL)
-        run.train(stop_after, bool(resume))
+        start = self._runs[resume[0]].trainer.output_dir / resume[1] if resume else None
+        run.train(stop_after, start)
         self._runs[name] = run
         return run.record()
 

@@ -39,8 +39,8 @@ class Run:
         self._observer: Observer | None = None
         self._result: Any = None
 
-    def train(self, stop_after: int, resume: bool) -> None:
-        """Train to the end, or until ``stop_after`` steps are taken."""
+    def train(self, stop_after: int, resume: Path | None) -> None:
+        """Train to the end, or until ``stop_after`` steps are taken; from a checkpoint, or from the start."""
         trainer = self.trainer
 
         def stop(step: int) -> None:
@@ -58,7 +58,7 @@ class Run:
         )
         trainer.on_event = lambda event: self._events.append(dict(event))
         with self._observer.watching():
-            self._result = trainer.train(resume=resume or None)
+            self._result = trainer.train(resume=resume)
 
     def _plain(self) -> Any:
         """The base model by plain transformers."""

@@ -18,6 +18,8 @@ RUNS: Mapping[str, tuple[str, Setting]] = {
         "sft",
         {
             **COMMON,
+            "run.save_strategy": "steps",
+            "run.save_steps": STOP_AFTER,
             "optim.learning_rate": 3e-3,
             "optim.lr_scheduler": "cosine",
             "optim.warmup_steps": 1,

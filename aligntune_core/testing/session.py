@@ -57,11 +57,9 @@ class Session:
         if kind == "online":
             found = next((name for name in ONLINE if self._supports.get(name)), None)
             return found or pytest.skip("declares that it trains no online algorithm")
-        support = self._supports.get(kind)
+        support = self._supports[kind]
         if not support:
-            pytest.skip(
-                f'declares that it does not train {kind}: "{support.reason if support else "unknown"}"'
-            )
+            pytest.skip(f'declares that it does not train {kind}: "{support.reason}"')
         return kind
 
     def algorithm_for(self, path: str) -> str | None:

@@ -11,6 +11,7 @@ import pytest
 
 from aligntune_core import registry
 from aligntune_core.entrypoints import EntryPoint, entry_points
+from aligntune_core.errors import BackendError
 from aligntune_core.testing.hooks import implementation
 from aligntune_core.testing.session import Session, session_of
 from aligntune_core.types import BackendInfo
@@ -78,7 +79,10 @@ class Kit:
     @pytest.fixture
     def session(self, name: str) -> Session:
         """The backend's worker process, and the answers that it has given."""
-        return session_of(name, type(self).process or name, type(self).settings)
+        try:
+            return session_of(name, type(self).process or name, type(self).settings)
+        except BackendError as error:
+            pytest.fail(f"the registry does not load it, so nothing can be run: {error}", pytrace=False)
 
     def hook(self, module: ModuleType, name: str) -> Callable[..., Any]:
         """The plugin's own function for a hook."""

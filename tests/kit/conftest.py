@@ -1,0 +1,90 @@
+"""Runs the kit, in a pytest of its own, on backends that are made for it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from aligntune_core import registry
+from aligntune_core.testing.site import Site
+
+Outcomes = dict[str, dict[str, str]]
+Judge = Callable[..., Outcomes]
+
+CLASSES = """
+from aligntune_core.testing import BackendConformance
+"""
+CLASS = """
+
+class Test_{name}(BackendConformance):
+    backend = "{name}"
+    process = "all of them"
+"""
+
+
+@pytest.fixture(scope="session")
+def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
+    """``judge({backend: source}, *pytest arguments)``: backend -> {test: what became of it}."""
+
+    def run(
+        backends: Mapping[str, str],
+        *arguments: str,
+        install: Callable[[Site], None] = lambda site: None,
+        requires: Mapping[str, str] | None = None,
+    ) -> Outcomes:
+        folder = tmp_path_factory.mktemp("kit")
+        site = Site(folder)
+        for name, source in backends.items():
+            site.backend(name, source, requires=[(requires or {}).get(name, "aligntune>=1,<2")])
+        install(site)
+        test = folder / "test_all.py"
+        test.write_text(CLASSES + "".join(CLASS.format(name=name) for name in backends))
+        command = [
+            "-q",
+            "-p",
+            "aligntune_core.testing.plugin",
+            "-p",
+            "no:cacheprovider",
+            "--junitxml=found.xml",
+        ]
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *command, *arguments, test.name],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(folder)},
+            capture_output=True,
+            text=True,
+            timeout=280,
+        )
+        registry.refresh()
+        assert (folder / "found.xml").is_file(), done.stdout + done.stderr
+        return outcomes(folder / "found.xml")
+
+    return run
+
+
+def outcomes(report: Path) -> Outcomes:
+    """Backend -> {test: "passed", "skipped: why", "not met: why" (optional), or "failed: first words"}."""
+    found: Outcomes = {}
+    for case in ET.parse(report).iter("testcase"):
+        backend = case.attrib["classname"].partition("Test_")[2]
+        text = "passed"
+        for child in case:
+            message = (child.get("message") or "") + (child.text or "")
+            if child.tag in ("failure", "error"):
+                text = f"failed: {message}"
+            elif child.tag == "skipped":
+                text = ("not met: " if child.get("type") == "pytest.xfail" else "skipped: ") + message
+        found.setdefault(backend, {})[case.attrib["name"]] = text
+    return found
+
+
+@pytest.fixture(scope="session")
+def failures() -> Callable[[Mapping[str, str]], dict[str, str]]:
+    """The tests that failed, with what they said."""
+    return lambda found: {test: said for test, said in found.items() if said.startswith("failed")}
