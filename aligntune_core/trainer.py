@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from aligntune_core.errors import HookError, RunError
 from aligntune_core.run import checkpoints, logs, manifest, metrics
+from aligntune_core.run import resume as resuming
 from aligntune_core.run.distributed import is_main, world_size
 from aligntune_core.run.progress import Progress
 from aligntune_core.run.session import RunSession, peak_memory_bytes
@@ -108,27 +109,31 @@ class Trainer:
             TrainResult: also a mapping with train_loss, final_loss, total_steps, training_time (seconds), model_path.
 
         Raises:
-            CheckpointError: nothing complete to resume from.
+            CheckpointError: nothing complete to resume from, or the checkpoint belongs to another run.
             RunLocked: another process trains in this folder.
             NonFiniteLoss: the loss became NaN or infinite.
         """
         folder = self._session.folder
-        start, remarks = checkpoints.find(folder.path, resume)
+        start, damaged = checkpoints.find(folder.path, resume)
+        remarks = [f"passed over a damaged checkpoint: {remark}" for remark in damaged]
+        if start is not None:
+            remarks += resuming.compare(start, self.config, self._plan.datasets.fingerprint)
         with folder.locked():
             if start is None:
                 self._remark_second_run()
                 folder.set_aside(self._model_folder())
             elif is_main():
-                metrics.rewind(folder.metrics, _step_of(start))
+                metrics.rewind(folder.metrics, resuming.step_of(start))
             for remark in remarks:
-                logger.warning("passed over a damaged checkpoint: %s", remark)
+                logger.warning(remark)
             return self._run(start)
 
     def _remark_second_run(self) -> None:
         """The weights of this trainer are those that its last run left; only a new trainer starts anew."""
         if self._trained:
             logger.warning(
-                "this trainer has trained before: the run goes on from its weights. Create a trainer again to start anew."
+                "this trainer has trained before: the run goes on from its weights. "
+                "Create a trainer again to start anew."
             )
 
     def _model_folder(self) -> Path | None:
@@ -342,9 +347,3 @@ class Trainer:
             ignore_patterns=NOT_UPLOADED,
         )
         return str(url)
-
-
-def _step_of(checkpoint: Path) -> int:
-    import json
-
-    return int(json.loads((checkpoint / "trainer_state.json").read_text())["global_step"])

@@ -81,8 +81,9 @@ class MetricsSink:
                 raise NonFiniteLoss(
                     f"step {line.get('step')}: {key} is {float(value)}. Nothing was saved after this step. "
                     f"Lower learning_rate (now {line.get('learning_rate')}), set max_grad_norm, use "
-                    'precision="fp32", or look for rows with extreme content; then go on with train(resume=True) '
-                    "from the last checkpoint."
+                    'precision="fp32", or look for rows with extreme content. train(resume=True) goes on from the last '
+                    "checkpoint, at its learning rate; a new run may start from its weights with "
+                    'model_name="RUN/checkpoint-N".'
                 )
 
 

@@ -15,7 +15,10 @@ from aligntune_core.factory import choose, create_sft_trainer
 if TYPE_CHECKING:
     from aligntune_core.testing.site import Site
 
-INFO = "@hookimpl\ndef backend_info(): return BackendInfo(summary='x', devices=('cpu',), honours=frozenset({'peft.rank'}))"
+INFO = (
+    "@hookimpl\ndef backend_info():\n"
+    "    return BackendInfo(summary='x', devices=('cpu',), honours=frozenset({'peft.rank'}))"
+)
 RAISES = "@hookimpl\ndef supports_algorithm(algorithm): raise ValueError('hm')"
 
 

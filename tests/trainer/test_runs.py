@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from aligntune.core.backend_factory import create_sft_trainer, create_trainer
-from aligntune_core.errors import ConfigError, NonFiniteLoss, RunError
+from aligntune.core.backend_factory import create_rl_trainer, create_sft_trainer, create_trainer
+from aligntune_core.errors import CheckpointError, ConfigError, NonFiniteLoss, RunError
 from aligntune_core.run import checkpoints, metrics
 
 pytestmark = pytest.mark.backend
@@ -139,6 +139,38 @@ def test_resume_passes_over_a_damaged_checkpoint(
     make(max_steps=4, save_strategy="steps", save_steps=2).train(resume=True)
     assert "checkpoint-4: trainer_state.json, which is written last, is missing" in caplog.text
     assert losses(tmp_path / "run") == whole
+
+
+def test_a_checkpoint_of_another_run_is_refused_and_nothing_is_touched(
+    make: Make, tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    settings = {"save_strategy": "steps", "save_steps": 2}
+    make(max_steps=2, **settings).train()
+    before = (tmp_path / "run" / "aligntune.json").read_text()
+    for keyword, value, was in (("lora_r", 4, 16), ("learning_rate", 0.5, 0.001), ("use_peft", False, True)):
+        with pytest.raises(CheckpointError, match=rf"another run: .*{keyword}={value}, there {was}"):
+            make(max_steps=4, **settings, **{keyword: value}).train(resume=True)
+    rows = [{"prompt": "a", "chosen": "b", "rejected": "c"}] * 4
+    dpo = create_rl_trainer(
+        str(tiny_model_dir), rows, "dpo", "trl", output_dir=str(tmp_path / "run"), learning_rate=1e-3
+    )
+    with pytest.raises(CheckpointError, match="another run: algorithm='dpo', there 'sft'"):
+        dpo.train(resume=True)
+    assert (tmp_path / "run" / "aligntune.json").read_text() == before
+
+
+def test_a_resume_says_what_has_changed_and_when_nothing_is_left(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = {"save_strategy": "steps", "save_steps": 2}
+    make(max_steps=2, **settings).train()
+    make(max_steps=4, max_grad_norm=0.5, max_samples=12, **settings).train(resume=True)
+    assert "changed since checkpoint-2: max_grad_norm=0.5, there 1.0" in caplog.text
+    assert "the training rows are not those of checkpoint-2" in caplog.text
+    caplog.clear()
+    make(max_steps=4, max_grad_norm=0.5, max_samples=12, **settings).train(resume=True)
+    assert "checkpoint-4 is at step 4 of 4: nothing is left to train" in caplog.text
+    assert "changed since" not in caplog.text
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_says_what_to_do(make: Make, tmp_path: Path) -> None:
