@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from aligntune_core.errors import RunError
-from aligntune_core.isolation.channel import Channel
+from aligntune_core.isolation.channel import Channel, Outbox
 
 if TYPE_CHECKING:
     from aligntune_core.trainer import Trainer
@@ -23,12 +23,14 @@ CALLS = ("train", "evaluate", "save_model", "generate", "push_to_hub")
 
 
 class _Forward(logging.Handler):
-    def __init__(self, channel: Channel) -> None:
+    """Log records go to the parent; also those of a signal handler."""
+
+    def __init__(self, outbox: Outbox) -> None:
         super().__init__()
-        self._channel = channel
+        self._outbox = outbox
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._channel.send("log", (record.levelno, record.getMessage()))
+        self._outbox.send("log", (record.levelno, record.getMessage()))
 
 
 def portable(error: BaseException) -> tuple[BaseException, list[str]]:
@@ -57,12 +59,12 @@ def _commands(channel: Channel) -> queue.Queue[tuple[str, Any]]:
     return commands
 
 
-def _create(config: Any, channel: Channel) -> Trainer:
+def _create(config: Any, outbox: Outbox) -> Trainer:
     from aligntune_core.factory import build, plan
 
     planned = plan(config)
     trainer = build(planned)
-    trainer.on_event = lambda event: channel.send("event", dict(event))
+    trainer.on_event = lambda event: outbox.send("event", dict(event))
     return trainer
 
 
@@ -79,19 +81,20 @@ def main(descriptor: int) -> None:
     sys.path[:] = header["path"]
     logger = logging.getLogger("aligntune")
     logger.setLevel(header["log_level"])
-    logger.addHandler(_Forward(channel))
+    outbox = Outbox(channel)
+    logger.addHandler(_Forward(outbox))
     commands = _commands(channel)
     trainer: Trainer | None = None
     while True:
         kind, value = commands.get()
         try:
             if kind == "create":
-                trainer = _create(value, channel)
-                channel.send("done", _described(trainer))
+                trainer = _create(value, outbox)
+                outbox.send("done", _described(trainer))
             elif kind in CALLS and trainer is not None:
                 args, keywords = value
-                channel.send("done", getattr(trainer, kind)(*args, **keywords))
+                outbox.send("done", getattr(trainer, kind)(*args, **keywords))
             else:
                 raise RunError(f'the worker was asked for "{kind}"')
         except (Exception, KeyboardInterrupt) as error:
-            channel.send("failed", portable(error))
+            outbox.send("failed", portable(error))

@@ -1,0 +1,35 @@
+"""The worker's messages leave in order, and none waits for another that a signal has interrupted."""
+
+from __future__ import annotations
+
+import socket
+import threading
+
+from aligntune_core.isolation.channel import Channel, Outbox
+
+
+def pair() -> tuple[Channel, Channel]:
+    ours, theirs = socket.socketpair()
+    return Channel(ours.detach()), Channel(theirs.detach())
+
+
+def test_messages_arrive_in_order_as_they_were_when_sent() -> None:
+    here, there = pair()
+    outbox = Outbox(here)
+    event = {"step": 1}
+    outbox.send("event", event)
+    event["step"] = 2
+    outbox.send("event", event)
+    outbox.close()
+    assert [there.receive(), there.receive()] == [("event", {"step": 1}), ("event", {"step": 2})]
+
+
+def test_a_message_of_a_signal_handler_does_not_wait_for_the_one_that_it_interrupted() -> None:
+    here, there = pair()
+    outbox = Outbox(here)
+    sender = threading.Thread(target=outbox.send, args=("log", "SIGINT"), daemon=True)
+    with here._lock:  # a message is half out
+        sender.start()
+        sender.join(timeout=10)
+        assert not sender.is_alive()
+    assert there.receive() == ("log", "SIGINT")
