@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aligntune_core.entrypoints import installed_version
-from aligntune_core.errors import ConfigError
+from aligntune_core.errors import ConfigError, did_you_mean
 from aligntune_core.hookspecs import hookimpl
 from aligntune_core.types import Device, Prepared
 
@@ -112,6 +112,7 @@ def load_tokenizer(model: ModelConfig) -> Any:
         options["revision"] = revision
     if model.token is not None:
         options["token"] = model.token.get_secret_value()
+    _check_folder(source)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
     except (OSError, ValueError, KeyError, ImportError) as error:
@@ -166,6 +167,27 @@ def adapter_config(name: Any) -> Mapping[str, Any] | None:
     if not isinstance(found, dict):
         raise ConfigError(f"{file} must hold a JSON object, not {type(found).__name__}")
     return found
+
+
+def _check_folder(name: Any) -> None:
+    """Refuse a path that is not there, or a file: a hub id is looked for only where it may be one."""
+    from aligntune_core.data.folders import looks_local
+
+    if not isinstance(name, (str, os.PathLike)):
+        return
+    path = Path(name)
+    if path.parts[:1] == ("~",):
+        raise ConfigError(f'"{name}": write the home folder out: {path.expanduser()}')
+    if path.is_file():
+        raise ConfigError(f'"{name}" is a file; a model is a folder with its config.json, or a hub id')
+    if not path.exists() and looks_local(os.fspath(name)):
+        near = did_you_mean(path.name, _neighbours(path))
+        raise ConfigError(f'there is no model folder "{name}".{near} Looked in {path.absolute().parent}.')
+
+
+def _neighbours(path: Path) -> list[str]:
+    parent = path.absolute().parent
+    return [entry.name for entry in parent.iterdir() if entry.is_dir()] if parent.is_dir() else []
 
 
 def _name_of(model: Any) -> str:

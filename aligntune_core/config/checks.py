@@ -17,7 +17,7 @@ _HELD_OUT = "held-out rows: give eval_dataset or eval_split"
 def problems(filled: Filled, algorithm: Algorithm, given: Given) -> list[str]:
     """One sentence for each contradiction."""
     config = filled.config
-    found = [*_model(config), *_peft(filled, given), *_evaluation(config, given)]
+    found = [*_empty(config), *_model(config), *_peft(filled, given), *_evaluation(config, given)]
     if config.data.streaming and config.optim.max_steps is None:
         found.append("streaming=True needs max_steps: the number of rows is not known beforehand")
     if algorithm.online:
@@ -38,6 +38,17 @@ def notes(filled: Filled, given: Given) -> list[str]:
     if asked and config.run.eval_strategy == "no":
         found.append(f"{given['run.eval_steps']} has no effect without {_HELD_OUT}")
     return found
+
+
+def _empty(config: Config) -> Iterator[str]:
+    """An empty name would mean the current folder; it is what an empty ``${VARIABLE}`` leaves."""
+    for keyword, value in (
+        ("model_name", config.model.name),
+        ("dataset_name", config.data.dataset),
+        ("output_dir", config.run.output_dir),
+    ):
+        if isinstance(value, str) and not value.strip():
+            yield f"{keyword} is empty: give a name or a path"
 
 
 def _model(config: Config) -> Iterator[str]:

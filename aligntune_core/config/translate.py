@@ -95,6 +95,7 @@ def _nothing(_: Any, __: Context) -> Settings:
 TRANSLATED: dict[str, Callable[[Any, Context], Settings]] = {
     "bf16": _switch("model.precision", "bf16"),
     "fp16": _switch("model.precision", "fp16"),
+    "fp32": _switch("model.precision", "fp32"),
     "loftq_init": _switch("peft.init", "loftq"),
     "pissa_init": _switch("peft.init", "pissa"),
     "use_flash_attention_2": _switch("model.attn_implementation", "flash_attention_2"),
@@ -117,6 +118,8 @@ _ROPE = "rope is as the model has it; take a model with the context length you n
 _SHIFTED = "attention is over whole rows; packing and flash_attention_2 make long ones cheap"
 _VOCABULARY = "grow the vocabulary of model and tokenizer first, and save both; modules_to_save trains them"
 _REWARD = 'train the reward model in a run of its own: algorithm="reward", then reward_model_name=ITS_FOLDER'
+_DTYPE = 'write precision="bf16", "fp16" or "fp32"'
+_SIZE = 'name the rows: split="train[:90%]", eval_split="train[90%:]"'
 _VLLM = "generation goes through transformers"
 
 # name -> why not, and what to write instead.
@@ -136,6 +139,8 @@ NOT_OFFERED: dict[str, str] = {
     "reference_free": "the policy is held to a reference; beta says how strongly",
     "processing_fn": "map your function over the dataset and hand over the result as dataset_name",
     "formatting_func": "map your function over the dataset and hand over the result as dataset_name",
+    **dict.fromkeys(("dtype", "torch_dtype"), _DTYPE),
+    **dict.fromkeys(("val_split", "validation_split", "val_size", "test_size", "eval_size"), _SIZE),
     "percent": 'write it into the split: split="train[:10%]"',
     "num_labels": "language models are trained, no classifiers",
     "label_column": "language models are trained, no classifiers",

@@ -85,5 +85,6 @@ def _neither(mapping: Mapping[str, str], columns: Sequence[str], origin: str) ->
     absent_keys = [key for key in mapping if key not in columns]
     absent_values = [value for value in mapping.values() if value not in columns]
     missing = absent_keys if len(absent_keys) <= len(absent_values) else absent_values
-    hints = [f'"{name}"{did_you_mean(name, columns)}' for name in missing]
-    return f"column_mapping {dict(mapping)}: {origin} has no column {'; '.join(hints)} Its columns: {listed(columns)}."
+    hints = "".join(did_you_mean(name, columns) for name in missing)
+    absent = listed(f'"{name}"' for name in missing)
+    return f"column_mapping {dict(mapping)}: {origin} has no column {absent}.{hints} Its columns: {listed(columns)}."

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from aligntune_core.config import written
 from aligntune_core.data.convert import Converter, converter
 from aligntune_core.data.detect import Shape, detect, family_of
 from aligntune_core.data.layout import TEXT, WHOLE, target_of
@@ -102,6 +103,11 @@ def make_reader(
     """
     data = config.data
     shape = detect(columns, sample, algorithm, origin, data.column_mapping, data.text_column)
+    if shape.kind == "text" and data.completion_only_loss and "data.completion_only_loss" in written(config):
+        raise DataError(
+            f"{origin}: completion_only_loss=True needs rows with a completion; these are plain text. Leave it out, or "
+            "give prompt and completion."
+        )
     template = ""
     if shape.kind != "text":
         template = ensure_template(tokenizer, shape.dialogue, config.model.chat_template)

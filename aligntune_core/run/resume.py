@@ -1,7 +1,7 @@
 """Is a checkpoint one of this very run? Its folder's manifest says what wrote it.
 
-A checkpoint brings its own weights, optimiser and learning rate. Settings that it would overrule, or that do not fit its
-weights, are refused; others that change the run are remarked on.
+A checkpoint brings its own weights, optimiser and learning rate. Settings that it would overrule, or that do not fit
+its weights, are refused; others that change the run are remarked on.
 """
 
 from __future__ import annotations

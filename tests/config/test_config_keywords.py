@@ -421,3 +421,17 @@ def test_keyword_of() -> None:
 def test_an_adapter_may_be_merged_and_the_whole_fine_tuned(sft: Make) -> None:
     config = sft(use_peft=False, merge_adapter=True)
     assert (config.peft.enabled, config.peft.merge_adapter) == (False, True)
+
+
+@pytest.mark.parametrize("keyword", ["model_name", "dataset_name", "output_dir"])
+def test_an_empty_name_is_no_name(sft: Make, keyword: str) -> None:
+    with pytest.raises(ConfigError, match=f"{keyword} is empty"):
+        sft(**{keyword: " "})
+
+
+def test_number_formats_and_held_out_shares_under_other_names(sft: Make) -> None:
+    assert sft(fp32=True).model.precision == "fp32"
+    with pytest.raises(ConfigError, match='torch_dtype is not offered: write precision="bf16"'):
+        sft(torch_dtype="bfloat16")
+    with pytest.raises(ConfigError, match=r'test_size is not offered: .*eval_split="train\[90%:\]"'):
+        sft(test_size=0.1)

@@ -68,7 +68,7 @@ def test_roles_decide_where_the_columns_do_not(prepare: Any) -> None:
 @pytest.mark.parametrize(
     ("mapping", "message"),
     [
-        ({"qestion": "prompt"}, r'no column "qestion" Did you mean "question"'),
+        ({"qestion": "prompt"}, r'no column "qestion"\. Did you mean "question"'),
         ({"question": "promt"}, r'role "promt", which does not exist. Did you mean "prompt"'),
         ({"question": "prompt", "answer": "instruction"}, 'both "question" and "answer" the role "prompt"'),
         ({"prompt": "question", "completion": "question"}, "one column for two roles"),

@@ -124,6 +124,12 @@ def test_text_is_left_alone_and_found_by_name_or_by_text_column(prepare: Any) ->
         prepare([{"body": "once"}], text_column="bdy")
 
 
+def test_plain_text_has_no_completion_to_keep_the_loss_on(prepare: Any) -> None:
+    with pytest.raises(DataError, match="completion_only_loss=True needs rows with a completion"):
+        prepare([{"text": "once"}], completion_only_loss=True)
+    assert prepare([{"text": "once"}], completion_only_loss=False).report.loss == "all"
+
+
 def test_preference_texts_and_messages(prepare: Any) -> None:
     wanted = {"prompt": [ASK], "chosen": [SAY2], "rejected": [SAY3]}
     texts = prepare([{"prompt": "hi", "chosen": "fine", "rejected": "bad"}], "dpo")

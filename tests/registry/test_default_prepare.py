@@ -185,3 +185,19 @@ def test_a_gpu_that_torch_cannot_use_is_told(
         assert torch_device().kind == "cpu"
     assert "cannot use the cuda device here; training on the CPU" in caplog.text
     assert "NVIDIA driver: there" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("{}/modle", r'there is no model folder ".*/modle"\. Did you mean "model"\? Looked in'),
+        ("./nowhere", r'there is no model folder "\./nowhere"\. Looked in'),
+        ("{}/rows.jsonl", "is a file; a model is a folder"),
+        ("~/model", "write the home folder out: "),
+    ],
+)
+def test_a_path_that_is_no_folder_is_said_to_be_none(tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "rows.jsonl").touch()
+    with pytest.raises(errors.ConfigError, match=said):
+        load_tokenizer(config(name.format(tmp_path)).model)

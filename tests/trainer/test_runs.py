@@ -144,7 +144,7 @@ def test_resume_passes_over_a_damaged_checkpoint(
 def test_a_checkpoint_of_another_run_is_refused_and_nothing_is_touched(
     make: Make, tiny_model_dir: Path, tmp_path: Path
 ) -> None:
-    settings = {"save_strategy": "steps", "save_steps": 2}
+    settings: dict[str, Any] = {"save_strategy": "steps", "save_steps": 2}
     make(max_steps=2, **settings).train()
     before = (tmp_path / "run" / "aligntune.json").read_text()
     for keyword, value, was in (("lora_r", 4, 16), ("learning_rate", 0.5, 0.001), ("use_peft", False, True)):
@@ -162,7 +162,7 @@ def test_a_checkpoint_of_another_run_is_refused_and_nothing_is_touched(
 def test_a_resume_says_what_has_changed_and_when_nothing_is_left(
     make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings = {"save_strategy": "steps", "save_steps": 2}
+    settings: dict[str, Any] = {"save_strategy": "steps", "save_steps": 2}
     make(max_steps=2, **settings).train()
     make(max_steps=4, max_grad_norm=0.5, max_samples=12, **settings).train(resume=True)
     assert "changed since checkpoint-2: max_grad_norm=0.5, there 1.0" in caplog.text
