@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -15,6 +16,7 @@ from aligntune_core.config.keywords import Entry
 from aligntune_core.fields import extra_of
 
 DEFAULT = Path("docs/reference/configuration.md")
+_MARKED = re.compile(r"(<!-- parameters: begin -->).*?(<!-- parameters: end -->)", re.DOTALL)
 _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
 _HEAD = [
@@ -151,11 +153,24 @@ def _meaning(entry: Entry) -> str:
     return "; ".join(said).replace("|", "\\|")
 
 
+def with_parameters(page: str, algorithm: Algorithm) -> str:
+    """A page about an algorithm, with the table of its parameters between its two marks as the models have it."""
+    table = "\n".join(_table(list(kw.parameters_of(algorithm.parameters).values())))
+    return _MARKED.sub(lambda marks: f"{marks[1]}\n{table}\n{marks[2]}", page)
+
+
 def main(arguments: list[str]) -> int:
-    """Write the reference to the file named, by default into ``docs`` below the current directory."""
+    """Write the reference to the file named, by default into ``docs`` below the current directory.
+
+    The tables in ``algorithms/NAME.md`` beside that file's folder are brought up to date, where there are such pages.
+    """
     path = Path(arguments[0]) if arguments else DEFAULT
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(reference(), encoding="utf-8")
+    for algorithm in own():
+        page = path.parent.parent / "algorithms" / f"{algorithm.name}.md"
+        if page.is_file():
+            page.write_text(with_parameters(page.read_text(encoding="utf-8"), algorithm), encoding="utf-8")
     sys.stdout.write(f"wrote {path}\n")
     return 0
 

@@ -45,14 +45,16 @@ class Local:
 
     def __init__(self, folder: Path, model: Path) -> None:
         self.folder = folder
-        alpaca = folder / "alpaca.jsonl"
+        alpaca, gsm8k = folder / "alpaca.jsonl", folder / "gsm8k.jsonl"
         dialogues = folder / "hh.jsonl"
         alpaca.write_text("".join(json.dumps(self._instruction(n)) + "\n" for n in range(32)))
+        gsm8k.write_text("".join(json.dumps(self._problem(n)) + "\n" for n in range(32)))
         dialogues.write_text("".join(json.dumps(self._dialogue(n)) + "\n" for n in range(32)))
         self._names = {
             MODEL: str(model),
             "tatsu-lab/alpaca": str(alpaca),
             "Anthropic/hh-rlhf": str(dialogues),
+            "openai/gsm8k": str(gsm8k),
         }
 
     @staticmethod
@@ -68,6 +70,14 @@ class Local:
             "input": extra,
             "output": answer,
             "text": f"{question} {extra} {answer}",
+        }
+
+    @staticmethod
+    def _problem(n: int) -> dict[str, str]:
+        """A row in the schema of openai/gsm8k."""
+        return {
+            "question": f"I had {n} and got {n + 1}. How many have I?",
+            "answer": f"I add.\n#### {2 * n + 1}",
         }
 
     @staticmethod

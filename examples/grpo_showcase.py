@@ -1,0 +1,65 @@
+"""Teach a small model to answer sums with the number and nothing else, from a reward of a few lines. CPU, minutes.
+
+Nobody tells the model what is wanted: it writes several answers to each sum, the reward scores them, and what scores
+better than its group becomes likelier. Leaves a plot of the reward, where matplotlib is installed (the demo extra).
+"""
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from aligntune import create_rl_trainer
+
+
+def number_alone(text: str, answer: str) -> float:
+    """Up to half for the share of digits among the characters, half for the right number and nothing else."""
+    said = text.strip()
+    digits = sum(letter.isdigit() for letter in said) / max(len(said), 1)
+    return 0.5 * digits + 0.5 * (said == answer)
+
+
+def plot(metrics: Path, picture: Path) -> None:
+    """Mean reward of each step, and of the ten before it."""
+    from matplotlib.figure import Figure
+
+    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    rewards = [line["reward"] for line in lines if "loss" in line]
+    smooth = [
+        sum(rewards[max(0, n - 9) : n + 1]) / len(rewards[max(0, n - 9) : n + 1]) for n in range(len(rewards))
+    ]
+    figure = Figure(figsize=(7, 3.5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(range(1, len(rewards) + 1), rewards, ".", alpha=0.4, label="mean of a step")
+    axes.plot(range(1, len(rewards) + 1), smooth, label="mean of ten steps")
+    axes.set(xlabel="step", ylabel="reward", ylim=(0, 1), title="GRPO: answer with the number alone")
+    axes.legend()
+    figure.savefig(picture, dpi=110)
+
+
+sums: list[dict[str, Any]] = [
+    {"prompt": f"What is {a} + {b}?", "answer": str(a + b)} for a in range(1, 10) for b in range(1, 10)
+]
+trainer = create_rl_trainer(
+    model_name="HuggingFaceTB/SmolLM2-135M-Instruct",
+    dataset_name=sums,
+    algorithm="grpo",
+    reward_functions=[number_alone],
+    num_generations=4,
+    batch_size=8,
+    max_completion_length=12,
+    max_steps=60,
+    learning_rate=5e-4,
+    lr_scheduler="constant",
+    output_dir="runs/grpo_showcase",
+)
+questions = ["What is 2 + 3?", "What is 7 + 8?", "What is 9 + 4?"]
+before = trainer.generate(questions, max_new_tokens=24)
+trainer.train()
+for question, first, now in zip(
+    questions, before, trainer.generate(questions, max_new_tokens=24), strict=True
+):
+    print(f"{question}\n  before: {first}\n  after:  {now}")
+if find_spec("matplotlib"):
+    plot(trainer.output_dir / "metrics.jsonl", trainer.output_dir / "reward.png")
+    print(f"plot: {trainer.output_dir / 'reward.png'}")
