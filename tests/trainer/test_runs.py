@@ -31,7 +31,12 @@ def rows_file(tmp_path: Path) -> Path:
 @pytest.fixture
 def make(tiny_model_dir: Path, rows_file: Path, tmp_path: Path) -> Make:
     def make_trainer(output: str = "run", **keywords: Any) -> Any:
-        settings = {"max_steps": 4, "batch_size": 4, "learning_rate": 1e-3, "save_strategy": "no"} | keywords
+        settings: dict[str, Any] = {
+            "max_steps": 4,
+            "batch_size": 4,
+            "learning_rate": 1e-3,
+            "save_strategy": "no",
+        } | keywords
         return create_sft_trainer(
             str(tiny_model_dir), str(rows_file), "trl", output_dir=str(tmp_path / output), **settings
         )
