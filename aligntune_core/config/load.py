@@ -27,8 +27,7 @@ def resolve_config(kind: str | None = None, config: Source = None, **keywords: A
     Raises:
         ConfigError: every problem of the call at once.
     """
-    layers = [*([_layer(config)] if config is not None else []), Layer(keywords)]
-    return build_config(kind, layers)
+    return _built(kind, config, keywords)
 
 
 def load_config(
@@ -45,7 +44,12 @@ def load_config(
         ConfigError: every problem at once, with file and line.
     """
     words = overrides if isinstance(overrides, Mapping) else parse_words(overrides)
-    return resolve_config(kind, config=source, **dict(words))
+    return _built(kind, source, words)
+
+
+def _built(kind: str | None, source: Source, overrides: Mapping[str, Any]) -> Config:
+    layers = [*([_layer(source)] if source is not None else []), Layer(overrides)]
+    return build_config(kind, layers)
 
 
 def _layer(source: Source) -> Layer:

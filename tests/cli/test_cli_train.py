@@ -133,6 +133,7 @@ def test_ctrl_c_saves_a_checkpoint_and_resume_goes_on(command: Command, sft_file
     [
         (["lerning_rate=1"], 2, "learning_rate"),
         (["learning_rate"], 2, "key=value"),
+        (["config=other.yaml"], 2, "config"),
         (["batch_size=0"], 2, "batch_size"),
         (["beta=0.1"], 2, "dpo"),
         (["dataset_name=nowhere.jsonl"], 2, "nowhere.jsonl"),
