@@ -38,26 +38,33 @@ def driver() -> dict[str, Any]:
     return runpy.run_path(str(HERE / "driver.py"))
 
 
+def run_jobs(jobs: dict[str, Any], folder: Path, timeout: float = 280) -> dict[str, Any]:
+    """Run jobs of ``driver.py`` in one new process; what it printed and left behind is told too."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "jobs.json").write_text(json.dumps(jobs))
+    done = subprocess.run(
+        [sys.executable, str(HERE / "driver.py"), "jobs.json", "out.json"],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        cwd=folder,
+        env={**os.environ, "ALIGNTUNE_UNSLOTH_ALLOW_CPU": "1", "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    found: dict[str, Any] = json.loads((folder / "out.json").read_text())
+    found["stdout"] = done.stdout
+    found["left"] = sorted(path.name for path in folder.iterdir())
+    return found
+
+
+@pytest.fixture(scope="session")
+def in_a_process() -> Callable[..., dict[str, Any]]:
+    """``run_jobs``."""
+    return run_jobs
+
+
 @pytest.fixture(scope="session")
 def on_unsloth(unsloth_on_cpu: None, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """``on_unsloth(jobs)``: run jobs of ``driver.py`` in one process that imports unsloth."""
-
-    def start(jobs: dict[str, Any]) -> dict[str, Any]:
-        folder = tmp_path_factory.mktemp("unsloth-jobs")
-        (folder / "jobs.json").write_text(json.dumps(jobs))
-        done = subprocess.run(
-            [sys.executable, str(HERE / "driver.py"), "jobs.json", "out.json"],
-            capture_output=True,
-            text=True,
-            timeout=280,
-            cwd=folder,
-            env={**os.environ, "ALIGNTUNE_UNSLOTH_ALLOW_CPU": "1", "OMP_NUM_THREADS": "1"},
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr[-4000:]
-        found: dict[str, Any] = json.loads((folder / "out.json").read_text())
-        found["stdout"] = done.stdout
-        found["left"] = sorted(path.name for path in folder.iterdir())
-        return found
-
-    return start
+    return lambda jobs: run_jobs(jobs, tmp_path_factory.mktemp("unsloth-jobs"))

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
 WORDS = ["bread", "water", "salt", "yeast", "flour", "oven", "bowl", "hour", "minute", "warm", "cold", "slow"]
+TIMED = ("step_time",)
+ONLINE = ("ppo", "grpo", "dapo", "dr_grpo")
 IDS = range(4, 60)
 """Tokens on which logits are compared."""
 
@@ -30,11 +33,17 @@ def rows(algorithm: str) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"prompt": _said("user", _words(i, 2 + i % 5))}
         if algorithm == "sft":
             row["completion"] = _said("assistant", _words(i + 1, 3 + i % 4))
-        elif algorithm == "dpo":
+        elif algorithm in ("dpo", "reward"):
             row["chosen"] = _said("assistant", _words(i + 1, 3 + i % 4))
             row["rejected"] = _said("assistant", _words(i + 2, 2 + i % 5))
         found.append(row)
     return found
+
+
+def vowels(completions: list[Any], **columns: Any) -> list[float]:
+    """A reward that tells completions apart: the share of vowels."""
+    texts = [c if isinstance(c, str) else c[-1]["content"] for c in completions]
+    return [sum(letter in "aeiou" for letter in text) / max(len(text), 1) for text in texts]
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
@@ -50,29 +59,29 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(1)
     algorithm, keywords = job["algorithm"], dict(job["keywords"])
     keywords.setdefault("dataset_name", rows(algorithm))
+    if algorithm in ONLINE:
+        keywords.setdefault("reward_functions", [vowels])
     make = create_sft_trainer if algorithm == "sft" else create_rl_trainer
     trainer = make(**keywords) if algorithm == "sft" else make(algorithm=algorithm, **keywords)
     folder = Path(keywords["output_dir"])
-    start = {n: p.detach().clone() for n, p in trainer.model.named_parameters() if p.requires_grad}
+    start = {n: p.detach().cpu().clone() for n, p in trainer.model.named_parameters() if p.requires_grad}
     torch.save(start, folder / "start.pt")
     batches = _watched(trainer.native)
     result = trainer.train()
+    if job.get("merge"):
+        trainer.save_model(folder / "merged", merged=True)
     torch.save(logits(trainer.model), folder / "logits.pt")
     return {
         "effective": {k: repr(v) for k, v in trainer.effective.items()},
         "planned": {k: repr(v) for k, v in trainer.planned.items()},
         "log": [
-            {
-                k: v
-                for k, v in entry.items()
-                if k in ("loss", "learning_rate", "num_tokens", "epoch", "grad_norm")
-            }
+            {k: v for k, v in entry.items() if isinstance(v, (int, float)) and k not in TIMED}
             for entry in trainer.native.state.log_history
             if "loss" in entry
         ],
         "steps": result.steps,
         "batches": batches,
-        "answers": trainer.generate(["hi", "bread"], max_new_tokens=6),
+        "answers": [] if algorithm == "reward" else trainer.generate(["hi", "bread"], max_new_tokens=6),
         "trainer_class": type(trainer.native).__module__,
     }
 
@@ -83,7 +92,10 @@ def _watched(native: Any) -> list[list[int]]:
     step = native.training_step
 
     def training_step(model: Any, inputs: Any, *more: Any, **keywords: Any) -> Any:
-        seen.append([*inputs["input_ids"].shape, int(inputs["input_ids"].sum())])
+        if isinstance(inputs, list):  # online algorithms take rows
+            seen.append([len(inputs), sum(map(ord, str([row["prompt"] for row in inputs])))])
+        else:
+            seen.append([*inputs["input_ids"].shape, int(inputs["input_ids"].sum())])
         return step(model, inputs, *more, **keywords)
 
     native.training_step = training_step
@@ -110,7 +122,8 @@ def main(jobs: Path, out: Path) -> None:
         try:
             results[name] = run(job)
         except Exception as error:
-            results[name] = {"error": f"{type(error).__name__}: {error}"}
+            trace = "".join(traceback.format_exception(error))[-3000:]
+            results[name] = {"error": f"{type(error).__name__}: {error}", "trace": trace}
         out.write_text(json.dumps(results))
 
 

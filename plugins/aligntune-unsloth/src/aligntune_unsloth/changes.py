@@ -56,6 +56,8 @@ def _positions(config: Any, source: Source) -> int | None:
 
 
 def _on_cpu(config: Any, source: Source) -> Iterator[str]:
+    if config.algorithm == "reward":
+        yield 'reward: Unsloth\'s CPU path loads no classifiers; use backend="trl"'
     if config.data.packing:
         yield (
             "packing: Unsloth's CPU path has no attention that keeps packed rows apart and would turn it off; leave it "
@@ -84,6 +86,11 @@ def _on_cpu(config: Any, source: Source) -> Iterator[str]:
 
 
 def _on_gpu(config: Any, source: Source) -> Iterator[str]:
+    if config.algorithm == "reward" and source.adapter_config is not None:
+        yield (
+            "model_name is an adapter: a reward model on Unsloth starts from a whole model; merge the adapter first "
+            '(save_model(merged=True)), or use backend="trl"'
+        )
     if config.model.precision == "fp32":
         yield (
             'precision="fp32": on a GPU Unsloth\'s trainers switch autocast on by themselves; take "bf16" (or "fp16"), '

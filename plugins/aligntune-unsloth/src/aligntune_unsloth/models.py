@@ -8,6 +8,7 @@ from typing import Any
 from aligntune_core import LoadedModel, Prepared
 from aligntune_core.algorithms import find
 from aligntune_core.run.folder import CACHE
+from aligntune_core.run.seeding import seed_everything
 from aligntune_trl import adapter, refusals, rewards_bridge, source
 from aligntune_trl import load as trl_load
 from aligntune_trl.source import Source
@@ -83,6 +84,9 @@ def _from_pretrained(config: Any, prepared: Prepared, found: Source, name: Any) 
     if prepared.device.kind != "cpu" and not config.peft.enabled:
         # Loaded in bf16, then float32 masters under autocast: what the run contract says of a full fine-tune.
         given |= {"dtype": torch.bfloat16, "float32_mixed_precision": True}
+    if config.algorithm == "reward":
+        seed_everything(config.run.seed)  # of the head
+        given["num_labels"] = 1
     model, _ = FastLanguageModel.from_pretrained(**given)
     return model
 

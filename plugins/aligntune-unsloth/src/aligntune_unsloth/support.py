@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aligntune_trl.arguments import HONOURS as TRL_HONOURS
 
-ALGORITHMS = ("sft", "dpo")
+ALGORITHMS = ("sft", "dpo", "ppo", "grpo", "dapo", "dr_grpo", "reward")
 """Those whose trainers of aligntune-trl have been run on Unsloth's models."""
 
 # Unsloth chooses the attention kernel and brings fused kernels, compilation and offloading of its own.

@@ -1,0 +1,189 @@
+"""Both backends on one GPU: the same runs within bf16's rounding, every trainer, nothing changed in silence."""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.backend, pytest.mark.gpu]
+
+# Largest difference of a loss, at any step of the trajectory, as a share of the loss. Kernels differ in the order of
+# their sums and in where they round to bf16; benchmarks/results has what was measured.
+TOLERANCE = 5e-3
+
+COMMON: dict[str, Any] = {
+    "max_steps": 6,
+    "batch_size": 4,
+    "learning_rate": 1e-3,
+    "save_strategy": "no",
+    "gradient_checkpointing": False,
+}
+LORA: dict[str, Any] = {"lora_r": 8}
+FULL: dict[str, Any] = {"use_peft": False, "learning_rate": 1e-4}
+QLORA: dict[str, Any] = {**LORA, "quantization": {"load_in_4bit": True}}
+GROUP: dict[str, Any] = {"num_generations": 4, "max_completion_length": 32, "learning_rate": 1e-4}
+
+# The same on both backends, loss by loss.
+SAME: dict[str, tuple[str, dict[str, Any]]] = {
+    "sft-lora": ("sft", LORA),
+    "sft-qlora": ("sft", QLORA),
+    "sft-full": ("sft", FULL),
+    "sft-checkpointing": ("sft", {**LORA, "gradient_checkpointing": True}),
+    "sft-packing": ("sft", {**LORA, "packing": True, "max_seq_length": 64, "max_steps": 3}),
+    "dpo-lora": ("dpo", LORA),
+    "dpo-qlora": ("dpo", QLORA),
+    "dpo-full": ("dpo", FULL),
+    "reward": ("reward", LORA),
+}
+# Sampled completions differ with the kernels: these run, and learn from what they sampled.
+ONLINE: dict[str, tuple[str, dict[str, Any]]] = {
+    "grpo": ("grpo", {**LORA, **GROUP, "beta": 0.04}),
+    "dr_grpo": ("dr_grpo", {**LORA, **GROUP}),
+    "dapo": ("dapo", {**LORA, **GROUP, "max_completion_length": 256, "on_exhausted": "keep"}),
+    "ppo": ("ppo", {**LORA, "max_completion_length": 32, "learning_rate": 1e-4}),
+}
+REFUSED: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "fp32": ("precision", "sft", {"precision": "fp32"}),
+    "dapo without masking": (
+        "mask_truncated_completions",
+        "dapo",
+        {**GROUP, "mask_truncated_completions": False},
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama with heads of 64, as Unsloth's kernels want them."""
+    import torch
+    from transformers import LlamaForCausalLM
+
+    from aligntune_core.testing.tiny import make_config, make_tokenizer
+
+    folder, tokenizer = tmp_path_factory.mktemp("model"), make_tokenizer()
+    torch.manual_seed(0)
+    wide = {"hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 4, "num_key_value_heads": 2}
+    LlamaForCausalLM(make_config(tokenizer, **wide)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(
+    model_dir: Path, in_a_process: Any, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, Any]]:
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device here")
+    root = tmp_path_factory.mktemp("gpu")
+
+    def job(algorithm: str, name: str, backend: str, keywords: dict[str, Any]) -> dict[str, Any]:
+        place = {"backend": backend, "output_dir": str(root / name / backend), "model_name": str(model_dir)}
+        return {
+            "algorithm": algorithm,
+            "keywords": {**place, **COMMON, **keywords},
+            "merge": name == "sft-lora",
+        }
+
+    def jobs(backend: str) -> dict[str, Any]:
+        return {n: job(a, n, backend, k) for n, (a, k) in {**SAME, **ONLINE}.items()}
+
+    unsloth = jobs("unsloth")
+    offload = {**LORA, "gradient_checkpointing": "unsloth"}
+    unsloth["offloaded"] = job("sft", "offloaded", "unsloth", offload)
+    unsloth |= {f"refused {n}": job(a, f"refused-{n}", "unsloth", k) for n, (_, a, k) in REFUSED.items()}
+    with ThreadPoolExecutor() as pool:
+        each = {"trl": jobs("trl"), "unsloth": unsloth}
+        started = {b: pool.submit(in_a_process, j, root / f"process-{b}", 560) for b, j in each.items()}
+        found = {backend: future.result() for backend, future in started.items()}
+    return {**found, "root": {"path": root}}
+
+
+def both(runs: dict[str, dict[str, Any]], name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    trl, unsloth = runs["trl"][name], runs["unsloth"][name]
+    for found in (trl, unsloth):
+        assert "error" not in found, found["trace"]
+    return trl, unsloth
+
+
+def losses(found: dict[str, Any]) -> list[float]:
+    return [entry["loss"] for entry in found["log"]]
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_the_same_run_on_both(runs: dict[str, dict[str, Any]], name: str) -> None:
+    trl, unsloth = both(runs, name)
+    own = {"run.output_dir", "rewards.functions"}
+    assert {k: v for k, v in unsloth["effective"].items() if k not in own and v != trl["effective"][k]} == {}
+    assert unsloth["steps"] == trl["steps"]
+    rates = [[e["learning_rate"] for e in found["log"]] for found in (trl, unsloth)]
+    assert rates[0] == rates[1]
+    assert [b[:2] for b in unsloth["batches"]] == [b[:2] for b in trl["batches"]]
+    assert losses(unsloth) == pytest.approx(losses(trl), rel=TOLERANCE)
+    if name.startswith("dpo"):
+        assert losses(unsloth)[0] == pytest.approx(math.log(2), abs=2e-3)
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_the_same_trainable_weights_in_float32(runs: dict[str, dict[str, Any]], name: str) -> None:
+    import torch
+
+    both(runs, name)
+    root = runs["root"]["path"] / name
+    trl, unsloth = (torch.load(root / backend / "start.pt") for backend in ("trl", "unsloth"))
+    assert set(unsloth) == set(trl)
+    assert {p.dtype for p in unsloth.values()} == {torch.float32}
+    assert [k for k in trl if not torch.equal(trl[k], unsloth[k])] == []
+
+
+@pytest.mark.parametrize("name", ONLINE)
+def test_online_algorithms_learn_from_what_they_sample(runs: dict[str, dict[str, Any]], name: str) -> None:
+    trl, unsloth = both(runs, name)
+    assert unsloth["steps"] == trl["steps"] == COMMON["max_steps"]
+    assert all(math.isfinite(loss) for loss in losses(unsloth))
+    assert any(entry["grad_norm"] > 0 for entry in unsloth["log"])
+    assert all("reward" in entry for entry in unsloth["log"])
+    own = {"run.output_dir", "rewards.functions"}
+    assert {k: v for k, v in unsloth["effective"].items() if k not in own and v != trl["effective"][k]} == {}
+
+
+def test_an_adapter_of_unsloth_is_read_by_plain_peft(
+    runs: dict[str, dict[str, Any]], model_dir: Path, driver: dict[str, Any]
+) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    both(runs, "sft-lora")
+    root = runs["root"]["path"] / "sft-lora"
+    for backend in ("trl", "unsloth"):
+        base = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.bfloat16).cuda()
+        adapted = PeftModel.from_pretrained(base, root / backend)
+        trained = torch.load(root / backend / "logits.pt")
+        assert (driver["logits"](adapted) - trained).abs().max() < 0.05 * trained.std()
+        merged = AutoModelForCausalLM.from_pretrained(root / backend / "merged", dtype=torch.bfloat16).cuda()
+        assert (driver["logits"](merged) - trained).abs().max() < 0.1 * trained.std()
+
+
+def test_offloaded_checkpoints_are_in_force(runs: dict[str, dict[str, Any]]) -> None:
+    found = runs["unsloth"]["offloaded"]
+    assert "error" not in found, found["trace"]
+    assert found["effective"]["optim.gradient_checkpointing"] == "'unsloth'"
+    assert losses(found) == pytest.approx(losses(runs["unsloth"]["sft-lora"]), rel=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_unsloth_would_change_is_refused(runs: dict[str, dict[str, Any]], name: str) -> None:
+    said = runs["unsloth"][f"refused {name}"].get("error", "nothing")
+    assert said.startswith(("ConfigError", "ContractViolation"))
+    assert REFUSED[name][0] in said
+
+
+def test_nothing_is_left_in_the_working_directory(runs: dict[str, dict[str, Any]]) -> None:
+    assert runs["unsloth"]["left"] == ["jobs.json", "out.json"]
+    assert runs["unsloth"]["stdout"] == ""
