@@ -117,6 +117,7 @@ def keyword_of(path: str) -> str:
     return entry.keyword if entry else path.removeprefix(f"{PARAMETERS}.")
 
 
+@cache
 def sections() -> tuple[str, ...]:
     """Names of the sections: model, peft, data, optim, run, rewards, parameters."""
     return tuple(e.path for e in tree().values() if _is_container(e))

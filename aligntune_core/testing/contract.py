@@ -109,7 +109,7 @@ def dpo_loss(model: Any, reference: Any, beta: float, step: Sequence[Sequence[Se
 
     def log_ratio(sample: Sample) -> Any:
         with torch.no_grad():
-            expected = logps(reference, sample).sum()
+            expected = float(logps(reference, sample).sum())  # which may be on another device
         return logps(model, sample).sum() - expected
 
     means = []

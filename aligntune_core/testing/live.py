@@ -22,6 +22,7 @@ from aligntune_core.backend import Backend
 from aligntune_core.config import covers, load_config, paths, resolve
 from aligntune_core.registry import registry
 from aligntune_core.testing import changes
+from aligntune_core.types import Prepared
 
 MODEL = Path(__file__).parent / "model"
 """Files of a Llama of 104,000 parameters with its tokenizer."""
@@ -39,6 +40,7 @@ class Server:
         self._runs: dict[str, Any] = {}
         self._number = 0
         self._more: dict[str, Any] = {}
+        self._prepared: dict[str, Prepared] = {}
 
     def answer(self, request: Mapping[str, Any]) -> Any:
         """Do what one request says."""
@@ -67,8 +69,12 @@ class Server:
         settings["run.output_dir"] = str(self._folder / "planned")
         return {"planned": sorted(factory.plan(load_config(settings)).planned)}
 
-    def planned(self, backend: str, algorithm: str, path: str) -> dict[str, Any]:
-        """Change one field and ask the backend what its library would do; nothing is loaded but the tokenizer."""
+    def planned(self, backend: str, algorithm: str, path: str, quick: bool = False) -> dict[str, Any]:
+        """Change one field and ask the backend what its library would do; nothing is loaded but the tokenizer.
+
+        Args:
+            quick: take what was prepared for another call, which may miss refusals.
+        """
         chosen = registry().get(backend)
         change = self._change(chosen, algorithm, path)
         if change is None:
@@ -76,7 +82,8 @@ class Server:
         config = load_config({**change.settings, "backend": backend})
         checks.refuse_unsupported(chosen, config, dict)
         checks.guard(chosen)
-        prepared = chosen.prepare(config)
+        prepared = self._prepared.get(backend) if quick else None
+        prepared = self._prepared[backend] = prepared or chosen.prepare(config)
         if prepared.planned is None:
             return {"found": "nothing planned", "asked": repr(change.value)}
         resolved = resolve(config, prepared.device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -53,16 +54,12 @@ class Run:
             trainer.config.algorithm,
             self._data,
             self._config,
-            reference=self._plain(),
+            reference=_reference(self._files),
             after_step=stop,
         )
         trainer.on_event = lambda event: self._events.append(dict(event))
         with self._observer.watching():
             self._result = trainer.train(resume=resume)
-
-    def _plain(self) -> Any:
-        """The base model by plain transformers."""
-        return AutoModelForCausalLM.from_pretrained(self._files, dtype=torch.float32).eval()
 
     def record(self) -> dict[str, Any]:
         """Everything that was seen, in types that JSON knows."""
@@ -92,7 +89,7 @@ class Run:
             "others_unchanged": sorted(set(after) - base - changed),
             "linear": {
                 name: list(module.weight.shape)
-                for name, module in self._plain().named_modules()
+                for name, module in _reference(self._files).named_modules()
                 if isinstance(module, torch.nn.Linear)
             },
             "checkpoints": {
@@ -114,7 +111,7 @@ class Run:
         if adapted:
             from peft import PeftModel
 
-            loaded = PeftModel.from_pretrained(self._plain(), folder)
+            loaded = PeftModel.from_pretrained(_plain(self._files), folder)
             tensors = load_file(folder / "adapter_model.safetensors")
             shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
             settings = json.loads((folder / "adapter_config.json").read_text())
@@ -204,6 +201,17 @@ class Run:
     def _difference(self, loaded: Any) -> float:
         loaded = loaded.to(self.trainer.model.device)
         return float((self._logits(loaded) - self._logits(self.trainer.model)).abs().max())
+
+
+def _plain(files: Path) -> Any:
+    """The base model by plain transformers."""
+    return AutoModelForCausalLM.from_pretrained(files, dtype=torch.float32).eval()
+
+
+@cache
+def _reference(files: Path) -> Any:
+    """The base model, to look at."""
+    return _plain(files).requires_grad_(False)
 
 
 def _weights(model: Any) -> dict[str, Any]:

@@ -122,14 +122,18 @@ class Session:
 
     def left_to_live(self, algorithm: str, fields: Iterable[str]) -> list[str]:
         """Of ``fields`` those that ``planned`` says nothing of; what it says is the argument tier's to judge."""
-        left = []
-        for path in fields:
-            try:
-                if self.planned(algorithm, path)["found"] in UNSEEN:
-                    left.append(path)
-            except (Refused, pytest.fail.Exception):
-                continue
-        return left
+        return [path for path in fields if self._is_left(algorithm, path)]
+
+    def _is_left(self, algorithm: str, path: str) -> bool:
+        known_already = ("planned", algorithm, path) in self._kept
+        try:
+            if known_already:
+                found = self.planned(algorithm, path)
+            else:
+                found = self.ask("planned", algorithm=algorithm, path=path, quick=True)
+        except (Refused, pytest.fail.Exception):
+            return False
+        return found["found"] in UNSEEN
 
     def testable(self, path: str) -> bool:
         """Whether the backend declares that it takes this field."""
