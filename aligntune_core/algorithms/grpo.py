@@ -31,7 +31,12 @@ class GrpoParameters(Generation):
     ] = 1
     num_iterations: Annotated[int, option("passes over each batch of completions", ge=1, source="TRL")] = 1
     steps_per_generation: Annotated[
-        int | None, option("micro-batches drawn at a time", ge=1, off="gradient_accumulation_steps")
+        int | None,
+        option(
+            "micro-batches drawn at a time, as one process would have",
+            ge=1,
+            off="gradient_accumulation_steps",
+        ),
     ] = None
     beta: Annotated[
         float, option("weight of the KL to the reference; 0: no reference", ge=0, neutral=(0,), source="TRL")
@@ -196,7 +201,8 @@ class DrGrpoParameters(GrpoParameters):
 
 def updates_per_epoch(parameters: GrpoParameters, batch: Batch) -> int:
     """Steps of one pass: whole batches of groups only, each used ``num_iterations`` times."""
-    steps = parameters.steps_per_generation or batch.accumulation
+    asked = parameters.steps_per_generation  # of one process; several share them
+    steps = asked // batch.world_size if asked else batch.accumulation
     prompts = batch.size * batch.world_size * steps // parameters.num_generations
     if prompts == 0:
         return 0

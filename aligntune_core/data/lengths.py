@@ -40,7 +40,7 @@ class Limits:
     """The settings that decide what is left of a row.
 
     Attributes:
-        tokens: ``max_seq_length``; for online algorithms ``max_prompt_length``; None: no limit.
+        tokens: ``max_seq_length``; for online algorithms ``max_prompt_length`` or what is left for it; None: no limit.
         mode: "keep_start" or "keep_end".
         cuts: whether rows are truncated at all ("wrapped" packing cuts no row).
         drops_long: whether the library drops rows over the limit instead of cutting them (reward training).
@@ -58,7 +58,7 @@ def limits_for(config: Any, algorithm: Any, loss: LossOn) -> Limits:
     """The limits that a configuration sets for an algorithm's rows."""
     data = config.data
     if loss == "none":
-        return Limits(getattr(config.parameters, "max_prompt_length", None), "keep_start", False, True, loss)
+        return Limits(_prompt_limit(config), "keep_start", False, True, loss)
     packed = data.packing and algorithm.kind == "sft"
     return Limits(
         tokens=data.max_seq_length,
@@ -67,6 +67,15 @@ def limits_for(config: Any, algorithm: Any, loss: LossOn) -> Limits:
         drops_long=algorithm.name == "reward",
         loss=loss,
     )
+
+
+def _prompt_limit(config: Any) -> int | None:
+    """Tokens a prompt may have: as asked for, or what ``max_seq_length`` leaves beside a completion."""
+    asked = getattr(config.parameters, "max_prompt_length", None)
+    completion = getattr(config.parameters, "max_completion_length", None)
+    if asked is not None or completion is None:
+        return asked
+    return int(config.data.max_seq_length - completion)
 
 
 def measure(rows: Sequence[Row], tokenizer: Any, limits: Limits) -> list[Measured]:
@@ -158,7 +167,11 @@ def _prompts(rows: Sequence[Row], tokenizer: Any, limits: Limits) -> list[Measur
             continue
         problem = None
         if limits.tokens is not None and len(ids) > limits.tokens:
-            problem = RowProblem("prompt", f"{len(ids)} tokens, max_prompt_length is {limits.tokens}")
+            problem = RowProblem(
+                "prompt",
+                f"{len(ids)} tokens, {limits.tokens} are allowed (max_prompt_length, or what max_seq_length leaves "
+                "beside max_completion_length)",
+            )
         found.append(Measured(len(ids), False, problem))
     return found
 

@@ -108,6 +108,11 @@ def test_one_dpo_loss_is_a_list_of_one() -> None:
         ({"num_generations": 4}, Batch(rows=100, size=8, accumulation=4), 12),
         ({"num_generations": 4, "steps_per_generation": 4}, Batch(rows=100, size=8, accumulation=1), 48),
         ({"num_generations": 4}, Batch(rows=100, size=8, accumulation=2, world_size=2), 12),
+        (
+            {"num_generations": 4, "steps_per_generation": 4},
+            Batch(rows=100, size=8, accumulation=2, world_size=2),
+            12,
+        ),
         ({"num_generations": 8}, Batch(rows=100, size=4, accumulation=1), 0),
     ],
 )

@@ -263,7 +263,7 @@ def test_an_alarm_says_that_nothing_is_learnt(build: Build, caplog: pytest.LogCa
         ("grpo", {"truncation_mode": "keep_end"}, ConfigError, "truncation_mode"),
         ("grpo", {"sync_ref_model": True, "beta": 0.1}, ConfigError, "use_peft=False"),
         ("grpo", {"lora_bias": "all", "beta": 0.1}, ConfigError, 'take lora_bias="none" or beta=0'),
-        ("grpo", {"max_prompt_length": 5}, BadRows, r"\d+ tokens, max_prompt_length is 5"),
+        ("grpo", {"max_prompt_length": 5}, BadRows, r"\d+ tokens, 5 are allowed"),
         ("dapo", {"max_samples": 12, "streaming": True}, ConfigError, "dynamic_sampling=False"),
         ("dapo", {"overlong_cache": 9}, ConfigError, "more than max_completion_length=8"),
     ],
@@ -291,6 +291,11 @@ def test_long_prompts_are_left_out_when_asked(build: Build, prompts: Rows) -> No
     trainer.native.args.max_prompt_length = 5
     with pytest.raises(RunError, match="5 are allowed: raise max_prompt_length"):
         trainer.native._check_prompts([[0] * 6])
+
+
+def test_prompts_have_what_max_seq_length_leaves(build: Build) -> None:
+    with pytest.raises(BadRows, match=r"\d+ tokens, 12 are allowed"):
+        build(max_seq_length=20)
 
 
 def test_masking_that_leaves_nothing_stops_the_run(build: Build) -> None:

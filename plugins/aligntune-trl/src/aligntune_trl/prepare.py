@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aligntune_core import Device, Prepared
 from aligntune_core.errors import ConfigError, did_you_mean, listed
+from aligntune_core.run.distributed import world_size
 from aligntune_trl import arguments
 from aligntune_trl.algorithms import RECIPES, Recipe
 from aligntune_trl.quiet import known_warnings_hidden
@@ -126,10 +127,14 @@ def _parameters(config: Any, argument_class: Any) -> dict[str, Any]:
     if config.algorithm == "sft" and values["loss_type"] == "nll":
         # TRL's default is this loss, in the least memory that the version has: "chunked_nll" before 1.15.
         values["loss_type"] = argument_class.__dataclass_fields__["loss_type"].default
+    if values.get("steps_per_generation") is not None:  # counts for the whole run, as the accumulation does
+        values["steps_per_generation"] //= world_size()
     return values
 
 
 def _parameter_back(name: str, value: Any) -> Any:
+    if name == "steps_per_generation":
+        return value * world_size()
     return "nll" if name == "loss_type" and value in (None, "chunked_nll") else value
 
 

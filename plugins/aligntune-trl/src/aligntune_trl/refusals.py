@@ -8,6 +8,7 @@ from typing import Any
 
 from aligntune_core import Device
 from aligntune_core.errors import ConfigError
+from aligntune_core.run.distributed import world_size
 from aligntune_trl.arguments import PEFT, value_at
 from aligntune_trl.source import Source
 
@@ -78,6 +79,12 @@ def _online_problems(config: Any) -> list[str]:
         problems.append(
             'generation="vllm" needs the vllm package, which is not installed here: pip install vllm, or leave '
             "generation out"
+        )
+    steps, processes = getattr(config.parameters, "steps_per_generation", None), world_size()
+    if steps is not None and steps % processes and not config.optim.gradient_accumulation_steps % processes:
+        near = [n for n in (steps // processes * processes, -(-steps // processes) * processes) if n]
+        problems.append(
+            f"steps_per_generation: {processes} processes do not divide {steps}: take {' or '.join(map(str, near))}"
         )
     return problems
 
