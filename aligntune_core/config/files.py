@@ -123,7 +123,7 @@ def parse_words(words: Iterable[str]) -> dict[str, Any]:
     """``["learning_rate=5e-5", "optim.batch_size=4"]`` as a mapping; values are YAML.
 
     Raises:
-        ConfigError: a word without "=", a key given twice, or a value that is no YAML.
+        ConfigError: a word without "=", a key given twice, a value that is no YAML, or a variable that is not set.
     """
     found: dict[str, Any] = {}
     for word in words:
@@ -133,7 +133,7 @@ def parse_words(words: Iterable[str]) -> dict[str, Any]:
         if key.strip() in found:
             raise ConfigError(f'"{key.strip()}" is given twice')
         found[key.strip()] = _read_yaml(text, word)[0]
-    return found
+    return _with_environment(found, "command line", {})
 
 
 def _read_json(text: str, path: Path) -> dict[str, Any]:

@@ -248,3 +248,14 @@ def test_a_file_without_an_algorithm_is_refused_unless_the_call_says_it(path: Pa
         load_config(path)
     assert isinstance(load_config(path, kind="sft"), Config)
     assert load_config(path, overrides={"algorithm": "dr-grpo"}).algorithm == "dr_grpo"
+
+
+def test_words_take_the_environment_as_files_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUN_NAME", "first")
+    monkeypatch.delenv("NOT_SET_ANYWHERE", raising=False)
+    assert parse_words(["run_name=${RUN_NAME}", "output_dir=$${RUN_NAME}"]) == {
+        "run_name": "first",
+        "output_dir": "${RUN_NAME}",
+    }
+    with pytest.raises(ConfigError, match="run_name: the environment variable NOT_SET_ANYWHERE is not set"):
+        parse_words(["run_name=${NOT_SET_ANYWHERE}"])
