@@ -88,7 +88,7 @@ def test_harmless_warnings_are_hidden_but_kept(tmp_path: Path, recwarn: pytest.W
             stacklevel=1,
         )
         warnings.warn("something that matters", UserWarning, stacklevel=1)
-        logging.getLogger("some.library").warning("a log line")
+        logging.getLogger("some.package").warning("a log line")
     assert [str(w.message) for w in recwarn.list] == ["something that matters"]
     text = log.read_text()
     for kept in ("activation_checkpointing", "something that matters", "a log line"):
