@@ -7,7 +7,7 @@ from typing import Any
 from aligntune_core import LoadedModel, Prepared
 from aligntune_core.algorithms import find
 from aligntune_trl import adapter, arguments, refusals, reward, rewards_bridge, source
-from aligntune_trl.quiet import known_warnings_hidden
+from aligntune_trl.quiet import known_warnings_hidden, no_bars
 from aligntune_trl.source import Source
 
 
@@ -67,6 +67,7 @@ def base_dtype(config: Any) -> Any:
     return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[config.model.precision]
 
 
+@no_bars()
 def _from_pretrained(config: Any, prepared: Prepared, found: Source) -> Any:
     from transformers import AutoModelForCausalLM
 

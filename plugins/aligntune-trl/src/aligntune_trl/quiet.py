@@ -17,7 +17,7 @@ def known_warnings_hidden() -> Iterator[None]:
 
 @contextmanager
 def no_bars() -> Iterator[None]:
-    """No progress bars while TRL tokenises and weights are written; core draws its own."""
+    """No progress bars while weights are read and written and TRL tokenises; core draws its own."""
     import datasets
     from transformers.utils import logging
 
