@@ -132,7 +132,9 @@ def interference(name: str, info: BackendInfo) -> str | None:
     if first is None:
         return None
     started = _first_seen()
-    early = [m for m in PATCHED_LIBRARIES if m in sys.modules and started[m] < started.get(first, sys.maxsize)]
+    early = [
+        m for m in PATCHED_LIBRARIES if m in sys.modules and started[m] < started.get(first, sys.maxsize)
+    ]
     if early:
         return (
             f"{listed(early)} was imported before {first}, which must come first. Restart the process and, above every "

@@ -165,7 +165,9 @@ def plan(config: Config | str | Path | Mapping[str, Any]) -> Plan:
     checks.guard(backend)  # 5
     with logs.kept(None):
         prepared = backend.prepare(config)  # 6
-        config = unpack(config)  # the backend has done its imports: the user's objects may import what they like
+        config = unpack(
+            config
+        )  # the backend has done its imports: the user's objects may import what they like
         resolved = resolve(continued(config, adapter_config(config.model.name)), prepared.device)  # 7
         planned = _planned(backend, prepared, resolved)  # 8
         datasets = _datasets(resolved, prepared)  # 9

@@ -2,10 +2,10 @@
 
 A backend is a module whose top level holds these functions, each marked with ``aligntune_core.hookimpl``. An
 implementation takes any subset of a hook's arguments by name: no keyword-only arguments, no ``*`` or ``**``, no
-defaults. Returning ``None`` means "not mine"; if every implementation says so, core raises an error that names the hook.
+defaults. Returning ``None`` means "not mine"; if every implementation says so, core raises an error that names it.
 
-Order of calls: ``backend_info``, ``supports_algorithm``, ``prepare``, ``load_model``, ``apply_peft``, ``build_trainer``.
-Only the last four may import torch and friends, and they do it inside the function.
+Order of calls: ``backend_info``, ``supports_algorithm``, ``prepare``, ``load_model``, ``apply_peft``,
+``build_trainer``. Only the last four may import torch and friends, and they do it inside the function.
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ def apply_peft(loaded: LoadedModel, config: ResolvedConfig) -> LoadedModel | Non
 
 
 @hookspec(firstresult=True)
-def build_trainer(loaded: LoadedModel, config: ResolvedConfig, datasets: Datasets, run: RunContext) -> Engine | None:
+def build_trainer(
+    loaded: LoadedModel, config: ResolvedConfig, datasets: Datasets, run: RunContext
+) -> Engine | None:
     """Build the library's trainer and return it behind the ``Engine`` protocol.
 
     Core has set the seed just before, and compares ``Engine.effective()`` with the configuration right after.

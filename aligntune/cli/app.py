@@ -22,6 +22,7 @@ COMMANDS = {
     "doctor": "Check versions, devices and each backend.",
     "config": "Describe the configuration.",
     "reward": "List rewards, or check them before training.",
+    "plugin": "Start a backend plugin of your own.",
 }
 
 

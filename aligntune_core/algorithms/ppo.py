@@ -46,9 +46,9 @@ class PpoParameters(Generation):
     gamma: Annotated[float, option("discount, 0..1", ge=0, le=1, source=TRL)] = 1.0
     lam: Annotated[float, option("lambda of the advantage estimator, 0..1", ge=0, le=1, source=TRL)] = 0.95
     whiten_rewards: Annotated[bool, option("scale rewards to unit variance", source=TRL)] = False
-    whiten_advantages: Annotated[
-        bool, option("scale advantages to mean 0 and unit variance", source=TRL)
-    ] = True
+    whiten_advantages: Annotated[bool, option("scale advantages to mean 0 and unit variance", source=TRL)] = (
+        True
+    )
     target_kl: Annotated[
         float | None,
         option(

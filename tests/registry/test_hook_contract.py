@@ -22,7 +22,10 @@ HOOKS = {
     ),
 }
 FIELDS = {
-    "BackendInfo": "summary honours=... options=... devices=... opt_in_devices=... quantizations=... import_first=... forbids=... url=...",
+    "BackendInfo": (
+        "summary honours=... options=... devices=... opt_in_devices=... quantizations=... import_first=... "
+        "forbids=... url=..."
+    ),
     "Support": "ok reason=...",
     "Device": "kind name=... bf16=... count=... memory_bytes=...",
     "Prepared": "device tokenizer=... planned=... versions=...",

@@ -128,7 +128,9 @@ def planned(tiny_model_dir: Path) -> Planned:
 
 
 def test_all_honoured_paths_are_covered() -> None:
-    rewards = {path for path in HONOURS if path.startswith("rewards.")}  # they belong to the online algorithms
+    rewards = {
+        path for path in HONOURS if path.startswith("rewards.")
+    }  # they belong to the online algorithms
     assert set(CHANGES) | ELSEWHERE | rewards == HONOURS
     assert set(TABLE) | BESIDE_THE_TABLE == HONOURS
 

@@ -54,6 +54,9 @@ class UnslothEngine:
         )
         if values["optim.gradient_checkpointing"] and noted == "unsloth":
             values["optim.gradient_checkpointing"] = "unsloth"
+        if values.get("data.packing"):
+            # Packed rows are padding-free in TRL too, whatever this says; Unsloth writes it down as well.
+            values["data.padding_free"] = self._config.data.padding_free
         return values
 
     def train(self, resume_from: Path | None = None) -> TrainResult:

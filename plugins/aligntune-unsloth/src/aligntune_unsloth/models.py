@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,8 @@ def _from_pretrained(config: Any, prepared: Prepared, found: Source, name: Any) 
     if prepared.device.kind != "cpu" and not config.peft.enabled:
         # Loaded in bf16, then float32 masters under autocast: what the run contract says of a full fine-tune.
         given |= {"dtype": torch.bfloat16, "float32_mixed_precision": True}
+    # Unsloth leaves this set after a full fine-tune, and later adapters of the process would have no effect.
+    os.environ["UNSLOTH_ENABLE_FULL_FINETUNING"] = "0" if config.peft.enabled else "1"
     if config.algorithm == "reward":
         seed_everything(config.run.seed)  # of the head
         given["num_labels"] = 1
