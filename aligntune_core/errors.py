@@ -9,10 +9,16 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+# How the note begins that carries a worker process' traceback.
+WORKER_TRACEBACK = "traceback in the worker process:"
+
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name most like ``name``, or None; case does not count."""
+    """The known name most like ``name``, or None; case does not count. One that goes on from ``name`` comes first."""
     spelt = {k.lower(): k for k in known}
+    longer = [k for k in spelt if len(name) >= 4 and k.startswith(name.lower())]
+    if longer:
+        return spelt[longer[0]]  # names come with the usual one first
     found = difflib.get_close_matches(name.lower(), list(spelt), n=1, cutoff=0.6)
     return spelt[found[0]] if found else None
 

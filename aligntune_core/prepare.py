@@ -146,7 +146,23 @@ def tokenizer_source(model: ModelConfig) -> tuple[str, str | None]:
             f"{Path(name) / ADAPTER_FILE} names no base_model_name_or_path and the folder has no tokenizer. "
             "Name one with tokenizer_name (model.tokenizer)."
         )
+    check_base(name, str(base))
     return str(base), adapter.get("revision")
+
+
+def check_base(adapter: str, base: str) -> None:
+    """Refuse an adapter whose base is a folder that is not there.
+
+    Raises:
+        ConfigError: names the adapter's file.
+    """
+    from aligntune_core.data.folders import looks_local
+
+    if looks_local(base) and not Path(base).exists():
+        raise ConfigError(
+            f'{Path(adapter) / ADAPTER_FILE}: base_model_name_or_path is "{base}", and there is no such folder. '
+            "Write there where the base model is now: a folder or a hub id."
+        )
 
 
 def adapter_config(name: Any) -> Mapping[str, Any] | None:

@@ -56,6 +56,24 @@ def _json_problem(path: Path) -> str | None:
     return None
 
 
+def weights_problem(folder: Path) -> str | None:
+    """Why weights in ``folder`` cannot be loaded, or None: a safetensors file is cut off, or a shard is missing."""
+    for path in sorted(folder.glob("*.safetensors")):
+        if found := _safetensors_problem(path):
+            return found
+    return _shard_problem(folder)
+
+
+def _shard_problem(folder: Path) -> str | None:
+    for path in sorted(folder.glob("*.index.json")):
+        if found := _json_problem(path):
+            return found
+        shards = set(json.loads(path.read_text()).get("weight_map", {}).values())
+        if missing := sorted(s for s in shards if not (folder / s).is_file()):
+            return f"{missing[0]}, named by {path.name}, is missing"
+    return None
+
+
 def problem(folder: Path) -> str | None:
     """Why ``folder`` is not a complete checkpoint, or None.
 
@@ -79,11 +97,7 @@ def problem(folder: Path) -> str | None:
         # torch also writes a legacy pickle format for tiny objects; only a zip can be checked for its end.
         if path.stat().st_size == 0 or (path.open("rb").read(2) == b"PK" and not zipfile.is_zipfile(path)):
             return f"{path.name} is cut off"
-    for path in sorted(folder.glob("*.index.json")):
-        shards = set(json.loads(path.read_text()).get("weight_map", {}).values())
-        if missing := sorted(s for s in shards if not (folder / s).is_file()):
-            return f"{missing[0]}, named by {path.name}, is missing"
-    return None
+    return _shard_problem(folder)
 
 
 def last_complete(output_dir: Path) -> tuple[Path, list[str]]:

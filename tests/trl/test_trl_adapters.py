@@ -97,10 +97,28 @@ def test_scale_of_rslora(build: Build) -> None:
 
 
 def test_a_target_that_does_not_exist_is_not_ignored(build: Build) -> None:
-    from aligntune_core.errors import ContractViolation
-
-    with pytest.raises(ContractViolation, match="no_such_proj"):
+    with pytest.raises(ConfigError, match="no_such_proj"):
         build("sft", lora_target_modules=["q_proj", "no_such_proj"])
+
+
+@pytest.mark.parametrize(
+    ("keywords", "named"),
+    [
+        ({"lora_target_modules": ["q_proj", "no_such_proj"]}, "lora_target_modules"),
+        ({"modules_to_save": ["norm", "lm_headd"]}, "modules_to_save"),
+        ({"layers_to_transform": [0, 99]}, "layers_to_transform"),
+    ],
+)
+def test_what_the_built_adapter_lacks_is_told_too(
+    keywords: dict[str, Any], named: str, build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The comparison with the built model stands by itself: a model whose modules cannot be listed needs it."""
+    from aligntune_core.errors import ContractViolation
+    from aligntune_trl import early
+
+    monkeypatch.setattr(early, "problems", lambda *_, **__: [])
+    with pytest.raises(ContractViolation, match=named):
+        build("sft", **keywords)
 
 
 def test_dropout_that_dpo_switches_off_is_told(build: Build, caplog: pytest.LogCaptureFixture) -> None:

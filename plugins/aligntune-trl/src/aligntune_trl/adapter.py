@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -252,6 +253,20 @@ def targets(model: Any) -> Any:
     if isinstance(asked, str):
         return asked
     return sorted(name for name in asked if any(n == name or n.endswith(f".{name}") for n in carried))
+
+
+def built(model: Any, config: Any) -> dict[str, Any]:
+    """Which of the modules and layers that were asked for the built adapter has; peft passes over those it lacks."""
+    names = [name for name, module in model.get_base_model().named_modules() if name]
+    asked, values = config.peft.modules_to_save, {}
+    if asked:
+        whole = [n.removesuffix(".modules_to_save") for n in names if n.endswith(".modules_to_save")]
+        values["peft.modules_to_save"] = sorted(a for a in asked if any(n.endswith(a) for n in whole))
+    if config.peft.layers_to_transform is not None:
+        carried = [n for n in names if n.endswith(".lora_A")]
+        found = [re.match(r".*\.[^.]*\.(\d+)\.", n) for n in carried]  # peft's own idea of a layer's number
+        values["peft.layers_to_transform"] = sorted({int(m[1]) for m in found if m})
+    return values
 
 
 def _linear(model: Any) -> list[str]:

@@ -219,6 +219,27 @@ def value_at(config: Any, path: str) -> Any:
     return config
 
 
+# What each algorithm's evaluation gives: our name, or TRL's own, -> TRL's. Online ones name figures after rewards.
+_OF_ALL = ("loss", "runtime", "samples_per_second", "steps_per_second", "num_tokens", "entropy", "aux_loss")
+_OF_DPO = ("mean_token_accuracy", "rewards/chosen", "rewards/rejected", "rewards/accuracies", "rewards/margins",
+           "logps/chosen", "logps/rejected", "logits/chosen", "logits/rejected")  # fmt: skip
+_OF_REWARD = ("accuracy", "margin", "min_reward", "mean_reward", "max_reward")
+METRICS: Mapping[str, Mapping[str, str]] = {
+    "sft": {n: n for n in (*_OF_ALL, "mean_token_accuracy")}
+    | {"token_accuracy": "mean_token_accuracy", "perplexity": "loss"},  # grows with the loss: the same best
+    "dpo": {n: n for n in (*_OF_ALL, *_OF_DPO)}
+    | {"reward_accuracy": "rewards/accuracies", "reward_margin": "rewards/margins"},
+    "reward": {n: n for n in (*_OF_ALL, *_OF_REWARD)}
+    | {"reward_accuracy": "accuracy", "reward_margin": "margin"},
+}
+
+
+def metric_of(algorithm: str, name: str) -> str:
+    """The library's name of a figure of the evaluation; one that is not ours stays as it is."""
+    found = METRICS.get(algorithm, {}).get(name.removeprefix("eval_"))
+    return name if found is None or found == name.removeprefix("eval_") else f"eval_{found}"
+
+
 def write(config: Any, part: Part, table: Mapping[str, Argument] = TABLE) -> dict[str, Any]:
     """Keyword arguments of ``part`` for this configuration.
 

@@ -97,6 +97,7 @@ class TrlEngine:
         if adapter.is_fresh(model):
             values["peft.init"] = getattr(model, "aligntune_init", values["peft.init"])
             values["peft.target_modules"] = adapter.targets(model)
+            values |= adapter.built(model, config)
         else:  # continued: its own settings hold, and refusals.py has compared those that were given
             values = {path: value for path, value in values.items() if path in written(config)}
         if config.peft.target_modules == adapter.ALL_LINEAR and (

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from aligntune_core import Device, Prepared
+from aligntune_core.checks import named
 from aligntune_core.errors import ConfigError, did_you_mean, listed
 from aligntune_core.run.distributed import world_size
 from aligntune_trl import arguments
@@ -91,6 +92,10 @@ def training_arguments(config: Any, device: Device) -> Any:
     argument_class = _argument_class(recipe)
     values = arguments.write(config, "args") | _parameters(config, argument_class)
     values |= _fixed(config, device) | dict(recipe.fixed)
+    if config.run.metric_for_best_model is not None:
+        values["metric_for_best_model"] = arguments.metric_of(
+            config.algorithm, config.run.metric_for_best_model
+        )
     if config.optim.warmup_steps is None:
         values["warmup_steps"] = config.optim.warmup_ratio  # below 1: a share of the steps
     with known_warnings_hidden():
@@ -111,6 +116,9 @@ def read_arguments(config: Any, args: Any) -> dict[str, Any]:
     if config.optim.warmup_steps is None:
         del values["optim.warmup_steps"]
         values["optim.warmup_ratio"] = args.warmup_steps
+    best = config.run.metric_for_best_model
+    if best is not None and args.metric_for_best_model == arguments.metric_of(config.algorithm, best):
+        values["run.metric_for_best_model"] = best
     values |= {
         f"parameters.{name}": _parameter_back(name, getattr(args, name)) for name in _parameter_names(config)
     }
@@ -183,15 +191,15 @@ def check_names(config: Any) -> None:
         name, names = arguments.value_at(config, path), [member.value for member in known]
         if name not in names:
             raise ConfigError(
-                f"{path}: there is no {name!r}.{did_you_mean(name, names)} Known: {listed(names)}."
+                f"{named(path)}: there is no {name!r}.{did_you_mean(name, names)} Known: {listed(names)}."
             )
     probe = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     try:
         get_scheduler(config.optim.lr_scheduler, probe, num_warmup_steps=0, num_training_steps=1)
     except (ValueError, TypeError) as error:
         raise ConfigError(
-            f"optim.lr_scheduler: {config.optim.lr_scheduler!r} needs settings that are not offered ({error}); "
-            'take "linear", "cosine", "constant_with_warmup" or "constant"'
+            f"{named('optim.lr_scheduler')}: {config.optim.lr_scheduler!r} needs settings that are not offered "
+            f'({error}); take "linear", "cosine", "constant_with_warmup" or "constant"'
         ) from error
 
 
@@ -206,7 +214,9 @@ def check_optimizer(args: Any) -> None:
     try:
         Trainer.get_optimizer_cls_and_kwargs(args)
     except (ImportError, ValueError) as error:
-        raise ConfigError(f"optim.optimizer: {args.optim.value!r} cannot be used here: {error}") from error
+        raise ConfigError(
+            f"{named('optim.optimizer')}: {args.optim.value!r} cannot be used here: {error}"
+        ) from error
 
 
 def check_trackers(names: Sequence[str]) -> None:
@@ -221,4 +231,6 @@ def check_trackers(names: Sequence[str]) -> None:
         for callback in get_reporting_integration_callbacks(list(names)):
             callback()
     except (ImportError, RuntimeError, ValueError) as error:
-        raise ConfigError(f"run.report_to: {listed(names)} cannot be used here: {error}") from error
+        raise ConfigError(
+            f"{named('run.report_to')}: {listed(names)} cannot be used here: {error}"
+        ) from error

@@ -9,6 +9,7 @@ from typing import Any
 from aligntune_core import Device
 from aligntune_core.errors import ConfigError
 from aligntune_core.run.distributed import world_size
+from aligntune_trl import early
 from aligntune_trl.arguments import PEFT, value_at
 from aligntune_trl.source import Source
 
@@ -33,6 +34,7 @@ def refuse(config: Any, device: Device, source: Source, backend: str = "trl") ->
         *_head_problems(config, source),
         *_weights_problems(config, source),
         *(_adapter_problems(config, source) if config.peft.enabled else ()),
+        *early.problems(config, device, source, fresh=config.peft.enabled and not continued(config, source)),
     ]
     if problems:
         raise ConfigError(problems)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aligntune_core.errors import ConfigError
+from aligntune_core.prepare import check_base
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Source:
         revision: revision of ``base`` on the hub.
         quantised: whether ``base`` is stored quantised (a ``-bnb-4bit`` checkpoint, say).
         outputs: of a classifier, how many it has; None: a language model.
+        model_config: transformers' configuration of ``base``.
     """
 
     base: Any
@@ -31,6 +33,7 @@ class Source:
     revision: str | None = None
     quantised: bool = False
     outputs: int | None = None
+    model_config: Any = None
 
     @property
     def in_memory(self) -> bool:
@@ -68,7 +71,12 @@ def _in_memory(model: Any) -> Source:
         )
     quantised = _is_quantised(model.config)
     if not isinstance(model, PeftModel):
-        return Source(model, quantised=quantised, outputs=_outputs(model.config, type(model).__name__))
+        return Source(
+            model,
+            quantised=quantised,
+            outputs=_outputs(model.config, type(model).__name__),
+            model_config=model.config,
+        )
     if model.active_adapters != ["default"]:
         raise ConfigError(
             f'model_name: the PeftModel has active adapters {model.active_adapters}; one named "default" can '
@@ -79,6 +87,7 @@ def _in_memory(model: Any) -> Source:
         adapter_config=_checked(model.peft_config["default"].to_dict(), "the PeftModel"),
         quantised=quantised,
         outputs=_outputs(model.config, type(model.get_base_model()).__name__),
+        model_config=model.config,
     )
 
 
@@ -97,7 +106,7 @@ def _on_disk_or_hub(name: str, config: Any) -> Source:
     outputs = _outputs(model_config, *(model_config.architectures or ()))
     if adapter_config is not None and adapter_config.get("task_type") == "SEQ_CLS":
         outputs = 1 if outputs is None else outputs
-    return Source(base, adapter, adapter_config, revision, _is_quantised(model_config), outputs)
+    return Source(base, adapter, adapter_config, revision, _is_quantised(model_config), outputs, model_config)
 
 
 def _checked(adapter_config: dict[str, Any], where: str) -> dict[str, Any]:
@@ -117,6 +126,7 @@ def _base_of(adapter: str, adapter_config: Mapping[str, Any]) -> str:
             f"model_name: {adapter}/adapter_config.json names no base model. Write its hub id or folder there as "
             '"base_model_name_or_path"'
         )
+    check_base(adapter, str(base))
     return str(base)
 
 
