@@ -64,7 +64,7 @@ def test_the_kits_page_names_every_required_test() -> None:
     page = (PAGES / "conformance.md").read_text(encoding="utf-8")
     tests = [name for name in dir(BackendConformance) if kit.NAME.match(name) and "optional" not in name]
     assert len(tests) > 30
-    sections = {
+    sections: dict[str, str] = {
         name: page.split(f"\n### {name.capitalize()}\n")[1].split("\n## ")[0].split("\n### ")[0]
         for name in kit.TIERS
     }
