@@ -13,6 +13,15 @@ from aligntune_core.types import BackendInfo, Datasets, Engine, LoadedModel, Pre
 if TYPE_CHECKING:
     from aligntune_core.config import Config, ResolvedConfig
 
+# How core calls each method of an Engine: positional arguments, names of the others.
+_CALLS: dict[str, tuple[int, tuple[str, ...]]] = {
+    "effective": (0, ()),
+    "train": (0, ("resume_from",)),
+    "evaluate": (1, ()),
+    "save_model": (1, ("merged",)),
+    "generate": (1, ("max_new_tokens", "temperature", "top_p")),
+}
+
 T = TypeVar("T")
 _ENGINE = ("native", "model", "effective", "train", "evaluate", "save_model", "generate")
 
@@ -90,7 +99,7 @@ class Backend:
         """Build the library's trainer behind the ``Engine`` protocol.
 
         Raises:
-            HookError: a member of ``Engine`` is missing.
+            HookError: a member of ``Engine`` is missing, or does not take what core passes.
         """
         engine = self._call("build_trainer", loaded=loaded, config=config, datasets=datasets, run=run)
         lacking = [name for name in _ENGINE if not _has(engine, name)]
@@ -98,6 +107,11 @@ class Backend:
             raise HookError(
                 f"hook build_trainer of {self} returned {_described(engine)}, which is no Engine: "
                 f"it lacks {listed(lacking)}. See aligntune_core.types.Engine."
+            )
+        if wrong := _uncallable(engine):
+            raise HookError(
+                f"hook build_trainer of {self} returned {_described(engine)}, which core cannot call: "
+                f"{'; '.join(wrong)}. See aligntune_core.types.Engine."
             )
         return engine  # type: ignore[no-any-return]
 
@@ -130,6 +144,25 @@ def _has(engine: object, name: str) -> bool:
     except AttributeError:
         return hasattr(type(engine), "__getattr__") and hasattr(engine, name)
     return True
+
+
+def _uncallable(engine: object) -> list[str]:
+    """One phrase for each method that does not take the arguments that core passes."""
+    wrong = []
+    for name, (positional, keywords) in _CALLS.items():
+        method = getattr(engine, name)
+        if not callable(method):
+            wrong.append(f"{name} is no method")
+            continue
+        try:
+            signature = inspect.signature(method)
+        except ValueError:  # compiled code that does not tell
+            continue
+        try:
+            signature.bind(*[None] * positional, **dict.fromkeys(keywords))
+        except TypeError as error:
+            wrong.append(f"{name}{signature}: {error}")
+    return wrong
 
 
 def _described(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -22,10 +23,15 @@ if TYPE_CHECKING:
     from aligntune_core.config import Config
     from aligntune_core.types import BackendInfo
 
+logger = logging.getLogger("aligntune")
+
 Ready = Callable[[], Mapping[str, "Backend"]]
 
 # Libraries that a backend with ``import_first`` has to precede: it patches them at its own import.
 PATCHED_LIBRARIES = ("transformers", "trl", "peft", "accelerate")
+
+# Fields whose "no" a backend that lacks them fulfils.
+ASK_NOTHING = frozenset({"run.save_strategy", "run.eval_strategy"})
 
 # Differences that never touch the maths; every other one raises.
 EQUAL_VALUES = {"optim.optimizer": ({"adamw_torch", "adamw_torch_fused"},)}
@@ -45,11 +51,20 @@ def refuse_unsupported(backend: Backend, config: Config, others: Ready) -> None:
     """
     support = backend.supports(config.algorithm)
     if not support:
-        able = [n for n, b in others().items() if n != backend.name and b.supports(config.algorithm)]
+        able = [n for n, b in others().items() if n != backend.name and _trains(b, config.algorithm)]
         raise UnsupportedAlgorithm(backend.name, config.algorithm, support.reason, able)
     refuse_unhonoured(backend, config, others)
     refuse_quantization(backend, config)
     check_options(backend, config)
+
+
+def _trains(other: Backend, algorithm: str) -> bool:
+    """For a hint only: a plugin that fails when it is asked is none to name."""
+    try:
+        return bool(other.supports(algorithm))
+    except Exception as error:  # a plugin may raise anything, and this one was not asked for
+        logger.debug("asking %s raised %r", other, error)
+        return False
 
 
 def named(path: str) -> str:
@@ -62,11 +77,11 @@ def named(path: str) -> str:
 
 def refuse_unhonoured(backend: Backend, config: Config, others: Ready) -> None:
     """Every field that was set to something else than its default has to reach the library."""
-    from aligntune_core.config import covers, given
+    from aligntune_core.config import covers, given, paths
 
     problems = []
     for path in sorted(given(config, owner="backend")):
-        if covers(backend.info.honours, path):
+        if covers(backend.info.honours, path) or (path in ASK_NOTHING and paths(config)[path] == "no"):
             continue
         able = [n for n, b in others().items() if n != backend.name and covers(b.info.honours, path)]
         hint = f"backends that do: {listed(able)}" if able else "no other ready backend does either"

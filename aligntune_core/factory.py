@@ -264,13 +264,15 @@ def build(plan: Plan) -> Trainer:
         ContractViolation: the built trainer differs from the configuration, or rows were lost.
     """
     from aligntune_core.run import logs
-    from aligntune_core.run.folder import RunFolder
+    from aligntune_core.run.folder import RunFolder, model_folder
     from aligntune_core.run.seeding import seed_everything
     from aligntune_core.run.session import RunSession
     from aligntune_core.trainer import Trainer
 
     config, backend = plan.config, plan.backend
-    session = RunSession(RunFolder(Path(config.run.output_dir)))  # 11
+    folder = RunFolder(Path(config.run.output_dir))  # 11
+    folder.refuse_own_model(model_folder(config.model.name))
+    session = RunSession(folder)
     with logs.kept(session.log):
         loaded = backend.load_model(config, plan.prepared)  # 12
         seed_everything(config.run.seed)

@@ -232,7 +232,8 @@ class Registry:
             except (BackendNotFound, BackendConflict) as error:
                 return error
         kind = BackendUnavailable if verdict.state in ("missing", "disabled") else BackendBroken
-        text = f'backend "{name}" ({self.entry(name).distribution}) is {verdict.state}: {verdict.reason}'
+        said = f"{verdict.state}: {verdict.reason}".replace("disabled: disabled", "disabled")
+        text = f'backend "{name}" ({self.entry(name).distribution}) is {said}'
         return kind(f"{text}. {verdict.hint[:1].upper()}{verdict.hint[1:]}." if verdict.hint else f"{text}.")
 
 
@@ -249,7 +250,7 @@ def _metadata_verdict(entry: EntryPoint) -> Verdict | None:
             return Verdict(
                 "incompatible",
                 f"{distribution} was built for aligntune {wanted}; this is aligntune {__version__}",
-                f"install a {distribution.name} made for aligntune {__version__}, or the aligntune it wants",
+                f"install a release of {distribution.name} for aligntune {__version__}, or the aligntune it wants",
                 fault=entry,
             )
         lacking = missing(distribution)

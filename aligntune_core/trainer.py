@@ -14,6 +14,7 @@ from aligntune_core.errors import HookError, RunError
 from aligntune_core.run import checkpoints, logs, manifest, metrics
 from aligntune_core.run import resume as resuming
 from aligntune_core.run.distributed import is_main, world_size
+from aligntune_core.run.folder import model_folder
 from aligntune_core.run.progress import Progress
 from aligntune_core.run.session import RunSession, peak_memory_bytes
 
@@ -121,7 +122,7 @@ class Trainer:
         with folder.locked():
             if start is None:
                 self._remark_second_run()
-                folder.set_aside(self._model_folder())
+                folder.set_aside(model_folder(self.config.model.name))
             elif is_main():
                 metrics.rewind(folder.metrics, resuming.step_of(start))
             for remark in remarks:
@@ -135,10 +136,6 @@ class Trainer:
                 "this trainer has trained before: the run goes on from its weights. "
                 "Create a trainer again to start anew."
             )
-
-    def _model_folder(self) -> Path | None:
-        name = self.config.model.name
-        return Path(name).resolve() if isinstance(name, (str, Path)) and Path(name).exists() else None
 
     def _run(self, start: Path | None) -> TrainResult:
         session, config = self._session, self.config
@@ -334,16 +331,29 @@ class Trainer:
 
         Returns:
             str: address of the repository.
+
+        Raises:
+            RunError: the hub cannot be reached or refuses; the model is saved in the run folder all the same.
         """
         from huggingface_hub import HfApi
+        from huggingface_hub.errors import HfHubHTTPError
 
+        # Its bases are those of whichever HTTP library the hub's client is on: a lost connection is one of them too.
+        failures: tuple[Any, ...] = (OSError, *HfHubHTTPError.__bases__)
         self.save_model()
         api = HfApi(token=token)
-        url = api.create_repo(repo, private=private, exist_ok=True)
-        api.upload_folder(
-            repo_id=url.repo_id,
-            folder_path=str(self.output_dir),
-            commit_message=commit_message or f"{self.config.algorithm} with aligntune",
-            ignore_patterns=NOT_UPLOADED,
-        )
+        try:
+            url = api.create_repo(repo, private=private, exist_ok=True)
+            api.upload_folder(
+                repo_id=url.repo_id,
+                folder_path=str(self.output_dir),
+                commit_message=commit_message or f"{self.config.algorithm} with aligntune",
+                ignore_patterns=NOT_UPLOADED,
+            )
+        except failures as error:
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise RunError(
+                f"{repo} could not be uploaded: {reason}. The model is saved in {self.output_dir}; call "
+                "push_to_hub again when the hub can be reached and the token may write there."
+            ) from error
         return str(url)

@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from aligntune.cli.options import DEBUG, JSON
-from aligntune_core.errors import AligntuneError, BackendError, ConfigError, DataError
+from aligntune_core.errors import WORKER_TRACEBACK, AligntuneError, BackendError, ConfigError, DataError
 
 
 class ExitCode(IntEnum):
@@ -71,6 +71,11 @@ def _is_usage(error: Exception) -> bool:
     return hasattr(error, "exit_code") and hasattr(error, "show")
 
 
+def _notes(error: Exception) -> list[str]:
+    """What was added to our own error, but for the traceback of a worker process: ``--debug`` shows that."""
+    return [n for n in getattr(error, "__notes__", []) if not n.startswith(WORKER_TRACEBACK)]
+
+
 def _print(ctx: typer.Context, error: Exception) -> None:
     if ctx.meta.get(JSON):
         import json
@@ -87,7 +92,7 @@ def _print(ctx: typer.Context, error: Exception) -> None:
         return
     typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
     if isinstance(error, AligntuneError):
-        typer.echo("\n".join([str(error), *getattr(error, "__notes__", [])]), err=True)
+        typer.echo("\n".join([str(error), *_notes(error)]), err=True)
     else:
         typer.echo(
             f"{type(error).__name__} above: raised by a library or by aligntune itself, not foreseen here. "

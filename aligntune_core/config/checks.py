@@ -57,6 +57,9 @@ def _model(config: Config) -> Iterator[str]:
         yield "load_in_4bit and load_in_8bit exclude each other: give one"
     if quantization and config.peft.enabled is False:
         yield "use_peft=False needs full-precision weights: a quantised model takes an adapter only. Drop quantization"
+    if isinstance(config.model.name, (int, float, list, tuple, set, bytes)):
+        kind = type(config.model.name).__name__
+        yield f"model_name: got {kind} {config.model.name!r:.60}; pass a hub id, a folder, or a model in memory"
     kernel = config.model.attn_implementation
     wrong = attention_problem(kernel) if kernel else None
     if wrong:

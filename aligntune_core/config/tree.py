@@ -126,6 +126,16 @@ class DataConfig(Section):
     )
     group_by_length: Annotated[bool, option("batch rows of similar length", only="offline")] = False
 
+    @field_validator("eval_split", mode="before")
+    @classmethod
+    def _no_share(cls, value: Any) -> Any:
+        if isinstance(value, float) and 0 < value < 1:
+            left = round(100 * (1 - value))
+            raise ValueError(
+                f'must name rows, not a share: split="train[:{left}%]", eval_split="train[{left}%:]"'
+            )
+        return value
+
 
 class OptimConfig(Section):
     """Optimiser, schedule and batch."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from aligntune_core.errors import RunError
+from aligntune_core.errors import WORKER_TRACEBACK, RunError
 from aligntune_core.isolation.channel import Channel, Outbox
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def portable(error: BaseException) -> tuple[BaseException, list[str]]:
     except Exception as why:
         sent = RunError(f"{type(error).__name__}: {error} (the exception itself cannot be sent: {why})")
     # An exception with a __reduce__ of its own loses its notes on the way: they travel beside it.
-    return sent, [*getattr(error, "__notes__", ()), "traceback in the worker process:\n" + text]
+    return sent, [*getattr(error, "__notes__", ()), f"{WORKER_TRACEBACK}\n{text}"]
 
 
 def _commands(channel: Channel) -> queue.Queue[tuple[str, Any]]:

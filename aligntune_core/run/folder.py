@@ -23,6 +23,11 @@ CACHE = ".cache"
 EARLIER = "earlier-run"
 
 
+def model_folder(name: object) -> Path | None:
+    """The folder that ``model_name`` is; None for a hub id or a model in memory."""
+    return Path(name).resolve() if isinstance(name, (str, Path)) and Path(name).exists() else None
+
+
 class RunFolder:
     """A run's folder on disk.
 
@@ -83,6 +88,21 @@ class RunFolder:
         # Looked for as text: the last line of a killed run may be cut off.
         trained = self.metrics.is_file() and '"loss"' in self.metrics.read_text(encoding="utf-8")
         return trained or bool(checkpoints.checkpoints(self.path))
+
+    def refuse_own_model(self, model: Path | None) -> None:
+        """Refuse to write into the folder that the run starts from.
+
+        Args:
+            model: folder of ``model_name``; None where it is none.
+
+        Raises:
+            RunError: it is this folder.
+        """
+        if model is not None and model == self.path.resolve():
+            raise RunError(
+                f"{self.path} is the model that this run starts from (model_name={model}) and would be overwritten. "
+                "Choose another output_dir."
+            )
 
     def set_aside(self, keep: Path | None) -> Path | None:
         """Move what an earlier run left into ``earlier-run/N``, so that a new one starts clean.

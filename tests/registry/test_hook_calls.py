@@ -118,12 +118,39 @@ def build_trainer(loaded): return Half()
 def test_engine_that_delegates(site: Site, source: Callable[..., str]) -> None:
     text = """
 class Proxy:
-    def __getattr__(self, name): return name
+    def __getattr__(self, name): return name if name == "native" else lambda *a, **k: name
 
 @hookimpl
 def build_trainer(loaded): return Proxy()
 """
     assert call(acme(site, source(build_trainer=text)), "build_trainer").native == "native"
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ("def train(self): ...", r"train\(\): got an unexpected keyword argument 'resume_from'"),
+        ("def evaluate(self): ...", r"evaluate\(\): too many positional arguments"),
+        ("def save_model(self, path): ...", "save_model.*'merged'"),
+        ("generate = 3", "generate is no method"),
+    ],
+)
+def test_engine_that_core_cannot_call(method: str, said: str, site: Site, source: Callable[..., str]) -> None:
+    text = f"""
+class Wrong:
+    native = model = None
+    def effective(self): return {{}}
+    def train(self, resume_from=None): ...
+    def evaluate(self, dataset=None): ...
+    def save_model(self, path, merged=False): ...
+    def generate(self, prompts, **more): ...
+    {method}
+
+@hookimpl
+def build_trainer(loaded): return Wrong()
+"""
+    with pytest.raises(errors.HookError, match=f"core cannot call: {said}"):
+        call(acme(site, source(build_trainer=text)), "build_trainer")
 
 
 def test_device_that_the_backend_does_not_train_on(site: Site, source: Callable[..., str]) -> None:
