@@ -30,9 +30,9 @@ def compare(
     debug: Debug = False,
     json: Json = False,
 ) -> None:
-    """Run the same job on several backends, each in a process of its own, one after the other.
+    """Run the same job on several backends and compare.
 
-    By default on all that are ready. Shows speed, memory, start-up and final loss of each, what was in force
+    Each runs in a process of its own, one after the other. By default on all that are ready. Shows speed, memory, start-up and final loss of each, what was in force
     differently (nothing, or named), and draws the loss curves. Runs, curves and figures are kept in compare/ below the
     run folder. backend_options of the file go to the backends that have options.
 

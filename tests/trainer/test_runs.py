@@ -211,15 +211,14 @@ def test_evaluate_needs_rows_and_takes_raw_ones(make: Make) -> None:
 
 def test_a_run_from_its_own_folder_is_refused_before_anything_moves(make: Make, tmp_path: Path) -> None:
     make().train()
-    trainer = create_sft_trainer(
-        str(tmp_path / "run"),
-        str(tmp_path / "rows.jsonl"),
-        "trl",
-        output_dir=str(tmp_path / "run"),
-        max_steps=1,
-    )
     with pytest.raises(RunError, match="Choose another output_dir"):
-        trainer.train()
+        create_sft_trainer(
+            str(tmp_path / "run"),
+            str(tmp_path / "rows.jsonl"),
+            "trl",
+            output_dir=str(tmp_path / "run"),
+            max_steps=1,
+        )
     assert (tmp_path / "run" / "adapter_model.safetensors").is_file()
 
 
