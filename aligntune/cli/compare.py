@@ -32,9 +32,10 @@ def compare(
 ) -> None:
     """Run the same job on several backends and compare.
 
-    Each runs in a process of its own, one after the other. By default on all that are ready. Shows speed, memory, start-up and final loss of each, what was in force
-    differently (nothing, or named), and draws the loss curves. Runs, curves and figures are kept in compare/ below the
-    run folder. backend_options of the file go to the backends that have options.
+    Each runs in a process of its own, one after the other; by default all that are ready. Shows speed, memory,
+    start-up and final loss of each, what was in force differently (nothing, or named), and draws the loss curves.
+    Runs, curves and figures are kept in compare/ below the run folder. backend_options of the file go to the backends
+    that have options.
 
     Exit code 1 where a backend failed.
     """
