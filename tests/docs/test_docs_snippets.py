@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -48,7 +49,7 @@ def test_python_parses_and_its_calls_resolve(page: Path, blocks_of: Callable[[Pa
     for block in blocks_of(page):
         if block.language != "python":
             continue
-        for kind, keywords in calls(ast.parse(block.text, f"{page.name}:{block.line}")):
+        for kind, keywords in calls(ast.parse(dedent(block.text), f"{page.name}:{block.line}")):
             keywords.setdefault("model_name", "model")
             keywords.setdefault("dataset_name", "rows.jsonl")
             if kind == "rl":
