@@ -59,7 +59,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(1)
     algorithm, keywords = job["algorithm"], dict(job["keywords"])
     keywords.setdefault("dataset_name", rows(algorithm))
-    if algorithm in ONLINE:
+    if algorithm in ONLINE and not keywords.get("reward_model_name"):
         keywords.setdefault("reward_functions", [vowels])
     make = create_sft_trainer if algorithm == "sft" else create_rl_trainer
     trainer = make(**keywords) if algorithm == "sft" else make(algorithm=algorithm, **keywords)

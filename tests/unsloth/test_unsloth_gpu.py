@@ -12,8 +12,9 @@ import pytest
 pytestmark = [pytest.mark.backend, pytest.mark.gpu, pytest.mark.timeout(900)]
 
 # Largest difference of a loss, at any step of the trajectory, as a share of the loss. Kernels differ in the order of
-# their sums and in where they round to bf16; benchmarks/results has what was measured.
-TOLERANCE = 5e-3
+# their sums and in where they round to bf16, and DPO takes differences of sums over hundreds of tokens.
+# benchmarks/results has what was measured on a model of a billion weights.
+TOLERANCE = {"sft": 5e-3, "dpo": 5e-2, "reward": 5e-2}
 
 COMMON: dict[str, Any] = {
     "max_steps": 6,
@@ -47,9 +48,36 @@ ONLINE: dict[str, tuple[str, dict[str, Any]]] = {
     "dapo-unmasked": ("dapo", {**LORA, **GROUP, "mask_truncated_completions": False}),
     "ppo": ("ppo", {**LORA, "max_completion_length": 32, "learning_rate": 1e-4}),
 }
-REFUSED: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "fp32": ("precision", "sft", {"precision": "fp32"}),
+REFUSED: dict[str, tuple[str, str, dict[str, Any]]] = {"fp32": ("precision", "sft", {"precision": "fp32"})}
+# The calls of the README of the Unsloth backend, with local paths: a checkpoint that is stored in 4-bit.
+PAGE: dict[str, tuple[str, dict[str, Any]]] = {
+    "page-sft": ("sft", {"num_epochs": 3, "batch_size": 4, "learning_rate": 5e-5}),
+    "page-qlora": (
+        "sft",
+        {
+            "num_epochs": 3,
+            "batch_size": 4,
+            "learning_rate": 5e-5,
+            "use_peft": True,
+            "lora_r": 8,
+            "lora_alpha": 16,
+            "lora_dropout": 0.05,
+        },
+    ),
+    "page-dpo": ("dpo", {"num_epochs": 1, "batch_size": 1, "learning_rate": 1e-6}),
+    "page-ppo": ("ppo", {"num_epochs": 1, "batch_size": 1, "learning_rate": 1e-6}),
 }
+# One process each: a process costs most of a minute of imports, and a job up to half a minute of compilation.
+PROCESSES = (
+    ("sft-lora", "sft-qlora", "sft-checkpointing"),
+    ("offloaded", "sft-packing", "sft-full"),
+    ("dpo-lora", "dpo-qlora", "dpo-full"),
+    ("refused fp32", "reward", "ppo"),
+    ("grpo", "dr_grpo"),
+    ("dapo", "dapo-unmasked"),
+    ("page-sft", "page-qlora"),
+    ("page-dpo", "page-ppo"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +97,56 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def page_files(model_dir: Path) -> dict[str, str]:
+    """What the page's calls name: a 4-bit checkpoint, a reward model, rows like alpaca's and hh-rlhf's."""
+    import json
+
+    import torch
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+        BitsAndBytesConfig,
+    )
+
+    root, tokenizer = model_dir.parent, AutoTokenizer.from_pretrained(model_dir)
+    nf4 = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    AutoModelForCausalLM.from_pretrained(
+        model_dir, quantization_config=nf4, device_map={"": 0}
+    ).save_pretrained(root / "small-bnb-4bit")
+    AutoModelForSequenceClassification.from_pretrained(model_dir, num_labels=1).save_pretrained(
+        root / "judge"
+    )
+    for folder in ("small-bnb-4bit", "judge"):
+        tokenizer.save_pretrained(root / folder)
+    alpaca = [
+        {"instruction": f"Add {n} and one.", "input": "", "output": f"That is {n + 1}.", "text": "unused"}
+        for n in range(8)
+    ]
+    said = "\n\nHuman: what is {0} and one?\n\nAssistant: it is {1}."
+    pairs = [{"chosen": said.format(n, n + 1), "rejected": said.format(n, n)} for n in range(4)]
+    files = {"model": str(root / "small-bnb-4bit"), "judge": str(root / "judge")}
+    for name, content in (("alpaca", alpaca), ("pairs", pairs)):
+        path = root / f"{name}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in content))
+        files[name] = str(path)
+    return files
+
+
+@pytest.fixture(scope="module")
 def runs(
-    model_dir: Path, in_a_process: Any, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, in_a_process: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, dict[str, Any]]:
     import torch
 
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device here")
+    model_dir, files = request.getfixturevalue("model_dir"), request.getfixturevalue("page_files")
     root = tmp_path_factory.mktemp("gpu")
 
     def job(algorithm: str, name: str, backend: str, keywords: dict[str, Any]) -> dict[str, Any]:
@@ -86,20 +157,29 @@ def runs(
             "merge": name == "sft-lora",
         }
 
+    def page(algorithm: str, name: str, keywords: dict[str, Any]) -> dict[str, Any]:
+        place = {"backend": "unsloth", "output_dir": str(root / name), "model_name": files["model"]}
+        place["dataset_name"] = files["alpaca" if algorithm == "sft" else "pairs"]
+        if algorithm == "ppo":
+            place |= {"reward_model_name": files["judge"]}
+        return {"algorithm": algorithm, "keywords": {**place, **keywords}}
+
     def jobs(backend: str) -> dict[str, Any]:
         return {n: job(a, n, backend, k) for n, (a, k) in {**SAME, **ONLINE}.items()}
 
-    unsloth = jobs("unsloth")
-    offload = {**LORA, "gradient_checkpointing": "unsloth"}
-    unsloth["offloaded"] = job("sft", "offloaded", "unsloth", offload)
-    unsloth |= {f"refused {n}": job(a, f"refused-{n}", "unsloth", k) for n, (_, a, k) in REFUSED.items()}
-    online = {name: unsloth.pop(name) for name in ONLINE}
-    with ThreadPoolExecutor() as pool:
-        each = {"trl": jobs("trl"), "unsloth": unsloth, "online": online}
-        started = {b: pool.submit(in_a_process, j, root / f"process-{b}", 560) for b, j in each.items()}
-        found = {backend: future.result() for backend, future in started.items()}
-    found["unsloth"] = found["online"] | found["unsloth"]
-    return {**found, "root": {"path": root}}
+    every = jobs("unsloth") | {n: page(a, n, k) for n, (a, k) in PAGE.items()}
+    every["offloaded"] = job("sft", "offloaded", "unsloth", {**LORA, "gradient_checkpointing": "unsloth"})
+    every |= {f"refused {n}": job(a, f"refused-{n}", "unsloth", k) for n, (_, a, k) in REFUSED.items()}
+    assert set(every) == {name for names in PROCESSES for name in names}
+    each = [jobs("trl"), *({name: every[name] for name in names} for names in PROCESSES)]
+    with ThreadPoolExecutor(len(each)) as pool:
+        started = [pool.submit(in_a_process, j, root / f"process-{n}", 560) for n, j in enumerate(each)]
+        trl, *others = [future.result() for future in started]
+    unsloth: dict[str, Any] = {}
+    for found in others:
+        unsloth |= found
+    unsloth["stdout"] = "".join(found["stdout"] for found in others)
+    return {"trl": trl, "unsloth": unsloth, "root": {"path": root}}
 
 
 def both(runs: dict[str, dict[str, Any]], name: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -116,15 +196,15 @@ def losses(found: dict[str, Any]) -> list[float]:
 @pytest.mark.parametrize("name", SAME)
 def test_the_same_run_on_both(runs: dict[str, dict[str, Any]], name: str) -> None:
     trl, unsloth = both(runs, name)
-    own = {"run.output_dir", "rewards.functions"}
+    own = {"run.output_dir", "rewards.functions", "data.num_proc"}  # never the maths
     assert {k: v for k, v in unsloth["effective"].items() if k not in own and v != trl["effective"][k]} == {}
     assert unsloth["steps"] == trl["steps"]
     rates = [[e["learning_rate"] for e in found["log"]] for found in (trl, unsloth)]
     assert rates[0] == rates[1]
     assert [b[:2] for b in unsloth["batches"]] == [b[:2] for b in trl["batches"]]
-    assert losses(unsloth) == pytest.approx(losses(trl), rel=TOLERANCE)
+    assert losses(unsloth) == pytest.approx(losses(trl), rel=TOLERANCE[SAME[name][0]])
     if name.startswith("dpo"):
-        assert losses(unsloth)[0] == pytest.approx(math.log(2), abs=2e-3)
+        assert losses(unsloth)[0] == pytest.approx(math.log(2), abs=1e-2)
 
 
 @pytest.mark.parametrize("name", SAME)
@@ -146,7 +226,7 @@ def test_online_algorithms_learn_from_what_they_sample(runs: dict[str, dict[str,
     assert all(math.isfinite(loss) for loss in losses(unsloth))
     assert any(entry["grad_norm"] > 0 for entry in unsloth["log"])
     assert all("reward" in entry for entry in unsloth["log"])
-    own = {"run.output_dir", "rewards.functions"}
+    own = {"run.output_dir", "rewards.functions", "data.num_proc"}  # never the maths
     assert {k: v for k, v in unsloth["effective"].items() if k not in own and v != trl["effective"][k]} == {}
 
 
@@ -172,7 +252,16 @@ def test_offloaded_checkpoints_are_in_force(runs: dict[str, dict[str, Any]]) -> 
     found = runs["unsloth"]["offloaded"]
     assert "error" not in found, found["trace"]
     assert found["effective"]["optim.gradient_checkpointing"] == "'unsloth'"
-    assert losses(found) == pytest.approx(losses(runs["unsloth"]["sft-lora"]), rel=TOLERANCE)
+    assert losses(found) == pytest.approx(losses(runs["unsloth"]["sft-lora"]), rel=TOLERANCE["sft"])
+
+
+@pytest.mark.parametrize("name", PAGE)
+def test_the_calls_of_the_page_run(runs: dict[str, dict[str, Any]], name: str) -> None:
+    found = runs["unsloth"][name]
+    assert "error" not in found, found["trace"]
+    epochs, rows = PAGE[name][1]["num_epochs"], 8 if PAGE[name][0] == "sft" else 4
+    assert found["steps"] == epochs * rows // PAGE[name][1]["batch_size"]
+    assert all(math.isfinite(loss) for loss in losses(found))
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -183,3 +183,24 @@ def test_options_are_checked() -> None:
     )
     with pytest.raises(errors.ConfigError, match=r'no such option.*"allow_cpu"'):
         check_options(registry().get("unsloth"), config)
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_reward_models_head_is_the_one_that_trl_draws(tiny_model_dir: Path, precision: str) -> None:
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    from aligntune_trl.reward import load_classifier
+    from aligntune_unsloth.models import draw_head
+
+    config = resolve_config(
+        "rl", algorithm="reward", model_name=str(tiny_model_dir), dataset_name="d", seed=7, use_peft=True
+    )
+    config = config.model_copy(update={"model": config.model.model_copy(update={"precision": precision})})
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    wanted = load_classifier(str(tiny_model_dir), 7, {"dtype": dtype})
+    made = AutoModelForSequenceClassification.from_pretrained(tiny_model_dir, num_labels=1, dtype=dtype)
+    assert not torch.equal(made.score.weight, wanted.score.weight)
+    draw_head(made, config)
+    assert torch.equal(made.score.weight, wanted.score.weight)

@@ -88,10 +88,35 @@ def _from_pretrained(config: Any, prepared: Prepared, found: Source, name: Any) 
     # Unsloth leaves this set after a full fine-tune, and later adapters of the process would have no effect.
     os.environ["UNSLOTH_ENABLE_FULL_FINETUNING"] = "0" if config.peft.enabled else "1"
     if config.algorithm == "reward":
-        seed_everything(config.run.seed)  # of the head
         given["num_labels"] = 1
     model, _ = FastLanguageModel.from_pretrained(**given)
+    if config.algorithm == "reward" and not _is_classifier(config, found):
+        draw_head(model, config)
     return model
+
+
+def _is_classifier(config: Any, found: Source) -> bool:
+    """Whether the checkpoint holds a head of its own."""
+    from transformers import AutoConfig
+
+    hub = source.hub_arguments(config, found.revision)
+    stored = AutoConfig.from_pretrained(found.base, trust_remote_code=config.model.trust_remote_code, **hub)
+    return any("SequenceClassification" in name for name in stored.architectures or ())
+
+
+def draw_head(model: Any, config: Any) -> None:
+    """Draw a reward model's head from the seed as transformers does on the host; Unsloth draws it on the device.
+
+    Args:
+        model: a classifier whose output layer is ``score``.
+        config: resolved configuration.
+    """
+    import torch
+
+    weight = model.score.weight
+    seed_everything(config.run.seed)
+    drawn = torch.empty(weight.shape, dtype=trl_load.base_dtype(config))
+    weight.data.copy_(drawn.normal_(0.0, model.config.initializer_range))
 
 
 def adapt(loaded: LoadedModel, config: Any) -> LoadedModel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from aligntune_core import Device, Prepared
 from aligntune_core.devices import probe
 from aligntune_core.errors import BackendUnavailable, ConfigError
+from aligntune_core.isolation import environment
 from aligntune_core.prepare import versions
 from aligntune_unsloth import device
 from aligntune_unsloth.options import cpu_allowed
@@ -36,6 +38,9 @@ def prepare(config: Config) -> Prepared:
             "save it (model.save_pretrained(FOLDER)) and give the folder"
         )
     start(kind, _output_dir(config))
+    # Unsloth would tokenise with as many processes as it sees fit; rows are packed differently then.
+    with environment.recorded():
+        os.environ["UNSLOTH_DATASET_NUM_PROC"] = str(config.data.num_proc or 0)
     with spoken():
         from aligntune_trl import prepare as trl_stage
 
