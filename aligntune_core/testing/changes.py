@@ -35,6 +35,7 @@ VALUES: Mapping[str, tuple[Any, ...]] = {
     "run.report_to": (["tensorboard"],),
     "run.metric_for_best_model": ("eval_loss",),
     "run.save_strategy": ("epoch",),
+    "run.eval_strategy": ("steps",),
     "rewards.functions": ([rows.REWARD],),
     "rewards.weights": ([0.5],),
     "rewards.model": ("a-reward-model",),

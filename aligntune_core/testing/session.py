@@ -55,12 +55,27 @@ class Session:
     def trains(self, kind: str) -> str:
         """The algorithm to take for "online" or for its own name; skips where the backend declares that it has none."""
         if kind == "online":
-            found = next((name for name in ONLINE if self._supports.get(name)), None)
+            found = next((name for name in ONLINE if self._supports.get(name) and not self._lack(name)), None)
             return found or pytest.skip("declares that it trains no online algorithm")
         support = self._supports[kind]
         if not support:
             pytest.skip(f'declares that it does not train {kind}: "{support.reason}"')
+        lack = self._lack(kind)
+        if lack and any(support and not self._lack(name) for name, support in self._supports.items()):
+            pytest.skip(f"declares that this device will not do for {kind}: {lack}")
         return kind
+
+    def plan(self, algorithm: str) -> Any:
+        """Plan the kit's own call."""
+        return self.once(("plan", algorithm), lambda: self.ask("plan", algorithm=algorithm))
+
+    def _lack(self, algorithm: str) -> str:
+        """What ``prepare`` says with ``BackendUnavailable`` that this device lacks for an algorithm; else empty."""
+        try:
+            self.plan(algorithm)
+        except (Refused, pytest.fail.Exception) as error:
+            return str(error) if "BackendUnavailable" in getattr(error, "classes", ()) else ""
+        return ""
 
     def algorithm_for(self, path: str) -> str | None:
         """An algorithm that has the field and is trained by the backend."""

@@ -24,7 +24,7 @@ class ArgumentTier(Kit):
     def test_argument_default_call(self, algorithm: str, session: Session) -> None:
         """A call that sets nothing special is planned as it was asked for."""
         session.trains(algorithm)
-        session.ask("plan", algorithm=algorithm)
+        session.plan(algorithm)
 
     @pytest.mark.parametrize("path", changes.backend_paths())
     def test_argument_field(self, path: str, session: Session) -> None:

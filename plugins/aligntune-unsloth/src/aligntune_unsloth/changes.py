@@ -56,8 +56,6 @@ def _positions(config: Any, source: Source) -> int | None:
 
 
 def _on_cpu(config: Any, source: Source) -> Iterator[str]:
-    if config.algorithm == "reward":
-        yield 'reward: Unsloth\'s CPU path loads no classifiers; use backend="trl"'
     if config.data.packing:
         yield (
             "packing: Unsloth's CPU path has no attention that keeps packed rows apart and would turn it off; leave it "

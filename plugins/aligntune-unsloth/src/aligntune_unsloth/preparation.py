@@ -32,6 +32,8 @@ def prepare(config: Config) -> Prepared:
         ConfigError: a model in memory, or no tokenizer.
     """
     kind = device.choose(cpu_allowed(config.backend_options))
+    if kind == "cpu" and config.algorithm == "reward":
+        raise BackendUnavailable('reward: Unsloth\'s CPU path loads no classifiers; use backend="trl"')
     if not isinstance(config.model.name, str):
         raise ConfigError(
             f"model_name is a {type(config.model.name).__name__} in memory; Unsloth loads and patches models itself: "
