@@ -13,14 +13,18 @@ pytestmark = [pytest.mark.backend, pytest.mark.slow]
 
 CELLS = """
 import transformers
-from aligntune.core.backend_factory import create_sft_trainer
-rows = [{{"prompt": f"What is {{i}} plus {{i}}?", "completion": f"It is {{2 * i}}."}} for i in range(16)]
-settings = dict(backend={backend!r}, max_steps=2, batch_size=4, save_strategy="no", output_dir={output!r})
+from aligntune.core.backend_factory import create_rl_trainer
+rows = [{{"prompt": f"What is {{i}} plus {{i}}?"}} for i in range(16)]
+settings = dict(
+    algorithm="grpo", backend={backend!r}, max_steps=2, batch_size=4, num_generations=4, max_completion_length=8,
+    reward_functions=[lambda completions, **columns: [len(str(text)) for text in completions]],
+    save_strategy="no", output_dir={output!r},
+)
 
 # %%
 import sys
 try:
-    create_sft_trainer({model!r}, rows, **settings)
+    create_rl_trainer({model!r}, rows, **settings)
     said = "made"
 except Exception as error:
     said = type(error).__name__
@@ -32,12 +36,12 @@ class Counted(TrainerCallback):  # of the notebook: it travels by value
     def on_step_end(self, args, state, control, **more):
         print("counted", state.global_step, flush=True)
 
-trainer = create_sft_trainer({model!r}, rows, isolation="process", callbacks=[Counted()], **settings)
+trainer = create_rl_trainer({model!r}, rows, isolation="process", callbacks=[Counted()], **settings)
 result = trainer.train()
 
 # %%
 import json
-print(json.dumps([said, result["total_steps"], result["final_loss"], "unsloth" in sys.modules]))
+print(json.dumps([said, result["total_steps"], trainer.effective["run.seed"], "unsloth" in sys.modules]))
 """
 
 
@@ -57,9 +61,9 @@ def test_a_worker_started_from_a_notebook(
         env=dict(os.environ)
     )
     printed = ["".join(o.get("text", "") for o in cell.outputs) for cell in notebook.cells]
-    said, steps, loss, loaded = json.loads(printed[-1].splitlines()[-1])
+    said, steps, seed, loaded = json.loads(printed[-1].splitlines()[-1])
     assert said == ("BackendInterference" if backend == "unsloth" else "made")
     assert steps == 2
-    assert loss > 0
+    assert seed == 42
     assert not loaded
     assert "counted 2" in printed[2]
