@@ -54,14 +54,21 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return command
 
 
-@pytest.mark.parametrize("example", ["empty", "sft"])
-def test_what_is_written_is_clean_and_typed(example: str, tmp_path: Path) -> None:
-    folder = write("my-lib", example, tmp_path)
-    assert folder == tmp_path / "aligntune-my-lib"
-    python = [sys.executable, "-m"]
-    for check in (["ruff", "check", "--select", "E,F,I,UP,B"], ["ruff", "format", "--check"], ["mypy"]):
-        words = [*python, *check, *([] if check == ["mypy"] else ["."])]
-        done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
+def test_what_is_written_is_clean_and_typed(tmp_path: Path) -> None:
+    folder, other = write("my-lib", "empty", tmp_path), write("your_lib", "sft", tmp_path)
+    assert (folder, other) == (tmp_path / "aligntune-my-lib", tmp_path / "aligntune-your-lib")
+    for check in (
+        ["ruff", "check", "--select", "E,F,I,UP,B", "."],
+        ["ruff", "format", "--check", "."],
+        [
+            "mypy",
+            "--config-file",
+            "aligntune-my-lib/pyproject.toml",
+            *(f"{f.name}/src" for f in (folder, other)),
+        ],
+    ):
+        words = [sys.executable, "-m", *check]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
 
