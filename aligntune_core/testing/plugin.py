@@ -6,9 +6,12 @@ Use it with ``-p aligntune_core.testing.plugin``.
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import pytest
+
+if TYPE_CHECKING:
+    from aligntune_core.testing.conformance import BackendConformance
 
 Tier = Literal["static", "argument", "live"]
 TIERS: tuple[Tier, ...] = ("static", "argument", "live")
@@ -30,7 +33,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tiers after the one that was asked for."""
+    """Leave out the tiers after the one that was asked for.
+
+    Raises:
+        UsageError: tests without a backend.
+    """
+    nameless = any(kit is not None and not kit.backend for kit in map(class_of, items))
+    if nameless and not config.getoption("--aligntune-backend"):
+        raise pytest.UsageError("name the backend: --aligntune-backend NAME, or a class attribute")
     last = TIERS.index(config.getoption("--aligntune-tier"))
     beyond = [item for item in items if (tier := tier_of(item)) and TIERS.index(tier) > last]
     if beyond:
@@ -38,12 +48,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in beyond]
 
 
-def tier_of(item: pytest.Item) -> Tier | None:
-    """The tier of a test of the kit; None for any other test."""
+def class_of(item: pytest.Item) -> type[BackendConformance] | None:
+    """The class of a test of the kit; None for any other test."""
     from aligntune_core.testing.conformance import BackendConformance
 
-    kit = isinstance(item, pytest.Function) and item.cls and issubclass(item.cls, BackendConformance)
-    found = NAME.match(item.name) if kit else None
+    kit = item.cls if isinstance(item, pytest.Function) else None
+    return kit if isinstance(kit, type) and issubclass(kit, BackendConformance) else None
+
+
+def tier_of(item: pytest.Item) -> Tier | None:
+    """The tier of a test of the kit; None for any other test."""
+    found = NAME.match(item.name) if class_of(item) else None
     return found["tier"] if found else None  # type: ignore[return-value]
 
 

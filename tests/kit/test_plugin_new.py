@@ -139,8 +139,8 @@ def test_without_a_backend_the_kit_says_how_to_name_one(run: Run, tmp_path: Path
     done = run(
         f"pytest -p aligntune_core.testing.plugin {test_conformance.__file__} -k entry_point", tmp_path
     )
-    assert done.returncode != 0
-    assert "--aligntune-backend NAME" in done.stdout
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "ERROR: name the backend: --aligntune-backend NAME" in done.stdout + done.stderr
 
 
 # --- the page --------------------------------------------------------------------------------------------------------
