@@ -197,7 +197,12 @@ def test_ctrl_c_between_trainings_ends_with_a_sentence(
     said: list[str] = []
     monkeypatch.setattr(Screen, "step", interrupted)
     words = ["demo", "--quick", "--model", str(tiny_model_dir), "--output", str(tmp_path / "demo")]
-    result = CliRunner().invoke(app, [*words, "--backend", "trl"])
+    # A shell's background job ignores Ctrl-C, and so would a test run that was started in one.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        result = CliRunner().invoke(app, [*words, "--backend", "trl"])
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert result.exit_code == 130
     assert said == [
         f"interrupted. What is done lies in {tmp_path / 'demo'}; `aligntune demo` starts a new one."
