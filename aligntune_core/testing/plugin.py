@@ -63,7 +63,7 @@ def tier_of(item: pytest.Item) -> Tier | None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """One line for the required tests, one for the optional ones; what is not met, and what was skipped, is named."""
+    """One line for the required tests, one for the optional ones."""
     required: dict[str, int] = {}
     optional: dict[str, int] = {}
     for outcome in ("passed", "failed", "error", "skipped", "xfailed"):
