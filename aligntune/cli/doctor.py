@@ -173,7 +173,7 @@ def _of_trial(row: BackendRow, trial: Trial) -> list[Problem]:
         found.append(
             Problem(
                 f'backend "{row.name}" trains on {", ".join(row.devices)}; torch sees {", ".join(kinds)} here',
-                row.hint,
+                f"export ALIGNTUNE_DISABLE_BACKENDS={row.name} leaves it out. It {row.hint}",
             )
         )
     return found

@@ -27,6 +27,9 @@ COMPANIONS = (
     "kernels",
 )
 
+# What unsloth requires for GPUs alone. Beside a torch for CPUs these builds do not load, and nothing uses them.
+GPU_ONLY = frozenset({"torchvision", "triton", "xformers", "diffusers"})
+
 
 @dataclass(frozen=True)
 class Conflict:
@@ -79,6 +82,8 @@ def examine(backends: Iterable[Distribution]) -> Tree:
     for distribution, extras in queue:  # grows while it is walked
         for requirement in _needs(distribution, extras):
             there = installed(requirement.name)
+            if there is None and _spare(requirement, distribution):
+                continue
             if there is None or not requirement.specifier.contains(there.version, prereleases=True):
                 spelt = f"{canonicalize_name(requirement.name)}{requirement.specifier}"
                 conflicts[Conflict(spelt, there.version if there else None, distribution)] = None
@@ -87,6 +92,17 @@ def examine(backends: Iterable[Distribution]) -> Tree:
                 seen.add(below)
                 queue.append(below)
     return Tree({d.canonical: d for d, _ in sorted(queue, key=lambda q: q[0].canonical)}, list(conflicts))
+
+
+def _spare(requirement: Requirement, wanted_by: Distribution) -> bool:
+    """Whether an absent requirement is none on this machine."""
+    torch = installed("torch")
+    return (
+        wanted_by.canonical in ("unsloth", "unsloth-zoo", "cut-cross-entropy")
+        and canonicalize_name(requirement.name) in GPU_ONLY
+        and torch is not None
+        and torch.version.endswith("+cpu")
+    )
 
 
 def _needs(distribution: Distribution, extras: frozenset[str]) -> Iterator[Requirement]:

@@ -23,12 +23,15 @@ from typing import Any
 TIMEOUT = 600.0
 
 ADVICE = {
-    "torchvision": "its build does not fit this torch: pip uninstall torchvision, or install both from the same index",
+    "torchvision": "its build does not fit this torch: pip uninstall torchvision (nothing uses it on a CPU), or "
+    "install both from the same index",
     "torchaudio": "its build does not fit this torch: pip uninstall torchaudio, or install both from the same index",
     "xformers": "its build does not fit this torch: pip uninstall xformers",
     "flash_attn": "its build does not fit this torch: pip uninstall flash-attn",
     "triton": "its version does not fit this torch: install the one that torch requires",
     "bitsandbytes": "run python -m bitsandbytes for its own diagnosis",
+    "unsloth_zoo": "where it found no GPU: export ALIGNTUNE_DISABLE_BACKENDS=unsloth leaves the backend out; for "
+    'Unsloth\'s CPU path: pip install --no-deps "unsloth>=2026.10.9" "unsloth_zoo>=2026.10.9"',
 }
 
 

@@ -143,6 +143,19 @@ def test_a_companion_built_for_another_torch_need_not_be_there(site: Site) -> No
     assert "pip uninstall torchaudio" in conflict[0].remedy
 
 
+@pytest.mark.parametrize(("torch", "wanted"), [("2.13.0+cpu", 0), ("2.13.0+cu130", 1)])
+def test_what_unsloth_needs_on_a_gpu_alone_is_not_asked_for_beside_a_torch_for_cpus(
+    command: Command, site: Site, torch: str, wanted: int
+) -> None:
+    site.install("torch", version=torch)
+    site.install("unsloth", version="2026.10.9", requires=("torchvision_of_nobody", "xformers"))
+    acme(site, requires=("unsloth",))
+    found = [p for p in problems(command)[1] if p["what"].startswith("unsloth")]
+    assert len(found) == 1 + wanted
+    assert any("torchvision-of-nobody" in p["what"] for p in found)
+    assert any("xformers" in p["what"] for p in found) is bool(wanted)
+
+
 def test_broken_and_disabled_backends(
     command: Command, broken_backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -204,3 +204,15 @@ def test_a_reward_models_head_is_the_one_that_trl_draws(tiny_model_dir: Path, pr
     assert not torch.equal(made.score.weight, wanted.score.weight)
     draw_head(made, config)
     assert torch.equal(made.score.weight, wanted.score.weight)
+
+
+def test_the_matrix_of_the_documentation_is_what_the_plugin_says() -> None:
+    import re
+
+    from aligntune_core.algorithms import names
+
+    page = (Path(__file__).parents[2] / "docs/backends/unsloth.md").read_text(encoding="utf-8")
+    told = dict(re.findall(r"^\| `(\w+)` \| (yes|no) \|", page, re.M))
+    shipped = [name for name in names() if name in told or name in support.ALGORITHMS]
+    assert told == {name: "yes" if plugin.supports_algorithm(name) else "no" for name in shipped}
+    assert set(support.ALGORITHMS) | {"gspo"} == set(told)
