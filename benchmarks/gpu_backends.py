@@ -25,10 +25,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from aligntune_core.prepare import versions
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 128_256,
@@ -39,38 +40,15 @@ SHAPE: dict[str, Any] = {
     "num_key_value_heads": 8,
     "max_position_embeddings": 4096,
 }
-DISTRIBUTIONS = (
-    "torch",
-    "triton",
-    "transformers",
-    "trl",
-    "peft",
-    "accelerate",
-    "bitsandbytes",
-    "unsloth",
-    "unsloth_zoo",
+LIBRARIES = (
+    *("torch", "triton", "transformers", "trl", "peft"),
+    *("accelerate", "bitsandbytes", "unsloth", "unsloth_zoo"),
 )
 STEPS, WARM, WINDOWS, WINDOW = 20, 2, 5, 20
-BATCH = {"sft": 4, "dpo": 4}
-WORDS = [
-    "bread",
-    "water",
-    "salt",
-    "yeast",
-    "flour",
-    "oven",
-    "bowl",
-    "hour",
-    "minute",
-    "warm",
-    "cold",
-    "slow",
-    "the",
-    "and",
-    "with",
-    "for",
-    "then",
-]
+ALGORITHMS = ("sft", "dpo")
+BATCH = 4
+QLORA = {"quantization": {"load_in_4bit": True}}
+WORDS = [a + b for a in ("war", "col", "fla", "bre") for b in ("m", "ds", "ter", "ken")]
 COMMON: dict[str, Any] = {
     "learning_rate": 2e-4,
     "gradient_checkpointing": False,
@@ -79,14 +57,11 @@ COMMON: dict[str, Any] = {
 }
 RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "sft-lora": ("sft", {}),
-    "sft-qlora": ("sft", {"quantization": {"load_in_4bit": True}}),
+    "sft-qlora": ("sft", QLORA),
     "sft-full": ("sft", {"use_peft": False, "learning_rate": 1e-5}),
     "dpo-lora": ("dpo", {}),
-    "dpo-qlora": ("dpo", {"quantization": {"load_in_4bit": True}}),
+    "dpo-qlora": ("dpo", QLORA),
 }
-
-
-# --- model and rows ---------------------------------------------------------------------------------------------------
 
 
 def make_model(folder: Path) -> None:
@@ -112,15 +87,11 @@ def rows(algorithm: str, count: int = 400) -> list[dict[str, Any]]:
         length = max(2, round(draw.lognormvariate(math.log(mean), 0.7)))
         return [{"role": role, "content": " ".join(draw.choice(WORDS) for _ in range(length))}]
 
-    if algorithm == "sft":
-        return [{"prompt": said("user", 12), "completion": said("assistant", 18)} for _ in range(count)]
+    answers = ("completion",) if algorithm == "sft" else ("chosen", "rejected")
     return [
-        {"prompt": said("user", 12), "chosen": said("assistant", 18), "rejected": said("assistant", 18)}
+        {"prompt": said("user", 7)} | {answer: said("assistant", 11) for answer in answers}
         for _ in range(count)
     ]
-
-
-# --- measuring --------------------------------------------------------------------------------------------------------
 
 
 class Stopwatch:
@@ -135,9 +106,7 @@ class Stopwatch:
             def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
                 watch.step(state.global_step)
 
-        self.losses: list[float] = []
         self.times: list[float] = []
-        self.tokens: list[int] = []
         self._batches: list[int] = []
         self._collate = trainer.data_collator
         trainer.data_collator = self.collated
@@ -166,7 +135,7 @@ class Stopwatch:
         import torch
 
         seconds = self.times[-1] - self.times[WARM - 1]
-        tokens = sum(self._batches[WARM : len(self.times)])  # one batch a step: no accumulation here
+        tokens = sum(self._batches[WARM : len(self.times)])  # one batch a step: no accumulation
         each = [b - a for a, b in zip(self.times[WARM - 1 :], self.times[WARM:], strict=False)]
         return {
             "seconds": seconds,
@@ -188,7 +157,7 @@ def build(backend: str, algorithm: str, model: Path, output: Path, **more: Any) 
         "dataset_name": rows(algorithm),
         "backend": backend,
         "output_dir": str(output),
-        "batch_size": BATCH[algorithm],
+        "batch_size": BATCH,
         **COMMON,
         **more,
     }
@@ -230,7 +199,7 @@ def by_hand(backend: str, algorithm: str, model: Path, output: Path) -> Any:
     args = config(
         output_dir=str(output),
         max_steps=WARM + WINDOW,
-        per_device_train_batch_size=BATCH[algorithm],
+        per_device_train_batch_size=BATCH,
         gradient_accumulation_steps=1,
         learning_rate=COMMON["learning_rate"],
         optim="adamw_torch",
@@ -261,9 +230,6 @@ def resident(trainer: Any) -> int:
         t for state in trainer.optimizer.state.values() for t in state.values() if hasattr(t, "is_cuda")
     ]
     return int(sum(weights.values()) + sum(t.numel() * t.element_size() for t in states if t.is_cuda))
-
-
-# --- one backend's process --------------------------------------------------------------------------------------------
 
 
 def measure_run(backend: str, name: str, model: Path, folder: Path) -> dict[str, Any]:
@@ -316,16 +282,13 @@ def worker(backend: str, parts: Sequence[str], model: Path, out: Path) -> None:
     import torch
 
     found: dict[str, Any] = {
-        "versions": versions(),
+        "versions": {"python": platform.python_version(), **versions(LIBRARIES)},
         "gpu": torch.cuda.get_device_name(),
         "runs": {},
         "pairs": {},
     }
-    jobs: list[tuple[str, str, Callable[..., dict[str, Any]]]] = []
-    if "runs" in parts:
-        jobs += [("runs", name, measure_run) for name in RUNS]
-    if "pairs" in parts:
-        jobs += [("pairs", algorithm, measure_pair) for algorithm in BATCH]
+    measures = {"runs": (measure_run, tuple(RUNS)), "pairs": (measure_pair, ALGORITHMS)}
+    jobs = [(part, name, measures[part][0]) for part in parts for name in measures[part][1]]
     for part, name, measure in jobs:
         try:
             found[part][name] = measure(backend, name, model, out.parent / f"run-{backend}")
@@ -335,19 +298,6 @@ def worker(backend: str, parts: Sequence[str], model: Path, out: Path) -> None:
         gc.collect()
         torch.cuda.empty_cache()
         out.write_text(json.dumps(found))
-
-
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in DISTRIBUTIONS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
-
-
-# --- all of it --------------------------------------------------------------------------------------------------------
 
 
 def parity(trl: dict[str, Any], unsloth: dict[str, Any]) -> dict[str, Any]:
@@ -362,34 +312,28 @@ def parity(trl: dict[str, Any], unsloth: dict[str, Any]) -> dict[str, Any]:
 
 
 def table(results: dict[str, Any]) -> list[str]:
+    """The figures as Markdown; what failed says so in its row."""
     lines = [
         "| run | backend | tokens/s | ms/step | peak GB | first step after |",
         "|---|---|---|---|---|---|",
     ]
-    for backend, found in results["backends"].items():
-        for name, run in found["runs"].items():
-            if "error" in run:
-                lines.append(f"| {name} | {backend} | failed: {run['error'][:80]} | | | |")
-                continue
-            lines.append(
-                f"| {name} | {backend} | {run['tokens_per_second']:,.0f} | {run['step_ms']:.0f} | "
-                f"{run['peak_bytes'] / 1e9:.2f} | {run['first_step_after_s']:.0f} s |"
-            )
+    for backend, name, run in _rows(results, "runs"):
+        figures = run.get("error") or (
+            f"{run['tokens_per_second']:,.0f} | {run['step_ms']:.0f} | {run['peak_bytes'] / 1e9:.2f} | "
+            f"{run['first_step_after_s']:.0f} s"
+        )
+        lines.append(f"| {name} | {backend} | {figures} |")
     lines += [
         "",
         "| by hand against aligntune | tokens/s raw | ours | ratio | memory ratio |",
         "|---|---|---|---|---|",
     ]
-    for backend, found in results["backends"].items():
-        for name, pair in found["pairs"].items():
-            if "error" in pair:
-                lines.append(f"| {backend} {name} | failed: {pair['error'][:80]} | | | |")
-                continue
-            speed = pair["tokens_per_second"]
-            lines.append(
-                f"| {backend} {name} | {speed['raw']:,.0f} | {speed['ours']:,.0f} | {pair['speed_ratio']:.3f} | "
-                f"{pair['memory_ratio']:.3f} |"
-            )
+    for backend, name, pair in _rows(results, "pairs"):
+        figures = pair.get("error") or (
+            f"{pair['tokens_per_second']['raw']:,.0f} | {pair['tokens_per_second']['ours']:,.0f} | "
+            f"{pair['speed_ratio']:.3f} | {pair['memory_ratio']:.3f}"
+        )
+        lines.append(f"| {backend} {name} | {figures} |")
     lines += [
         "",
         "| unsloth against trl | steps | largest difference of a loss | mean |",
@@ -398,6 +342,10 @@ def table(results: dict[str, Any]) -> list[str]:
     for name, found in sorted(results["parity"].items()):
         lines.append(f"| {name} | {found['steps']} | {found['largest']:.2e} | {found['mean']:.2e} |")
     return lines
+
+
+def _rows(results: dict[str, Any], part: str) -> list[tuple[str, str, dict[str, Any]]]:
+    return [(b, name, row) for b, found in results["backends"].items() for name, row in found[part].items()]
 
 
 def main() -> None:
