@@ -33,7 +33,9 @@ def test_the_table_is_made_from_the_rewards() -> None:
 def test_code_runs(code: str) -> None:
     if "# needs reasoning-gym" in code:
         pytest.importorskip("reasoning_gym")
-    exec(compile(code, str(DOCS), "exec"), {})
+    names: dict[str, object] = {}
+    exec(compile(code, str(DOCS), "exec"), names)
+    assert names.keys() - {"__builtins__"}, "the block defines or imports nothing"
 
 
 def test_the_yaml_example_is_read() -> None:
