@@ -65,12 +65,15 @@ def test_code_of_pages_runs_in_its_order(
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
 def test_examples_run(example: Path, local: Local, capsys: pytest.CaptureFixture[str]) -> None:
-    text = local.of(example.read_text())
+    text = example.read_text()
+    if example.name == "resume.py":
+        text = text.replace('"max_steps": 60', '"max_steps": 6').replace("== 25", "== 3")
+    text = local.of(text)
     if example.suffix == ".yaml":
         Path(example.name).write_text(fewer_steps(text))
         run_command(f"aligntune train {example.name}")
     elif example.name == "resume.py":
-        run_python(text.replace("60", "6").replace("25", "3"), example.name)
+        run_python(text, example.name)
         first, second = capsys.readouterr().out.strip().splitlines()[-2:]
         assert first.split()[:2] == ["SIGINT", "3"]
         assert second.split()[:2] == ["None", "6"]

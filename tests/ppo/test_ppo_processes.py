@@ -34,9 +34,13 @@ def launched(model: Path, out: Path, processes: int) -> dict[str, Any]:
         running.append(
             subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         )
-    for process in running:
-        output, _ = process.communicate(timeout=240)
-        assert process.returncode == 0, output
+    try:
+        for process in running:
+            output, _ = process.communicate(timeout=240)
+            assert process.returncode == 0, output
+    finally:
+        for process in running:
+            process.kill()
     result: dict[str, Any] = json.loads((out / "result.json").read_text())
     return result
 
