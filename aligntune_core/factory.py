@@ -156,7 +156,7 @@ def plan(config: Config | str | Path | Mapping[str, Any]) -> Plan:
     from aligntune_core.config import resolve, resolve_steps
     from aligntune_core.config.continued import continued
     from aligntune_core.isolation.payload import unpack
-    from aligntune_core.prepare import adapter_config
+    from aligntune_core.model_folder import adapter_config
     from aligntune_core.run import logs
     from aligntune_core.run.distributed import world_size
 

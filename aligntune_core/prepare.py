@@ -5,33 +5,37 @@ torch and transformers are imported inside the functions.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aligntune_core.entrypoints import installed_version
-from aligntune_core.errors import ConfigError, did_you_mean
+from aligntune_core.errors import ConfigError
 from aligntune_core.hookspecs import hookimpl
+from aligntune_core.model_folder import ADAPTER_FILE, adapter_config, check_base, check_model, check_source
 from aligntune_core.types import Device, Prepared
 
 if TYPE_CHECKING:
     from aligntune_core.config import Config
     from aligntune_core.config.tree import ModelConfig
 
-__all__ = ["adapter_config", "load_tokenizer", "prepare", "torch_device", "versions"]
+__all__ = ["adapter_config", "check_model", "load_tokenizer", "prepare", "torch_device", "versions"]
 
 logger = logging.getLogger("aligntune")
 
-ADAPTER_FILE = "adapter_config.json"
 _TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
 
 @hookimpl(trylast=True)
 def prepare(config: Config) -> Prepared:
-    """Answer for a backend that has no ``prepare`` of its own."""
+    """Answer for a backend that has no ``prepare`` of its own.
+
+    Raises:
+        ConfigError: the model is not there, or has no weights or no tokenizer.
+    """
+    check_model(config.model)
     return Prepared(
         device=torch_device(),
         tokenizer=load_tokenizer(config.model),
@@ -112,7 +116,7 @@ def load_tokenizer(model: ModelConfig) -> Any:
         options["revision"] = revision
     if model.token is not None:
         options["token"] = model.token.get_secret_value()
-    _check_folder(source)
+    check_source(source, revision, options.get("token"))
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
     except (OSError, ValueError, KeyError, ImportError) as error:
@@ -148,62 +152,6 @@ def tokenizer_source(model: ModelConfig) -> tuple[str, str | None]:
         )
     check_base(name, str(base))
     return str(base), adapter.get("revision")
-
-
-def check_base(adapter: str, base: str) -> None:
-    """Refuse an adapter whose base is a folder that is not there.
-
-    Raises:
-        ConfigError: names the adapter's file.
-    """
-    from aligntune_core.data.folders import looks_local
-
-    if looks_local(base) and not Path(base).exists():
-        raise ConfigError(
-            f'{Path(adapter) / ADAPTER_FILE}: base_model_name_or_path is "{base}", and there is no such folder. '
-            "Write there where the base model is now: a folder or a hub id."
-        )
-
-
-def adapter_config(name: Any) -> Mapping[str, Any] | None:
-    """What a local adapter folder's ``adapter_config.json`` says; None where ``name`` is no such folder.
-
-    Raises:
-        ConfigError: the file is there and is no JSON object.
-    """
-    if not isinstance(name, (str, os.PathLike)):
-        return None
-    file = Path(name) / ADAPTER_FILE
-    if not file.is_file():
-        return None
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"{file} is no valid JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise ConfigError(f"{file} must hold a JSON object, not {type(found).__name__}")
-    return found
-
-
-def _check_folder(name: Any) -> None:
-    """Refuse a path that is not there, or a file: a hub id is looked for only where it may be one."""
-    from aligntune_core.data.folders import looks_local
-
-    if not isinstance(name, (str, os.PathLike)):
-        return
-    path = Path(name)
-    if path.parts[:1] == ("~",):
-        raise ConfigError(f'"{name}": write the home folder out: {path.expanduser()}')
-    if path.is_file():
-        raise ConfigError(f'"{name}" is a file; a model is a folder with its config.json, or a hub id')
-    if not path.exists() and looks_local(os.fspath(name)):
-        near = did_you_mean(path.name, _neighbours(path))
-        raise ConfigError(f'there is no model folder "{name}".{near} Looked in {path.absolute().parent}.')
-
-
-def _neighbours(path: Path) -> list[str]:
-    parent = path.absolute().parent
-    return [entry.name for entry in parent.iterdir() if entry.is_dir()] if parent.is_dir() else []
 
 
 def _name_of(model: Any) -> str:

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -284,7 +279,7 @@ def test_rows_of_reasoning_gym(prepare: Any) -> None:
     )
 
 
-# --- paths and the hub -----------------------------------------------------------------------------------------------
+# --- paths, and loaders -----------------------------------------------------------------------------------------------
 
 
 def test_a_misspelt_path_names_the_nearest(
@@ -297,90 +292,6 @@ def test_a_misspelt_path_names_the_nearest(
             DataError, match=r'there is no file or folder .* Did you mean ".*train_rows.jsonl"'
         ):
             prepare(spec)
-
-
-HUB = """
-import sys, time
-from aligntune_core.config import resolve_config
-from aligntune_core.data.sources import open_source
-import datasets, huggingface_hub
-for name in sys.argv[1:]:
-    start = time.perf_counter()
-    try:
-        open_source(name, resolve_config("sft", model_name="m", dataset_name=name)).rows("train")
-    except Exception as error:
-        print(f"{type(error).__name__}|{time.perf_counter() - start:.1f}|{error}")
-"""
-
-
-@pytest.fixture
-def answering_hub() -> Iterator[str]:
-    """A hub that knows no repository but the gated one."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            code, text = (403, "GatedRepo") if "gated" in self.path else (404, "RepoNotFound")
-            self.send_response(code)
-            self.send_header("X-Error-Code", text)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        do_HEAD = do_GET
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing."""
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-
-
-def ask(endpoint: str, tmp_path: Path, names: list[str], offline: bool = False) -> list[list[str]]:
-    import os
-
-    environment = {
-        **os.environ,
-        "HF_ENDPOINT": endpoint,
-        "HF_HUB_OFFLINE": "1" if offline else "0",
-        "HF_HOME": str(tmp_path / "home"),
-        "NO_PROXY": "*",
-        "no_proxy": "*",
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", HUB, *names],
-        env=environment,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    assert done.returncode == 0, done.stderr
-    return [line.split("|", 2) for line in done.stdout.splitlines()]
-
-
-def test_what_the_hub_does_not_have(answering_hub: str, tmp_path: Path) -> None:
-    (tmp_path / "tatsu-lab").mkdir()
-    (tmp_path / "tatsu-lab" / "alpaca").mkdir()
-    unknown, gated = ask(answering_hub, tmp_path, ["tatsu-lab/alpacca", "some/gated"])
-    assert unknown[0] == gated[0] == "DataError"
-    assert 'the hub has no dataset "tatsu-lab/alpacca", or it is private' in unknown[2]
-    assert 'Did you mean the local "tatsu-lab/alpaca"?' in unknown[2]
-    assert "gated: accept its terms" in gated[2]
-
-
-def test_a_hub_that_cannot_be_reached_is_said_at_once(tmp_path: Path) -> None:
-    start = time.perf_counter()
-    (line,) = ask("http://127.0.0.1:9", tmp_path, ["tatsu-lab/alpaca"])
-    assert line[0] == "DataError"
-    assert "cannot be reached" in line[2]
-    assert "Give a local file or folder" in line[2]
-    assert float(line[1]) < 5
-    assert time.perf_counter() - start < 60
-    (line,) = ask("http://127.0.0.1:9", tmp_path, ["tatsu-lab/alpaca"], offline=True)
-    assert "offline mode is on" in line[2]
 
 
 def test_unknown_splits_and_configurations_are_said_with_the_keyword(pairs: Pairs, tmp_path: Path) -> None:

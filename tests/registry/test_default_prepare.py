@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ import pytest
 
 from aligntune_core import devices, errors
 from aligntune_core.config.tree import Config
-from aligntune_core.prepare import adapter_config, load_tokenizer, tokenizer_source, torch_device
+from aligntune_core.prepare import adapter_config, check_model, load_tokenizer, tokenizer_source, torch_device
 from aligntune_core.registry import Registry
 
 if TYPE_CHECKING:
@@ -49,13 +50,13 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 
 def test_it_answers_for_a_plugin_that_has_no_prepare(
-    site: Site, source: Callable[..., str], words: Callable[..., Path]
+    site: Site, source: Callable[..., str], tiny_model_dir: Path
 ) -> None:
     info = "@hookimpl\ndef backend_info(): return BackendInfo(summary='x', devices=('cpu', 'cuda', 'mps'))"
     site.backend("plain", source(prepare=None, backend_info=info))
-    prepared = Registry().get("plain").prepare(config(str(words("hello", "world"))))
+    prepared = Registry().get("plain").prepare(config(str(tiny_model_dir)))
     assert prepared.device.kind == devices.available()[0]
-    assert prepared.tokenizer("world hello")["input_ids"] == [3, 2]
+    assert prepared.tokenizer.decode(prepared.tokenizer("world hello")["input_ids"]) == "world hello"
     assert {"torch", "transformers", "tokenizers"} <= prepared.versions.keys()
 
 
@@ -120,17 +121,24 @@ def test_revision_belongs_to_the_models_repository() -> None:
 
 
 def test_revision_token_and_trust_reach_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
     import transformers
 
     seen: dict[str, Any] = {}
+    asked: dict[str, Any] = {}
 
     def note(name: str, **options: Any) -> Any:
         seen.update(name=name, **options)
         return SimpleNamespace(chat_template=None)
 
-    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", note)  # no hub to ask here
+    # no hub to ask here
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", note)
+    monkeypatch.setattr(
+        huggingface_hub.HfApi, "model_info", lambda self, name, **options: asked.update(name=name, **options)
+    )
     load_tokenizer(config("org/model", revision="v3", token="hf_secret", trust_remote_code=True).model)
     assert seen == {"name": "org/model", "revision": "v3", "token": "hf_secret", "trust_remote_code": True}
+    assert asked.items() >= {"name": "org/model", "revision": "v3", "token": "hf_secret"}.items()
 
 
 def test_chat_template_replaces_the_tokenizers(words: Callable[..., Path]) -> None:
@@ -201,3 +209,24 @@ def test_a_path_that_is_no_folder_is_said_to_be_none(tmp_path: Path, name: str, 
     (tmp_path / "rows.jsonl").touch()
     with pytest.raises(errors.ConfigError, match=said):
         load_tokenizer(config(name.format(tmp_path)).model)
+
+
+def test_a_folder_without_configuration_or_weights(tmp_path: Path, tiny_model_dir: Path) -> None:
+    def problem(folder: Path) -> str:
+        with pytest.raises(errors.ConfigError) as caught:
+            check_model(config(str(folder)).model)
+        return str(caught.value)
+
+    empty, run, broken = (tmp_path / name for name in ("empty", "run", "broken"))
+    empty.mkdir()
+    assert "has neither config.json nor adapter_config.json; it is empty" in problem(empty)
+    shutil.copytree(tiny_model_dir, run / "checkpoint-3")
+    (run / "notes.txt").touch()
+    said = problem(run)
+    assert "it holds checkpoint-3, notes.txt" in said
+    assert "Did you mean one of its own folders: checkpoint-3?" in said
+    shutil.copytree(tiny_model_dir, broken, ignore=shutil.ignore_patterns("*.safetensors"))
+    (broken / "training_args.bin").touch()
+    assert "holds no weights (*.safetensors, *.bin), only " in problem(broken)
+    check_model(config(str(tiny_model_dir)).model)
+    check_model(config(object()).model)

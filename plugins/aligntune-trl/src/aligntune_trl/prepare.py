@@ -35,10 +35,11 @@ def prepare(config: Config) -> Prepared:
     """Judge the device and load the tokenizer.
 
     Raises:
-        ConfigError: no tokenizer could be found for the model.
+        ConfigError: the model is not there, or has no weights or no tokenizer.
     """
-    from aligntune_core.prepare import load_tokenizer, torch_device, versions
+    from aligntune_core.prepare import check_model, load_tokenizer, torch_device, versions
 
+    check_model(config.model)
     device = torch_device()
     tokenizer = load_tokenizer(config.model)
     if tokenizer.eos_token is None:

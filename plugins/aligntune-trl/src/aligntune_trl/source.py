@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aligntune_core.errors import ConfigError
-from aligntune_core.prepare import check_base
+from aligntune_core.model_folder import check_base
 
 
 @dataclass(frozen=True)

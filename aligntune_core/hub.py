@@ -1,0 +1,83 @@
+"""The hub, asked once and quickly, so that a wrong name or no network is a sentence and not a minute of retries."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Literal
+
+from aligntune_core.errors import AligntuneError
+
+logger = logging.getLogger("aligntune")
+
+PROBE_SECONDS = 10.0
+
+
+def check(
+    kind: Literal["model", "dataset"],
+    name: str,
+    *,
+    revision: str | None,
+    token: str | None,
+    cached: Callable[[], bool],
+    error: type[AligntuneError],
+    hint: str = "",
+) -> None:
+    """Refuse a hub id that the hub does not have, or that cannot be asked for and is not in the local cache.
+
+    Args:
+        kind: what is looked for.
+        name: the hub id.
+        revision: branch, tag or commit; None: the default branch.
+        token: access token; None: the one of ``hf auth login``, if any.
+        cached: whether the local cache can answer where the hub cannot be reached.
+        error: what to raise.
+        hint: a last sentence for the message, with a space before it.
+
+    Raises:
+        AligntuneError: of class ``error``; says whether it is unknown, private, gated or unreachable.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+    ask = HfApi().model_info if kind == "model" else HfApi().dataset_info
+    try:
+        ask(name, revision=revision, token=token, timeout=PROBE_SECONDS)
+        return
+    except HFValidationError as problem:
+        raise error(
+            f'"{name}" is neither a file or folder here nor a possible hub id: {problem}'
+        ) from problem
+    except HfHubHTTPError as problem:
+        status = getattr(problem.response, "status_code", None)
+        if status in (401, 403, 404):
+            raise error(_not_found(kind, name, revision, status) + hint) from problem
+        cause: Exception = problem
+        reason = f"the hub answered {status}"
+    except OfflineModeIsEnabled as problem:
+        cause, reason = problem, "offline mode is on (HF_HUB_OFFLINE)"
+    except (
+        Exception
+    ) as problem:  # the http client has its own family of connection errors, which changed with versions
+        cause, reason = problem, f"{type(problem).__name__}: {problem}".strip(": ")
+    if not cached():
+        raise error(
+            f'{kind} "{name}" was looked for on the hub, which cannot be reached: {reason}. It is not in the local '
+            f"cache either. Give a local {'folder' if kind == 'model' else 'file or folder'}, or connect and try "
+            f"again.{hint}"
+        ) from cause
+    if not isinstance(cause, OfflineModeIsEnabled):
+        logger.warning(
+            'the hub cannot be reached (%s); going on with what the local cache has of %s "%s". '
+            "HF_HUB_OFFLINE=1 spares the hub library's retries, which may take minutes.",
+            reason,
+            kind,
+            name,
+        )
+
+
+def _not_found(kind: str, name: str, revision: str | None, status: int) -> str:
+    at = f' at revision "{revision}"' if revision else ""
+    if status == 403:
+        return f'{kind} "{name}" is gated: accept its terms on the hub, then pass token= or log in.'
+    return f'the hub has no {kind} "{name}"{at}, or it is private (pass token= or log in).'
