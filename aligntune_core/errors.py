@@ -34,6 +34,12 @@ def listed(names: Iterable[Any]) -> str:
     return ", ".join(str(n) for n in names) or "none"
 
 
+def a_type(value: Any) -> str:
+    """The type of a value, with its article: 'a list', 'an int', 'nothing' for None."""
+    name = "nothing" if value is None else type(value).__name__
+    return name if value is None else f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
 class AligntuneError(Exception):
     """Base of all errors of this package."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,8 @@ from aligntune_core.errors import ConfigError, did_you_mean, listed
 if TYPE_CHECKING:
     from aligntune_core.config.tree import ModelConfig
 
+logger = logging.getLogger("aligntune")
+
 __all__ = ["ADAPTER_FILE", "adapter_config", "check_base", "check_model", "check_source"]
 
 ADAPTER_FILE = "adapter_config.json"
@@ -22,7 +25,7 @@ _NO_WEIGHTS = ("training_args.bin", "optimizer.bin", "scheduler.bin")
 
 
 def check_model(model: ModelConfig) -> None:
-    """Refuse a model that is not there, or a folder that has no weights. A model in memory passes.
+    """Refuse a model that is not there, or a folder that is none; warn of one without weights. One in memory passes.
 
     Raises:
         ConfigError: says what is missing, and the nearest that there is.
@@ -34,7 +37,7 @@ def check_model(model: ModelConfig) -> None:
     check_source(name, model.revision, token)
     folder = Path(name)
     if folder.is_dir():
-        _check_weights(folder)
+        _check_folder(folder)
 
 
 def check_source(name: Any, revision: str | None = None, token: str | None = None) -> None:
@@ -68,7 +71,7 @@ def check_source(name: Any, revision: str | None = None, token: str | None = Non
     )
 
 
-def _check_weights(folder: Path) -> None:
+def _check_folder(folder: Path) -> None:
     names = sorted(entry.name for entry in folder.iterdir())
     inner = [name for name in names if _has_configuration(folder / name)]
     also = f" Did you mean one of its own folders: {listed(inner)}?" if inner else ""
@@ -78,9 +81,13 @@ def _check_weights(folder: Path) -> None:
             f'"{folder}" is no model folder: it has neither config.json nor {ADAPTER_FILE}; it {found}.{also}'
         )
     if not any(name.endswith(_WEIGHTS) and name not in _NO_WEIGHTS for name in names):
-        raise ConfigError(
-            f'"{folder}" holds no weights ({", ".join("*" + suffix for suffix in _WEIGHTS)}), only '
-            f"{listed(names[:8])}. Copy or download it again.{also}"
+        # Enough to plan with; loading it is what fails.
+        logger.warning(
+            '"%s" holds no weights (%s), only %s. Copy or download it again.%s',
+            folder,
+            ", ".join("*" + suffix for suffix in _WEIGHTS),
+            listed(names[:8]),
+            also,
         )
 
 

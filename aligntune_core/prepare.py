@@ -33,7 +33,7 @@ def prepare(config: Config) -> Prepared:
     """Answer for a backend that has no ``prepare`` of its own.
 
     Raises:
-        ConfigError: the model is not there, or has no weights or no tokenizer.
+        ConfigError: the model is not there, or has no tokenizer.
     """
     check_model(config.model)
     return Prepared(

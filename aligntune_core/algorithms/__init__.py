@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from aligntune_core.algorithms.base import Algorithm, Batch, Default
-from aligntune_core.errors import ConfigError, UnknownAlgorithm
+from aligntune_core.errors import ConfigError, UnknownAlgorithm, a_type
 
 if TYPE_CHECKING:
     from aligntune_core.entrypoints import EntryPoint
@@ -110,7 +110,7 @@ def _loaded(points: tuple[EntryPoint, ...]) -> tuple[dict[str, Algorithm], dict[
         try:
             algorithm = point.load()
             if not isinstance(algorithm, Algorithm):
-                raise TypeError(f"{point.value} is a {type(algorithm).__name__}, not an Algorithm")
+                raise TypeError(f"{point.value} is {a_type(algorithm)}, not an Algorithm")
             clash = _names(algorithm) & taken.keys()
             if clash:
                 raise ValueError(f"that name belongs to {taken[clash.pop()]}")

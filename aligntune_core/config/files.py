@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from aligntune_core.errors import ConfigError
+from aligntune_core.errors import ConfigError, a_type
 
 _ENV = re.compile(r"\$(\$?)\{(\w+)\}")
 
@@ -115,7 +115,7 @@ def read_file(path: str | Path) -> File:
         )
     data, lines = _read_yaml(text, str(path))
     if not isinstance(data, dict):
-        raise ConfigError(f"holds {_kind(data)}; it must hold keywords: model_name: ...", where=str(path))
+        raise ConfigError(f"holds {a_type(data)}; it must hold keywords: model_name: ...", where=str(path))
     return File(_with_environment(data, str(path), lines), lines)
 
 
@@ -149,7 +149,7 @@ def _read_json(text: str, path: Path) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise ConfigError(f"is no JSON: {error.msg}", where=f"{path}:{error.lineno}") from error
     if not isinstance(data, dict):
-        raise ConfigError(f"holds {_kind(data)}; it must hold keywords", where=str(path))
+        raise ConfigError(f"holds {a_type(data)}; it must hold keywords", where=str(path))
     return data
 
 
@@ -201,7 +201,3 @@ def _with_environment(data: dict[str, Any], name: str, lines: Mapping[str, int])
     if problems:
         raise ConfigError(problems, where=name)
     return result
-
-
-def _kind(value: Any) -> str:
-    return "nothing" if value is None else f"a {type(value).__name__}"

@@ -11,7 +11,7 @@ from aligntune_core.config.build import build_config
 from aligntune_core.config.files import parse_words, read_file
 from aligntune_core.config.read import Layer
 from aligntune_core.config.tree import Config
-from aligntune_core.errors import ConfigError
+from aligntune_core.errors import ConfigError, a_type
 
 Source = str | PathLike[str] | Mapping[str, Any] | Config | None
 
@@ -65,4 +65,4 @@ def _layer(source: Source) -> Layer:
     if isinstance(source, (str, PathLike)):
         file = read_file(Path(source).expanduser())
         return Layer(file.data, f"file {source}", file.lines, file.manifest, file.sources)
-    raise ConfigError(f"config is a {type(source).__name__}; give a path or a dict")
+    raise ConfigError(f"config is {a_type(source)}; give a path or a dict")

@@ -13,7 +13,7 @@ from aligntune_core.algorithms import Algorithm
 from aligntune_core.config import keywords as kw
 from aligntune_core.config.keywords import Entry
 from aligntune_core.config.translate import FALSE_SAYS_SOMETHING, NOT_OFFERED, TRANSLATED, Context, Refused
-from aligntune_core.errors import did_you_mean, listed, nearest
+from aligntune_core.errors import a_type, did_you_mean, listed, nearest
 
 QUANTIZATION = "model.quantization"
 MAX_STEPS = "optim.max_steps"
@@ -72,7 +72,7 @@ def shown(value: Any, limit: int = 60) -> str:
     if isinstance(value, (str, int, float, bool, list, tuple, dict, type(None))):
         text = repr(value)
         return text if len(text) <= limit else text[: limit - 3] + "..."
-    return f"a {type(value).__name__}"
+    return a_type(value)
 
 
 def plain_value(value: Any) -> Any:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from aligntune_core.data.rows import Broken, RowSource, from_dataset, from_list
-from aligntune_core.errors import DataError
+from aligntune_core.errors import DataError, a_type
 
 EXTENSIONS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
 _ESCAPED = re.compile("[\udc80-\udcff]")  # how undecodable bytes come out of errors="surrogateescape"
@@ -102,7 +102,7 @@ def parse_line(line: bytes) -> Any:
         return Broken(f"not valid JSON: {error.msg} at position {error.pos + 1} of the line")
     except RecursionError:
         return Broken("not valid JSON: nested too deeply")
-    return row if isinstance(row, dict) else Broken(f"a {type(row).__name__}, not a JSON object")
+    return row if isinstance(row, dict) else Broken(f"{a_type(row)}, not a JSON object")
 
 
 def _decode_whole(path: Path, name: str) -> str:
@@ -138,7 +138,7 @@ def _elements(text: str, position: int, name: str) -> Iterator[tuple[int, Any]]:
             raise DataError(
                 f"{name}:{error.lineno}: not valid JSON: {error.msg} (column {error.colno})."
             ) from None
-        yield line, row if isinstance(row, dict) else Broken(f"a {type(row).__name__}, not a JSON object")
+        yield line, row if isinstance(row, dict) else Broken(f"{a_type(row)}, not a JSON object")
         position = _skip(text, position)
         if text[position : position + 1] == ",":
             position = _skip(text, position + 1)
@@ -203,6 +203,12 @@ def _header(values: list[str], name: str) -> list[str]:
     doubled = sorted({value for value in values if values.count(value) > 1})
     if doubled:
         raise DataError(f"{name}:1: the header names {', '.join(doubled)} more than once.")
+    other = next((mark for mark in ";\t|" if len(values) == 1 and mark in values[0]), None)
+    if other:
+        raise DataError(
+            f"{name}:1: the header {values[0]!r} is one column; the file seems to be separated by {other!r}. Write it "
+            "with commas (.csv) or tabs (.tsv)."
+        )
     return values
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aligntune_core.data.rows import RowProblem
-from aligntune_core.errors import did_you_mean, listed
+from aligntune_core.errors import a_type, did_you_mean, listed
 
 Message = dict[str, str]
 
@@ -41,7 +41,7 @@ def read_text(value: Any, column: str, *, optional: bool = False, strip: bool = 
             return ""
         raise RowProblem(column, "missing (None)" if value is None else "empty")
     if not isinstance(value, str):
-        raise RowProblem(column, f"{shortened(value)} is a {type(value).__name__}, text was expected")
+        raise RowProblem(column, f"{shortened(value)} is {a_type(value)}, text was expected")
     if not value.isascii():
         try:
             value.encode("utf-8")
@@ -72,9 +72,7 @@ def read_messages(value: Any, column: str) -> list[Message]:
         except json.JSONDecodeError as error:
             raise RowProblem(column, f"looks like a JSON list but is not valid: {error.msg}") from None
     if not isinstance(value, list | tuple):
-        raise RowProblem(
-            column, f"{shortened(value)} is a {type(value).__name__}, a list of messages was expected"
-        )
+        raise RowProblem(column, f"{shortened(value)} is {a_type(value)}, a list of messages was expected")
     if not value:
         raise RowProblem(column, "empty (no messages)")
     found: list[Message] = []
@@ -92,7 +90,7 @@ def read_messages(value: Any, column: str) -> list[Message]:
 
 def _read_message(message: Any, which: str, column: str) -> tuple[str, str]:
     if not isinstance(message, Mapping):
-        raise RowProblem(column, f"{which} is a {type(message).__name__}, not a dict with role and content")
+        raise RowProblem(column, f"{which} is {a_type(message)}, not a dict with role and content")
     name = message.get("role", message.get("from"))
     if name is None:
         raise RowProblem(column, f"{which} has no role (its keys: {listed(message)})")

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from aligntune_core.errors import a_type
+
 BATCH = 1000
 
 
@@ -91,7 +93,7 @@ def from_list(rows: list[Any], origin: str, places: Sequence[str] | None = None)
         elif isinstance(row, Broken):
             checked.append(row)
         else:
-            checked.append(Broken(f"a {type(row).__name__}, not a dict of columns"))
+            checked.append(Broken(f"{a_type(row)}, not a dict of columns"))
     names = tuple(str(name) for name in columns)
     return RowSource(origin, checked, names, range(len(checked)), places)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import cloudpickle
 
-from aligntune_core.errors import ConfigError
+from aligntune_core.errors import ConfigError, a_type
 
 if TYPE_CHECKING:
     from aligntune_core.config import Config
@@ -53,7 +53,7 @@ def pack(config: AnyConfig) -> AnyConfig:
     """
     if not isinstance(config.model.name, str):
         raise ConfigError(
-            f"model_name is a {type(config.model.name).__name__} in memory, which cannot go to another process with "
+            f"model_name is {a_type(config.model.name)} in memory, which cannot go to another process with "
             'isolation="process": save it (model.save_pretrained(FOLDER)) and give the folder'
         )
     for section, field in OBJECT_FIELDS:
@@ -70,7 +70,7 @@ def _pickled(value: Any, path: str) -> Any:
         return Pickled(cloudpickle.dumps(value), type(value).__name__)
     except Exception as error:
         raise ConfigError(
-            f'{path}: a {type(value).__name__} cannot be sent to another process with isolation="process" ({error}); '
+            f'{path}: {a_type(value)} cannot be sent to another process with isolation="process" ({error}); '
             'give a file, a hub id or "package.module:function" instead'
         ) from error
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from aligntune_core.errors import ConfigError, did_you_mean, listed
+from aligntune_core.errors import ConfigError, a_type, did_you_mean, listed
 from aligntune_core.rewards.batch import Reward
 from aligntune_core.rewards.catalog import BuiltIn
 from aligntune_core.rewards.function import FunctionReward
@@ -110,7 +110,7 @@ def _by_path(path: str) -> Callable[..., Any]:
             raise ConfigError(f'"{path}": there is no {part} in {module}.{did_you_mean(part, names)}')
         found = getattr(found, part)
     if not callable(found):
-        raise ConfigError(f'"{path}" is a {type(found).__name__}, which cannot be called')
+        raise ConfigError(f'"{path}" is {a_type(found)}, which cannot be called')
     return found  # type: ignore[no-any-return]
 
 

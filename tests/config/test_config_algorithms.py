@@ -172,7 +172,7 @@ def test_a_broken_algorithm_stops_only_itself(
     assert "margin_loss" in known()
     assert sft().algorithm == "sft"
     with pytest.raises(
-        ConfigError, match=r"broken.*could not be loaded: stranger 2.0: TypeError: .* is a int"
+        ConfigError, match=r"broken.*could not be loaded: stranger 2.0: TypeError: .* is an int"
     ):
         find("broken")
     assert (

@@ -238,7 +238,7 @@ def test_json_is_a_configuration_too(tmp_path: Path) -> None:
 
 
 def test_something_else_is_no_config() -> None:
-    with pytest.raises(ConfigError, match="config is a int; give a path or a dict"):
+    with pytest.raises(ConfigError, match="config is an int; give a path or a dict"):
         resolve_config("sft", config=3)  # type: ignore[arg-type]
 
 

@@ -32,7 +32,7 @@ def test_one_prompt_or_several(given: Any, prompts: list[Any]) -> None:
         (3, "prompts: got int"),
         ({"role": "user", "content": "hi"}, "prompts: got dict"),
         (["a", None], r"prompt 1: missing \(None\)"),
-        ([3], "prompt 0: 3 is a int, a list of messages was expected"),
+        ([3], "prompt 0: 3 is an int, a list of messages was expected"),
         (
             [{"role": "usr", "content": "hi"}],
             r'prompt 0: message 0 has the unknown role .usr.\. Did you mean "user"',

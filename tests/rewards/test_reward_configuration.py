@@ -227,7 +227,7 @@ def test_a_function_by_module_and_name(tmp_path: Path, monkeypatch: pytest.Monke
     assert found.score(["q"], ["abc"]).values == [[3.0], [6.0]]
     with pytest.raises(ConfigError, match=r"there is no shrot in mine_1"):
         build("mine_1:shrot")
-    with pytest.raises(ConfigError, match="is a int, which cannot be called"):
+    with pytest.raises(ConfigError, match="is an int, which cannot be called"):
         build("mine_1:number")
     with pytest.raises(ModuleNotFoundError) as caught:
         build("mine_0:f")

@@ -26,6 +26,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"lora_target_modules": "q_proj"},
         r"lora_target_modules .*a plain string is a regular expression.*\['q_proj'\]",
     ),
+    "holder": (
+        {"lora_target_modules": ["mlp", "q_proj"]},
+        r"'mlp' is no layer but holds layers: take down_proj, gate_proj, up_proj$",
+    ),
     "no regex": ({"lora_target_modules": "(q_proj"}, "is no regular expression"),
     "whole": (
         {"modules_to_save": ["lm_headd"]},

@@ -94,7 +94,7 @@ def _modules(config: Any, source: Source) -> list[str]:
     targets, whole = config.peft.target_modules, config.peft.modules_to_save
     if (targets == "all-linear" or not targets) and not whole:
         return []
-    modules = module_names(config, source)
+    modules = modules_of(config, source)
     if modules is None:
         return []
     found = []
@@ -102,6 +102,8 @@ def _modules(config: Any, source: Source) -> list[str]:
         found += _pattern(targets, modules)
     elif not isinstance(targets, str):
         found += _unknown("peft.target_modules", targets or (), modules, carries)
+        if not source.in_memory:
+            found += _containers(targets or (), modules)
     return found + _unknown("peft.modules_to_save", whole or (), modules, str.endswith)
 
 
@@ -110,7 +112,7 @@ def carries(module: str, name: str) -> bool:
     return module == name or module.endswith(f".{name}")
 
 
-def _pattern(pattern: str, modules: list[str]) -> list[str]:
+def _pattern(pattern: str, modules: Iterable[str]) -> list[str]:
     where = named("peft.target_modules")
     try:
         if any(re.fullmatch(pattern, module) for module in modules):
@@ -123,11 +125,11 @@ def _pattern(pattern: str, modules: list[str]) -> list[str]:
     ]
 
 
-def _example(modules: list[str]) -> str:
+def _example(modules: Iterable[str]) -> str:
     return max(modules, key=lambda name: name.count("."))
 
 
-def _unknown(path: str, asked: Iterable[str], modules: list[str], match: Any) -> list[str]:
+def _unknown(path: str, asked: Iterable[str], modules: Iterable[str], match: Any) -> list[str]:
     names = sorted({module.rpartition(".")[2] for module in modules} - {""})
     names = [name for name in names if not name.isdigit()]
     return [
@@ -138,11 +140,26 @@ def _unknown(path: str, asked: Iterable[str], modules: list[str], match: Any) ->
     ]
 
 
-def module_names(config: Any, source: Source) -> list[str] | None:
-    """Full names of the model's modules, from its configuration alone; None where that takes code of its own."""
+def _containers(targets: Iterable[str], modules: Mapping[str, Any]) -> list[str]:
+    """Targets that are no layers but hold them: peft has no adapter for those."""
+    from torch import nn
+
+    found = []
+    for name in targets:
+        inside = {inner: kind for inner, kind in modules.items() if f".{name}." in f".{inner}"}
+        if inside and any(carries(module, name) for module in modules):
+            layers = {inner.rpartition(".")[2] for inner, kind in inside.items() if kind is nn.Linear}
+            found.append(
+                f"{named('peft.target_modules')}: {name!r} is no layer but holds layers: take {listed(sorted(layers))}"
+            )
+    return found
+
+
+def modules_of(config: Any, source: Source) -> dict[str, type] | None:
+    """Full name -> class of the model's modules, from its configuration alone; None where that takes foreign code."""
     if source.in_memory:
         base = source.base.get_base_model() if hasattr(source.base, "get_base_model") else source.base
-        return [name for name, _ in base.named_modules() if name]
+        return {name: type(module) for name, module in base.named_modules() if name}
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
@@ -151,4 +168,4 @@ def module_names(config: Any, source: Source) -> list[str] | None:
         return None
     with torch.device("meta"):
         model = auto.from_config(copy.deepcopy(source.model_config))
-    return [name for name, _ in model.named_modules() if name]
+    return {name: type(module) for name, module in model.named_modules() if name}

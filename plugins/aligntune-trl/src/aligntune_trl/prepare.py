@@ -35,7 +35,7 @@ def prepare(config: Config) -> Prepared:
     """Judge the device and load the tokenizer.
 
     Raises:
-        ConfigError: the model is not there, or has no weights or no tokenizer.
+        ConfigError: the model is not there, or has no tokenizer.
     """
     from aligntune_core.prepare import check_model, load_tokenizer, torch_device, versions
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aligntune_core import Device, Prepared
 from aligntune_core.devices import probe
-from aligntune_core.errors import BackendUnavailable, ConfigError
+from aligntune_core.errors import BackendUnavailable, ConfigError, a_type
 from aligntune_core.isolation import environment
 from aligntune_core.prepare import versions
 from aligntune_unsloth import device
@@ -36,7 +36,7 @@ def prepare(config: Config) -> Prepared:
         raise BackendUnavailable('reward: Unsloth\'s CPU path loads no classifiers; use backend="trl"')
     if not isinstance(config.model.name, str):
         raise ConfigError(
-            f"model_name is a {type(config.model.name).__name__} in memory; Unsloth loads and patches models itself: "
+            f"model_name is {a_type(config.model.name)} in memory; Unsloth loads and patches models itself: "
             "save it (model.save_pretrained(FOLDER)) and give the folder"
         )
     start(kind, _output_dir(config))
