@@ -96,7 +96,9 @@ def run_check(config: Config, samples: int, rows: int) -> CheckReport:
         load_tokenizer(resolved.model) if samples or any(r.wants_tokens for r in rewards.rewards) else None
     )
     datasets = prepare_datasets(resolved, algorithm, tokenizer)
-    rewards = RewardSet(rewards.rewards, tokenizer)
+    rewards = RewardSet(
+        rewards.rewards, tokenizer, datasets.report is not None and datasets.report.text_prompts
+    )
 
     def sample(prompts: list[Any]) -> list[str]:
         return sample_completions(

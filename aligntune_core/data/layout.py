@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aligntune_core.data.detect import Shape
-from aligntune_core.data.messages import is_multi_turn, read_messages
+from aligntune_core.data.messages import is_messages, is_multi_turn, read_messages
 from aligntune_core.data.report import LossOn
 from aligntune_core.data.rows import RowProblem, RowSource
 from aligntune_core.data.templates import marks_assistant
@@ -25,11 +25,13 @@ class Target:
         loss: where the loss is.
         columns: canonical columns.
         said: a sentence for the report.
+        text_prompts: whether the rows' prompts are plain texts, each of which becomes a user's message.
     """
 
     loss: LossOn
     columns: tuple[str, ...]
     said: str = ""
+    text_prompts: bool = False
 
 
 def target_of(
@@ -52,7 +54,7 @@ def target_of(
         source: where all rows can be looked at; None: ``sample`` decides.
     """
     if shape.family == "online":
-        return Target("none", ("prompt",))
+        return Target("none", ("prompt",), text_prompts=_are_texts(shape, sample))
     if shape.family == "preference":
         return Target("completion", ("prompt", "chosen", "rejected"))
     if shape.kind == "text":
@@ -68,6 +70,14 @@ def target_of(
     if _several_turns(shape, sample, source):
         return Target("assistant", WHOLE, "The loss is on every turn of the assistant.")
     return Target("completion", PAIR, "The loss is on the reply only.")
+
+
+def _are_texts(shape: Shape, sample: Sequence[Mapping[str, Any]]) -> bool:
+    column = shape.slots.get("prompt", "prompt")
+    values = [row.get(column) for row in sample]
+    texts = [value for value in values if isinstance(value, str) and not is_messages(value)]
+    marked = shape.dialogue and any("Human:" in text for text in texts)
+    return shape.kind == "prompt_text" or (shape.kind == "prompt" and bool(texts) and not marked)
 
 
 def _several_turns(shape: Shape, sample: Sequence[Mapping[str, Any]], source: RowSource | None) -> bool:

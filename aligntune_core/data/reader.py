@@ -138,6 +138,7 @@ class Reader:
             layout=self.target.columns,
             loss=self.target.loss,
             conversational=self.target.columns != TEXT,
+            text_prompts=self.target.text_prompts,
             saw=(*self.shape.saw, *((self.target.said,) if self.target.said else ()), *said),
             columns=tuple(columns),
             rows_given=given,

@@ -48,6 +48,8 @@ class DataReport:
         loss: where the loss is: "completion", "assistant" (each assistant turn of ``messages``), "all", or "none"
             (online algorithms make their own completions).
         conversational: whether the canonical columns hold message lists rather than text.
+        text_prompts: whether the rows' prompts were plain texts, each of which became a user's message (online
+            algorithms; reward functions get texts then).
         saw: sentences for people.
         columns: the columns found.
         rows_given: rows read; None while streaming.
@@ -66,6 +68,7 @@ class DataReport:
     layout: tuple[str, ...]
     loss: LossOn
     conversational: bool
+    text_prompts: bool = False
     saw: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     rows_given: int | None = 0

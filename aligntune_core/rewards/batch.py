@@ -23,6 +23,7 @@ class Batch:
         columns: the rows' other columns, each with one value a sample.
         completion_ids: token ids of each completion, where they are known.
         extras: what a trainer offers to functions of TRL's form (``trainer_state``, ``log_metric``, ...), passed whole.
+        text_prompts: whether the rows' prompts were plain texts: functions get texts then, as from TRL.
     """
 
     prompts: Sequence[TextOrMessages]
@@ -30,6 +31,7 @@ class Batch:
     columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     completion_ids: Sequence[Sequence[int]] | None = None
     extras: Mapping[str, Any] = field(default_factory=dict)
+    text_prompts: bool = False
 
     def __len__(self) -> int:
         return len(self.completions)
@@ -42,6 +44,7 @@ class Batch:
             columns={name: [values[index]] for name, values in self.columns.items()},
             completion_ids=None if self.completion_ids is None else [self.completion_ids[index]],
             extras=self.extras,
+            text_prompts=self.text_prompts,
         )
 
     def described(self, index: int) -> str:

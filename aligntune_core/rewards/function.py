@@ -1,7 +1,8 @@
 """Callables as rewards: told apart by their first parameter, each called in its own way.
 
 A batch function is called in TRL's form: ``f(prompts=..., completions=..., completion_ids=..., **columns)``, each
-a list with one entry a sample, conversations as they are. A per-sample function is called once a sample, with text,
+a list with one entry a sample: texts where the rows' prompts are texts (unless the function cannot take them), else
+conversations. A per-sample function is called once a sample, with text,
 and with its own row's values for the columns that it declares.
 """
 
@@ -34,6 +35,9 @@ REFERENCE_NAMES = (
     "expected",
     "final_answer",
 )
+
+# What a function written for lists of messages raises on a string.
+_NO_TEXT = (TypeError, AttributeError, KeyError, IndexError)
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -123,6 +127,8 @@ class FunctionReward:
     params: Mapping[str, Any] = field(default_factory=dict)
     weight: float = 1.0
     signature: Signature = field(init=False)
+    _made_for: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
+    """"text" or "messages": what a batch function took when rows with text prompts were first scored."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "signature", signature_of(self.function, self.name))
@@ -164,8 +170,25 @@ class FunctionReward:
             raise
 
     def _call_batch(self, batch: Batch) -> Any:
+        if not batch.text_prompts or self._made_for:
+            return self._called(batch, as_text=batch.text_prompts and self._made_for == ["text"])
+        try:
+            result = self._called(batch, as_text=True)
+            self._made_for.append("text")
+        except _NO_TEXT as error:
+            try:  # written for conversations, as trl.rewards are: on text it cannot but raise
+                result = self._called(batch, as_text=False)
+            except Exception:
+                raise error from None
+            self._made_for.append("messages")
+        return result
+
+    def _called(self, batch: Batch, as_text: bool) -> Any:
         offered: dict[str, Any] = {**batch.columns, **batch.extras}
         offered |= {"prompts": batch.prompts, "completions": batch.completions}
+        if as_text:
+            offered["prompts"] = [prompt_text(prompt) for prompt in batch.prompts]
+            offered["completions"] = [completion_text(completion) for completion in batch.completions]
         if batch.completion_ids is not None:
             offered["completion_ids"] = batch.completion_ids
         offered = self._with_references(offered, batch.columns)

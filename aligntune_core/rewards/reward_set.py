@@ -59,10 +59,12 @@ class RewardSet:
 
     Attributes:
         rewards: in the order of the configuration, the reward model of ``reward_model_name`` last.
+        text_prompts: whether the rows' prompts were plain texts (``DataReport.text_prompts``).
     """
 
-    def __init__(self, rewards: Sequence[Reward], tokenizer: Any = None) -> None:
+    def __init__(self, rewards: Sequence[Reward], tokenizer: Any = None, text_prompts: bool = False) -> None:
         self.rewards: tuple[Reward, ...] = tuple(rewards)
+        self.text_prompts = text_prompts
         self._tokenizer = tokenizer
 
     @property
@@ -112,6 +114,7 @@ class RewardSet:
             columns=columns,
             completion_ids=completion_ids,
             extras=extras or {},
+            text_prompts=self.text_prompts,
         )
 
     def score(

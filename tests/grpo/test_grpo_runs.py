@@ -82,6 +82,21 @@ def test_rewards_get_the_columns_and_their_weights(build: Build, look: type[Look
     assert trainer.effective["rewards.weights"] == [0.1, 2.0, 0.3]
 
 
+@pytest.mark.parametrize("algorithm", ["grpo", "ppo"])
+def test_text_prompts_reach_a_reward_as_texts(algorithm: str, build: Build) -> None:
+    seen: list[Any] = []
+
+    def f(prompts: Any, completions: Any, **columns: Any) -> list[float]:
+        seen.extend([*prompts, *completions])
+        return [float(len(text)) for text in completions]
+
+    rows = [{"prompt": f"Add {n}."} for n in range(8)]
+    keywords = {"num_generations": None} if algorithm == "ppo" else {}
+    build(algorithm, dataset_name=rows, reward_functions=[f], max_steps=1, **keywords).train()
+    assert {type(text) for text in seen} == {str}
+    assert "Add 3." in seen
+
+
 def test_dapo_adds_the_punishment_once(build: Build) -> None:
     assert build("dapo", overlong_punishment=0).native.reward_func_names == ["letters"]
     own = build("dapo", reward_functions=["overlong", "length"], overlong_cache=2).native

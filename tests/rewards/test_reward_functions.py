@@ -309,3 +309,34 @@ def test_a_function_whose_form_cannot_be_told_is_refused(function: Any) -> None:
 def test_an_object_that_cannot_be_called_is_refused() -> None:
     with pytest.raises(ConfigError, match="cannot be called"):
         rewards(object())
+
+
+def test_rows_with_text_prompts_give_a_batch_function_texts() -> None:
+    seen: list[Any] = []
+
+    def lengths(prompts: Any, completions: Any, **columns: Any) -> list[float]:
+        seen.extend([prompts, completions])
+        return [float(len(text.strip())) for text in completions]
+
+    built = RewardSet(rewards(lengths).rewards, text_prompts=True)
+    assert built.score(CHAT_PROMPTS, CHAT_SAID).values == [[1.0, 1.0]]
+    assert seen == [PROMPTS, SAID]
+
+
+def test_a_function_that_cannot_take_texts_gets_messages() -> None:
+    def contents(completions: Any, **columns: Any) -> list[float]:
+        return [float(completion[0]["content"]) for completion in completions]
+
+    built = RewardSet(rewards(contents).rewards, text_prompts=True)
+    for _ in range(2):
+        assert built.score(CHAT_PROMPTS, CHAT_SAID).values == [[4.0, 7.0]]
+
+
+def test_a_function_that_fails_on_both_is_told_by_its_first_error() -> None:
+    def wrong(completions: Any, **columns: Any) -> list[float]:
+        return [completion.no_such_method() for completion in completions]
+
+    built = RewardSet(rewards(wrong).rewards, text_prompts=True)
+    with pytest.raises(AttributeError, match="'str' object has no attribute") as caught:
+        built.score(CHAT_PROMPTS, CHAT_SAID)
+    assert any('reward "wrong" raised on sample 0' in note for note in caught.value.__notes__)

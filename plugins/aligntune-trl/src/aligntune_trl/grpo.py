@@ -22,7 +22,7 @@ def build(loaded: LoadedModel, config: Any, datasets: Datasets, run: RunContext)
     from aligntune_trl.grpo_trainer import GroupTrainer
 
     args = prepare.training_arguments(config, torch_device())
-    rewards = rewards_bridge.build(config, loaded.tokenizer, args.device)
+    rewards = rewards_bridge.build(config, loaded.tokenizer, args.device, datasets.report)
     rewards.load()
     parameters = config.parameters
     samples = Samples(

@@ -18,7 +18,7 @@ FLOAT32 = 1e-6  # TRL keeps weights in float32
 _EXTRAS = ("trainer_state", "log_extra", "log_metric", "environments")
 
 
-def build(config: Any, tokenizer: Any, device: Any = None) -> RewardSet:
+def build(config: Any, tokenizer: Any, device: Any = None, report: Any = None) -> RewardSet:
     """The rewards of a run, and the punishment that DAPO adds to them where the run does not name it itself.
 
     Imports functions and checks them; reward models are loaded by ``RewardSet.load``.
@@ -27,13 +27,15 @@ def build(config: Any, tokenizer: Any, device: Any = None) -> RewardSet:
         config: resolved configuration.
         tokenizer: the policy's.
         device: where reward models run.
+        report: ``DataReport`` of the rows, which tells whether their prompts were plain texts.
 
     Raises:
         ConfigError: no reward, or one that cannot be used.
     """
     parameters = config.parameters
     defaults = {"max_completion_length": parameters.max_completion_length}
-    rewards = build_rewards(config.rewards, tokenizer, device, defaults)
+    built = build_rewards(config.rewards, tokenizer, device, defaults)
+    rewards = RewardSet(built.rewards, tokenizer, getattr(report, "text_prompts", False))
     weight = getattr(parameters, "overlong_punishment", 0.0)
     if not weight or OVERLONG in rewards.names:
         return rewards
@@ -43,7 +45,7 @@ def build(config: Any, tokenizer: Any, device: Any = None) -> RewardSet:
         "params": {"soft_punish_cache": parameters.overlong_cache},
     }
     [added] = build_rewards(RewardsConfig(functions=[punishment]), tokenizer, device, defaults).rewards
-    return RewardSet([*rewards.rewards, added], tokenizer)
+    return RewardSet([*rewards.rewards, added], tokenizer, rewards.text_prompts)
 
 
 def trl_functions(rewards: RewardSet) -> list[Callable[..., list[float]]]:

@@ -81,7 +81,7 @@ def build_ppo(loaded: LoadedModel, config: Any, datasets: Datasets, run: RunCont
             config.peft.dropout,
         )
     args = prepare.training_arguments(config, torch_device())
-    rewards = rewards_bridge.build(config, loaded.tokenizer, args.device)
+    rewards = rewards_bridge.build(config, loaded.tokenizer, args.device, datasets.report)
     rewards.load()
     with known_warnings_hidden(), no_bars():
         return RewardedPPOTrainer(
