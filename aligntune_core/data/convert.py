@@ -15,9 +15,11 @@ from aligntune_core.data.messages import (
     Message,
     check_reply,
     is_messages,
+    parsed,
     read_dialogue,
     read_messages,
     read_text,
+    speaker,
     split_dialogues,
     with_system,
 )
@@ -25,6 +27,7 @@ from aligntune_core.data.rows import Broken, RowProblem
 
 Row = Mapping[str, Any]
 Converter = Callable[[Row], dict[str, Any]]
+_TEXTS = ("text", "input", "system")  # never message lists
 
 
 def converter(shape: Shape, system_prompt: str | None, whole_messages: bool) -> Converter:
@@ -58,7 +61,8 @@ def converter(shape: Shape, system_prompt: str | None, whole_messages: bool) -> 
 
 def _value(row: Row, shape: Shape, role: str) -> tuple[Any, str]:
     column = shape.slots.get(role, role)
-    return row.get(column), column
+    value = row.get(column)
+    return (value if role in _TEXTS else parsed(value)), column
 
 
 def _conversation(row: Row, shape: Shape, system_prompt: str | None) -> list[Message]:
@@ -163,7 +167,7 @@ def _preference(row: Row, shape: Shape, system_prompt: str | None) -> dict[str, 
 def _starts_with_user(value: Any) -> bool:
     if not is_messages(value):
         return False
-    name = value[0].get("role", value[0].get("from"))
+    name = speaker(value[0])
     return isinstance(name, str) and name.lower() in ("user", "human", "system")
 
 

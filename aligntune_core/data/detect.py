@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aligntune_core.data.mapping import ROLE_OF, ROLES, direction
+from aligntune_core.data.kinds import typical_values
 from aligntune_core.data.messages import is_dialogue, is_messages
 from aligntune_core.errors import DataError, did_you_mean, listed
 
@@ -95,7 +96,7 @@ def detect(
 
     Args:
         columns: its columns.
-        sample: a few of its rows, to tell text from messages.
+        sample: some of its rows; most of them tell text from messages, so that a bad one decides nothing.
         algorithm: whose data it should be.
         origin: the data set in messages.
         column_mapping: as the user gave it.
@@ -106,7 +107,7 @@ def detect(
     """
     family = family_of(algorithm)
     mapped = _mapped(columns, family, origin, column_mapping, text_column)
-    first = _first_values(sample, columns)
+    first = typical_values(sample, columns)
     slots = _slots(columns, mapped, first)
     asked = {ROLE_OF[name] for name in mapped.values() if name in ROLE_OF}
     layout = _choose(LAYOUTS[family], slots, asked)
@@ -155,14 +156,6 @@ def _need_prompt(
         f'{origin}: "chosen" and "rejected" are plain texts without a prompt. {algorithm.name} needs a column "prompt" '
         f'beside them, or whole dialogues ("\\n\\nHuman: ...\\n\\nAssistant: ..."). Columns: {listed(columns)}.'
     )
-
-
-def _first_values(sample: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dict[str, Any]:
-    """The first value of each column that is not None."""
-    return {
-        column: next((row[column] for row in sample if row.get(column) not in (None, "", [])), None)
-        for column in columns
-    }
 
 
 def _slots(columns: Sequence[str], mapped: Mapping[str, str], first: Mapping[str, Any]) -> dict[str, str]:
@@ -222,7 +215,7 @@ def _extras(
 def _name(layout: Layout, used: Mapping[str, str], first: Mapping[str, Any], dialogue: bool) -> str:
     if layout.kind in ("messages", "prompt_messages"):
         value = first.get(used["messages"])
-        sharegpt = value is not None and is_messages(value) and "from" in value[0]
+        sharegpt = is_messages(value) and value[0].get("role") is None and value[0].get("from") is not None
         return "sharegpt" if sharegpt else "messages"
     if layout.kind == "pair":
         pair = (used["prompt"], used["completion"])

@@ -26,6 +26,7 @@ ROLE_NAMES = {
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 ASSISTANT_MARK = "\n\nAssistant:"
 HUMAN_MARK = "\n\nHuman:"
+_KEYS = ({"role", "content"}, {"from", "value"})
 
 
 def shortened(value: Any, length: int = 40) -> str:
@@ -62,6 +63,30 @@ def is_messages(value: Any) -> bool:
     return isinstance(value, list | tuple) and bool(value) and isinstance(value[0], Mapping)
 
 
+def parsed(value: Any) -> Any:
+    """A JSON text of messages as the list that it means; anything else as it is.
+
+    Only a text that is a list of dicts with the keys of messages counts: others merely start with a bracket.
+    """
+    if not isinstance(value, str) or not value.lstrip().startswith("["):
+        return value
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+    dicts = isinstance(found, list) and all(isinstance(item, dict) for item in found)
+    return found if dicts and any(keys <= item.keys() for item in found for keys in _KEYS) else value
+
+
+def speaker(message: Mapping[str, Any]) -> Any:
+    """The name of who speaks. A table of both kinds of messages holds both keys, the unused one as None."""
+    return _first_of(message, "role", "from")
+
+
+def _first_of(message: Mapping[str, Any], *keys: str) -> Any:
+    return next((message[key] for key in keys if message.get(key) is not None), None)
+
+
 def read_messages(value: Any, column: str) -> list[Message]:
     """A conversation: OpenAI's role/content or ShareGPT's from/value messages, a JSON text of them included."""
     if value is None:
@@ -91,7 +116,7 @@ def read_messages(value: Any, column: str) -> list[Message]:
 def _read_message(message: Any, which: str, column: str) -> tuple[str, str]:
     if not isinstance(message, Mapping):
         raise RowProblem(column, f"{which} is {a_type(message)}, not a dict with role and content")
-    name = message.get("role", message.get("from"))
+    name = speaker(message)
     if name is None:
         raise RowProblem(column, f"{which} has no role (its keys: {listed(message)})")
     role = ROLE_NAMES.get(name.lower()) if isinstance(name, str) else None
@@ -104,7 +129,7 @@ def _read_message(message: Any, which: str, column: str) -> tuple[str, str]:
         )
     if message.get("tool_calls"):
         raise RowProblem(column, f"{which} calls tools, which is not supported")
-    content = message.get("content", message.get("value"))
+    content = _first_of(message, "content", "value")
     if isinstance(content, list | tuple):
         content = _joined_parts(content, which, column)
     try:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from aligntune_core.algorithms import Algorithm
     from aligntune_core.config import ResolvedConfig
 
-SAMPLE = 20
+SAMPLE = 100
 _log = logging.getLogger("aligntune.data")
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PLACE = "__place__"
 BROKEN = "__broken__"
 BATCH = 16
-FIRST = 20
+FIRST = 100
 
 _log = logging.getLogger("aligntune.data")
 
