@@ -21,6 +21,7 @@ def option(
     off: str = "",
     source: str = "",
     neutral: tuple[Any, ...] = (),
+    needs: str = "",
     secret: bool = False,
     **constraints: Any,
 ) -> Any:
@@ -35,10 +36,18 @@ def option(
         off: what ``None`` means after resolving, where None is a value; empty where resolving leaves no None.
         source: where the default comes from.
         neutral: further values that switch the thing off, so that they pass where the field does not belong.
+        needs: field of the same section without which (None, False or 0) this one is not read.
         secret: never written out.
         constraints: pydantic's ``ge``, ``gt``, ``le``, ``lt``, ``min_length`` and so on.
     """
-    told = {"off": off, "only": only, "source": source, "neutral": list(neutral), "secret": secret}
+    told = {
+        "off": off,
+        "only": only,
+        "source": source,
+        "neutral": list(neutral),
+        "needs": needs,
+        "secret": secret,
+    }
     extra: dict[str, Any] = {"keyword": keyword, "aliases": list(aliases), "owner": owner}
     extra.update({name: value for name, value in told.items() if value})
     return Field(description=description, json_schema_extra=extra, **constraints)

@@ -82,15 +82,18 @@ class DpoParameters(Section):
         bool, option("compute the reference's log-probabilities once, before training")
     ] = False
     precompute_ref_batch_size: Annotated[
-        int | None, option("rows a batch of that computation", ge=1, off="batch_size")
+        int | None,
+        option("rows a batch of that computation", ge=1, off="batch_size", needs="precompute_ref_log_probs"),
     ] = None
     sync_ref_model: Annotated[
         bool, option("let the reference follow the policy (TR-DPO, https://arxiv.org/abs/2404.09656)")
     ] = False
     ref_model_mixup_alpha: Annotated[
-        float, option("share of the policy in that update, 0..1", ge=0, le=1)
+        float, option("share of the policy in that update, 0..1", ge=0, le=1, needs="sync_ref_model")
     ] = 0.6
-    ref_model_sync_steps: Annotated[int, option("steps between those updates", ge=1)] = 512
+    ref_model_sync_steps: Annotated[
+        int, option("steps between those updates", ge=1, needs="sync_ref_model")
+    ] = 512
     disable_dropout: Annotated[bool, option("switch dropout off in policy and reference", source="TRL")] = (
         True
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import gcd
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import field_validator, model_validator
 
@@ -41,9 +41,9 @@ class GrpoParameters(Generation):
     beta: Annotated[
         float, option("weight of the KL to the reference; 0: no reference", ge=0, neutral=(0,), source="TRL")
     ] = 0.0
-    epsilon: Annotated[float, option(_EPSILON, aliases=("cliprange",), gt=0, neutral=(0,), source="TRL")] = (
-        0.2
-    )
+    epsilon: Annotated[
+        float, option(_EPSILON, aliases=("cliprange",), gt=0, lt=1, neutral=(0,), source="TRL")
+    ] = 0.2
     epsilon_high: Annotated[float | None, option(_EPSILON_HIGH, gt=0, neutral=(0,), off="as epsilon")] = None
     use_bias_correction_kl: Annotated[
         bool,
@@ -51,6 +51,7 @@ class GrpoParameters(Generation):
             "multiply the KL by the probability ratio, which makes its gradient unbiased "
             "(https://arxiv.org/abs/2512.02556); the GRPO paper does not",
             source="TRL",
+            needs="beta",
         ),
     ] = True
     delta: Annotated[
@@ -86,9 +87,11 @@ class GrpoParameters(Generation):
         bool, option("let the reference follow the policy (https://arxiv.org/abs/2404.09656)")
     ] = False
     ref_model_mixup_alpha: Annotated[
-        float, option("share of the policy in that update, 0..1", ge=0, le=1)
+        float, option("share of the policy in that update, 0..1", ge=0, le=1, needs="sync_ref_model")
     ] = 0.6
-    ref_model_sync_steps: Annotated[int, option("steps between those updates", ge=1)] = 512
+    ref_model_sync_steps: Annotated[
+        int, option("steps between those updates", ge=1, needs="sync_ref_model")
+    ] = 512
     shuffle_dataset: Annotated[bool, option("draw prompts in a seeded random order", source="TRL")] = True
     generation: Annotated[
         Literal["transformers", "vllm"],
@@ -113,13 +116,19 @@ class GrpoParameters(Generation):
         if self.importance_sampling_level == "sequence" and self.loss_type in _TOKEN_LOSSES:
             raise ValueError(
                 f'importance_sampling_level="sequence" with loss_type={self.loss_type}, which adds up tokens, would '
-                'weigh each sequence by its length: take loss_type="grpo", or importance_sampling_level="token"'
+                f"weigh each sequence by its length: {self._way_out()}"
             )
         if self.vllm_options and self.generation != "vllm":
             raise ValueError('vllm_options needs generation="vllm"')
         if self.sync_ref_model and not self.beta:
             raise ValueError("sync_ref_model needs a reference: beta above 0")
         return self
+
+    def _way_out(self) -> str:
+        """What to take in place of a sequence's ratio with a loss that adds up tokens."""
+        if len(get_args(type(self).model_fields["loss_type"].annotation)) == 1:  # it makes the algorithm
+            return 'leave importance_sampling_level out, or take algorithm="gspo", which is made for it'
+        return 'take loss_type="grpo", or importance_sampling_level="token"'
 
 
 class GspoParameters(GrpoParameters):
@@ -134,7 +143,7 @@ class GspoParameters(GrpoParameters):
         ),
     ] = None
     epsilon: Annotated[
-        float, option(_EPSILON, aliases=("cliprange",), gt=0, neutral=(0,), source="GSPO paper")
+        float, option(_EPSILON, aliases=("cliprange",), gt=0, lt=1, neutral=(0,), source="GSPO paper")
     ] = 3e-4
     epsilon_high: Annotated[
         float | None, option(_EPSILON_HIGH, gt=0, off="as epsilon", source="GSPO paper")
@@ -172,6 +181,7 @@ class DapoParameters(GrpoParameters):
             "tokens before the limit in which that punishment grows from 0 to -1",
             ge=1,
             off="a fifth of max_completion_length, as in the DAPO paper",
+            needs="overlong_punishment",
         ),
     ] = None
     dynamic_sampling: Annotated[
@@ -181,10 +191,13 @@ class DapoParameters(GrpoParameters):
             source="DAPO paper",
         ),
     ] = True
-    max_resampling: Annotated[int, option("further draws for one batch", ge=1)] = 10
+    max_resampling: Annotated[int, option("further draws for one batch", ge=1, needs="dynamic_sampling")] = 10
     on_exhausted: Annotated[
         Literal["error", "keep"],
-        option("when those draws are spent: stop with an error, or go on with what there is"),
+        option(
+            "when those draws are spent: stop with an error, or go on with what there is",
+            needs="dynamic_sampling",
+        ),
     ] = "error"
 
 

@@ -39,7 +39,9 @@ class Generation(Section):
     log_completions: Annotated[
         bool, option("write completions with their rewards to samples.jsonl, and show some in the log")
     ] = True
-    log_completions_steps: Annotated[int, option("steps between completions shown in the log", ge=1)] = 10
+    log_completions_steps: Annotated[
+        int, option("steps between completions shown in the log", ge=1, needs="log_completions")
+    ] = 10
     equal_rewards_alarm: Annotated[
         int,
         option("steps in a row in which no reward differs from another of its group, before a warning", ge=1),

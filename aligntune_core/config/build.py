@@ -51,9 +51,12 @@ def build_config(kind: str | None, layers: Iterable[Layer], title: str = "") -> 
     found += problems(filled, algorithm, settings)
     if found:
         raise ConfigError(found, where=title)
-    for text in notes(filled, settings):
+    config = with_sources(filled, settings, reader.manifest)
+    for text in notes(
+        filled, {p: s for p, s in settings.items() if not not_chosen(config.sources.get(p, "call"))}
+    ):
         _log.warning(text)
-    return with_sources(filled, settings, reader.manifest)
+    return config
 
 
 def with_sources(filled: Filled, settings: Mapping[str, Setting], manifest: Mapping[str, str]) -> Config:
@@ -175,6 +178,8 @@ def sentences(
         if entry:
             path = entry.path
             found[path] = entry
+        if path in kw.sections() and problem["type"] == "value_error":
+            path = ""  # of several fields, which the sentence names itself
         text = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
         told.setdefault(path, []).append("is missing" if problem["type"] == "missing" else text)
     return [_sentence(found.get(path), texts, settings.get(path)) for path, texts in told.items()]

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from pydantic import BaseModel
+
 from aligntune_core.algorithms import Algorithm
 from aligntune_core.config.defaults import Filled, has_eval
-from aligntune_core.config.read import Setting, same
+from aligntune_core.config.keywords import parameters_of
+from aligntune_core.config.read import Setting, same, shown
 from aligntune_core.config.translate import attention_problem
 from aligntune_core.config.tree import Config, PeftConfig
+from aligntune_core.fields import extra_of
 
 Given = Mapping[str, Setting]
 _HELD_OUT = "held-out rows: give eval_dataset or eval_split"
@@ -37,7 +41,24 @@ def notes(filled: Filled, given: Given) -> list[str]:
     asked = "run.eval_steps" in given and config.run.eval_steps != filled.values["run.eval_steps"]
     if asked and config.run.eval_strategy == "no":
         found.append(f"{given['run.eval_steps']} has no effect without {_HELD_OUT}")
-    return found
+    return [*found, *_unread(config, given)]
+
+
+def _unread(config: Config, given: Given) -> Iterator[str]:
+    """Parameters that only another one makes count, which is off."""
+    parameters: BaseModel = config.parameters
+    for name, entry in parameters_of(type(parameters)).items():
+        switch = str(extra_of(entry.info).get("needs", ""))
+        if switch and entry.path in given and not getattr(parameters, switch):
+            off = shown(getattr(parameters, switch))
+            yield f"{given[entry.path]} has no effect with {switch}={off}: set {switch}, or drop {name}"
+    dropout = given.get("peft.dropout")
+    if dropout and dropout.value and config.peft.enabled and getattr(parameters, "disable_dropout", False):
+        whose = "" if "parameters.disable_dropout" in given else f", the default of {config.algorithm}"
+        yield (
+            f"{dropout} has no effect with disable_dropout=True{whose}: set disable_dropout=False to train with "
+            "dropout, or lora_dropout=0"
+        )
 
 
 def _empty(config: Config) -> Iterator[str]:

@@ -146,6 +146,8 @@ def _meaning(entry: Entry) -> str:
     said = [entry.info.description or ""]
     if extra.get("off"):
         said.append(f"None: {extra['off']}")
+    if extra.get("needs"):
+        said.append(f"read with {extra['needs']} only")
     if extra.get("only"):
         said.append(f"{extra['only']} algorithms only")
     if extra.get("source"):

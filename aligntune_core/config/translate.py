@@ -40,6 +40,14 @@ def _switch(path: str, on: Any) -> Callable[[Any, Context], Settings]:
     return translate
 
 
+def _use_vllm(value: Any, context: Context) -> Settings:
+    if not isinstance(value, bool):
+        raise Refused("must be true or false")
+    if "generation" not in context.algorithm.parameters.model_fields:
+        raise Refused(f"is not offered for {context.algorithm.name}; the GRPO family has it")
+    return [("parameters.generation", "vllm")]
+
+
 def _column(role: str) -> Callable[[Any, Context], Settings]:
     def translate(value: Any, _: Context) -> Settings:
         return [("data.column_mapping", {value: role})] if value else []
@@ -101,6 +109,7 @@ TRANSLATED: dict[str, Callable[[Any, Context], Settings]] = {
     "use_flash_attention_2": _switch("model.attn_implementation", "flash_attention_2"),
     "lora_variant": _lora_variant,
     "use_unsloth": _use_unsloth,
+    "use_vllm": _use_vllm,
     "task_type": _task_type,
     "auto_detect_fields": _nothing,  # columns are recognised anyway
     "prompt_column": _column("prompt"),
@@ -120,7 +129,7 @@ _VOCABULARY = "grow the vocabulary of model and tokenizer first, and save both; 
 _REWARD = 'train the reward model in a run of its own: algorithm="reward", then reward_model_name=ITS_FOLDER'
 _DTYPE = 'write precision="bf16", "fp16" or "fp32"'
 _SIZE = 'name the rows: split="train[:90%]", eval_split="train[90%:]"'
-_VLLM = "generation goes through transformers"
+_VLLM = 'for the GRPO family write generation="vllm", with arguments of TRL in vllm_options'
 
 # name -> why not, and what to write instead.
 NOT_OFFERED: dict[str, str] = {
@@ -133,7 +142,7 @@ NOT_OFFERED: dict[str, str] = {
                      "reward_training_output_dir"), _REWARD),
     "reward_model_quantization": "reward models run in the precision of the run",
     "reward_device": "reward models run on the device of the policy",
-    **dict.fromkeys(("use_vllm", "vllm_mode", "fast_inference"), _VLLM),
+    **dict.fromkeys(("vllm_mode", "fast_inference"), _VLLM),
     "gspo_gamma": "the GSPO paper has no such parameter; its clips are epsilon and epsilon_high",
     "gspo_delta": "the GSPO paper has no such parameter; its clips are epsilon and epsilon_high",
     "reference_free": "the policy is held to a reference; beta says how strongly",

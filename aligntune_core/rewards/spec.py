@@ -74,7 +74,13 @@ def read_rewards(config: RewardsConfig) -> list[RewardSpec]:
             "no reward is given. Give reward_functions (a function, a name, a list of them) or reward_model_name "
             f"(folder or hub id of a sequence-classification model). Names: {listed(catalog.known())}."
         )
-    return _named(_weighted(specs, config))
+    specs = _named(_weighted(specs, config))
+    if not any(spec.weight for spec in specs):
+        raise ConfigError(
+            f"every reward has weight 0 ({listed(spec.name for spec in specs)}), so there is nothing to learn from: "
+            "give one of them another weight (reward_function_weights, or the weight of its entry)"
+        )
+    return specs
 
 
 def _read(item: Any) -> RewardSpec:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 from typing import Any
 
 from aligntune_core import Datasets, LoadedModel, RunContext
@@ -11,8 +10,6 @@ from aligntune_core.prepare import torch_device
 from aligntune_trl import adapter, prepare
 from aligntune_trl.engine import TrlEngine
 from aligntune_trl.quiet import known_warnings_hidden, no_bars
-
-logger = logging.getLogger("aligntune")
 
 
 def build(loaded: LoadedModel, config: Any, datasets: Datasets, run: RunContext) -> TrlEngine:
@@ -23,12 +20,6 @@ def build(loaded: LoadedModel, config: Any, datasets: Datasets, run: RunContext)
     """
     from trl import DPOTrainer
 
-    if config.peft.dropout and config.parameters.disable_dropout:
-        logger.warning(
-            "dpo switches dropout off in policy and reference (disable_dropout=True), so lora_dropout=%s has no "
-            "effect; disable_dropout=False keeps it",
-            config.peft.dropout,
-        )
     args = prepare.training_arguments(config, torch_device())
     reference = loaded.reference or frozen_policy(loaded.model)
     with (

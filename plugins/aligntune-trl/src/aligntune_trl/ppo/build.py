@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import torch
@@ -16,8 +15,6 @@ from aligntune_trl.grpo import OnlineEngine
 from aligntune_trl.ppo.trainer import PPOTrainer
 from aligntune_trl.quiet import known_warnings_hidden, no_bars
 from aligntune_trl.samples import Samples
-
-logger = logging.getLogger("aligntune")
 
 
 class RewardedPPOTrainer(PPOTrainer):
@@ -74,12 +71,6 @@ def build_ppo(loaded: LoadedModel, config: Any, datasets: Datasets, run: RunCont
     trained before; a frozen copy of the whole policy where there is no adapter.
     """
     parameters = config.parameters
-    if config.peft.dropout and parameters.disable_dropout:
-        logger.warning(
-            "ppo switches dropout off (disable_dropout=True), so lora_dropout=%s has no effect; "
-            "disable_dropout=False keeps it",
-            config.peft.dropout,
-        )
     args = prepare.training_arguments(config, torch_device())
     rewards = rewards_bridge.build(config, loaded.tokenizer, args.device, datasets.report)
     rewards.load()
