@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from aligntune_core import hookspecs
+from aligntune_core.config_paths import PATHS, SECTIONS
 from aligntune_core.errors import did_you_mean, listed
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def problems(module: ModuleType, required: Iterable[str] = REQUIRED) -> list[str
     if not inspect.ismodule(module):
         return [f"the entry point must name a module whose top level holds the hooks, not {_kind(module)}"]
     routines = {name: value for name, value in vars(module).items() if inspect.isroutine(value)}
-    found = [problem for name, value in routines.items() for problem in _problems_of(name, value)]
+    found = [problem for name, value in routines.items() for problem in function_problems(name, value)]
     answered = {_hook_of(name, value) for name, value in routines.items() if _is_answer(value)}
     unmarked = hook_arguments().keys() & {name for name, value in routines.items() if _options(value) is None}
     lacking = [name for name in required if name not in answered and name not in unmarked]
@@ -66,7 +67,13 @@ def _is_answer(function: Any) -> bool:
     return options is not None and not options.get("wrapper") and not options.get("hookwrapper")
 
 
-def _problems_of(name: str, function: Any) -> Iterator[str]:
+def function_problems(name: str, function: Any) -> Iterator[str]:
+    """What is wrong with one function at the top level of a plugin's module.
+
+    Args:
+        name: what the module calls it.
+        function: hook or not.
+    """
     hooks = hook_arguments()
     options = _options(function)
     if options is None:
@@ -75,9 +82,22 @@ def _problems_of(name: str, function: Any) -> Iterator[str]:
         return
     hook = _hook_of(name, function)
     if hook in hooks:
+        yield from _kind_problems(hook, function, options)
         yield from _argument_problems(hook, function)
     elif not options.get("optionalhook"):
         yield f'there is no hook "{hook}".{did_you_mean(hook, hooks)} Hooks: {listed(hooks)}'
+
+
+def _kind_problems(hook: str, function: Any, options: dict[str, Any]) -> Iterator[str]:
+    """A coroutine or a generator would be handed on as if it were the answer."""
+    yields = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+    wraps = options.get("wrapper") or options.get("hookwrapper")
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        yield f"{hook}: is async and would never be awaited; make it a plain function"
+    elif yields and not wraps:
+        yield f"{hook}: yields; return the answer, or mark a wrapper with @hookimpl(wrapper=True)"
+    elif wraps and not yields:
+        yield f"{hook}: is marked as a wrapper and never yields; take wrapper=True away, or yield once"
 
 
 def _argument_problems(hook: str, function: Any) -> Iterator[str]:
@@ -122,18 +142,14 @@ def check_honours(info: BackendInfo) -> list[str]:
     """What is wrong with ``info.honours``: every path must be a field of the configuration tree.
 
     Paths below ``parameters.`` belong to algorithms and are let pass. A whole section ("optim") is refused:
-    fields that core adds to it later would count as honoured by a plugin that has never seen them. Imports
-    the configuration tree.
+    fields that core adds to it later would count as honoured by a plugin that has never seen them.
     """
-    from aligntune_core.config.keywords import sections, tree
-
-    known = tree()
     found = []
     for path in sorted(info.honours):
-        if path in sections():
+        if path in SECTIONS:
             found.append(f'honours: "{path}" is a section; name its fields')
-        elif path not in known and not path.startswith("parameters."):
-            found.append(f'honours: there is no config path "{path}".{did_you_mean(path, known)}')
+        elif path not in PATHS and not path.startswith("parameters."):
+            found.append(f'honours: there is no config path "{path}".{did_you_mean(path, PATHS)}')
     return found
 
 

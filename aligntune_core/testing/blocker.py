@@ -24,6 +24,10 @@ HEAVY = (
     "unsloth",
     "unsloth_zoo",
     "datasets",
+    "vllm",
+    "deepspeed",
+    "jax",
+    "tensorflow",
 )
 
 
@@ -36,10 +40,14 @@ class Blocker(MetaPathFinder, Loader):
 
     Args:
         names: top-level modules to block.
+
+    Attributes:
+        attempts: what was tried, in words, also where the code took the exception for its own.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = frozenset(names)
+        self.attempts: list[str] = []
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         """Claim the blocked names, leave the others alone."""
@@ -52,9 +60,9 @@ class Blocker(MetaPathFinder, Loader):
             frame.f_code is self.create_module.__code__ or "importlib" in frame.f_code.co_filename
         ):
             frame = frame.f_back
-        raise HeavyImport(
-            f"{frame.f_globals.get('__name__')} imports {spec.name} ({frame.f_code.co_filename}:{frame.f_lineno})"
-        )
+        what = f"{frame.f_globals.get('__name__')} imports {spec.name}"
+        self.attempts.append(f"{what} ({frame.f_code.co_filename}:{frame.f_lineno})")
+        raise HeavyImport(self.attempts[-1])
 
     def exec_module(self, module: ModuleType) -> None:
         """Never reached."""
@@ -70,6 +78,8 @@ def run_blocked(
         names: top-level modules to block.
         env: environment; by default this process's.
         timeout: seconds.
+
+    ``code`` finds the blocker as ``sys.meta_path[0]``.
 
     Returns:
         The finished process; where a blocked module was imported ``returncode`` is 1 and the last line of ``stderr``

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
+from aligntune_core.errors import did_you_mean, listed
+from aligntune_core.registry import registry
+
 if TYPE_CHECKING:
     from aligntune_core.testing.conformance import BackendConformance
 
@@ -36,16 +39,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out the tiers after the one that was asked for.
 
     Raises:
-        UsageError: tests without a backend.
+        UsageError: tests without a backend, or with one that no installed distribution brings.
     """
-    nameless = any(kit is not None and not kit.backend for kit in map(class_of, items))
-    if nameless and not config.getoption("--aligntune-backend"):
-        raise pytest.UsageError("name the backend: --aligntune-backend NAME, or a class attribute")
+    if any(kit is not None and not kit.backend for kit in map(class_of, items)):
+        _check_name(config.getoption("--aligntune-backend"))
     last = TIERS.index(config.getoption("--aligntune-tier"))
     beyond = [item for item in items if (tier := tier_of(item)) and TIERS.index(tier) > last]
     if beyond:
         config.hook.pytest_deselected(items=beyond)
         items[:] = [item for item in items if item not in beyond]
+
+
+def _check_name(name: str | None) -> None:
+    if not name:
+        raise pytest.UsageError("name the backend: --aligntune-backend NAME, or a class attribute")
+    found = registry().names()
+    if name not in found:
+        guess = did_you_mean(name, found)
+        raise pytest.UsageError(f'no installed backend is called "{name}".{guess} Installed: {listed(found)}')
 
 
 def class_of(item: pytest.Item) -> type[BackendConformance] | None:

@@ -76,7 +76,8 @@ class Worker:
             error["classes"]
         ):
             raise Refused(error["classes"], error["message"])
-        pytest.fail(f"in the worker process:\n{error['traceback']}", pytrace=False)
+        said = f"{error['classes'][0]}: {error['message']}"
+        pytest.fail(f"{said}\nin the worker process:\n{error['traceback']}", pytrace=False)
 
     def _line(self, do: str) -> bytes:
         while b"\n" not in self._rest:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pytest
@@ -37,6 +37,7 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
         *arguments: str,
         install: Callable[[Site], None] = lambda site: None,
         requires: Mapping[str, str] | None = None,
+        others: Iterable[str] = (),
     ) -> Outcomes:
         folder = tmp_path_factory.mktemp("kit")
         site = Site(folder)
@@ -44,7 +45,7 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
             site.backend(name, source, requires=[(requires or {}).get(name, "aligntune>=1,<2")])
         install(site)
         test = folder / "test_all.py"
-        test.write_text(CLASSES + "".join(CLASS.format(name=name) for name in backends))
+        test.write_text(CLASSES + "".join(CLASS.format(name=name) for name in [*backends, *sorted(others)]))
         command = [
             "-q",
             "-p",

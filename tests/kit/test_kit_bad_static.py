@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -167,28 +169,146 @@ FAULTS: dict[str, tuple[dict[str, str], str, str]] = {
         "the library would use 16",
     ),
 }
-OLD_CORE = ("old_core", "test_static_core_version_is_admitted", "<0.9")
-CLAIMED_TWICE = ("claimed_twice", "test_static_entry_point_is_unique", "zz-claimed-twice")
+INFO = "@hookimpl\ndef backend_info():\n    "
+SUPPORTS = "@hookimpl\ndef supports_algorithm(algorithm):\n    "
+OPTIONS = SOUND["backend_info"].replace('"made up"', '"made up", options=Options')
+SWALLOWED = "try:\n    import {}\nexcept BaseException:\n    pass\n"
+FAULTS |= {
+    "info_raises": (
+        {"backend_info": INFO + 'raise RuntimeError("boom")'},
+        "test_static_light_hooks_are_light",
+        "boom",
+    ),
+    "info_dict": (
+        {"backend_info": INFO + 'return {"summary": "x"}'},
+        "test_static_info_is_sound",
+        "returned dict",
+    ),
+    "info_none": ({"backend_info": INFO + "return None"}, "test_static_info_is_sound", "returned None"),
+    "options_dataclass": (
+        {
+            "head": HEAD + "from dataclasses import dataclass\n@dataclass\nclass Options:\n    a: int = 1\n",
+            "backend_info": OPTIONS,
+        },
+        "test_static_info_is_sound",
+        "options must be a pydantic model class",
+    ),
+    "options_instance": (
+        {
+            "head": HEAD + "from pydantic import BaseModel\nclass Options(BaseModel):\n    a: int = 1\n",
+            "backend_info": OPTIONS.replace("=Options", "=Options()"),
+        },
+        "test_static_info_is_sound",
+        "options must be a pydantic model class",
+    ),
+    "section_honours": (
+        {
+            "backend_info": SOUND["backend_info"].replace(
+                '{"optim.learning_rate", "optim.weight_decay"}', '{"optim"}'
+            )
+        },
+        "test_static_honours_are_real_paths",
+        "is a section",
+    ),
+    "import_raises": (
+        {"head": HEAD + 'raise RuntimeError("no licence found")'},
+        "test_static_import_is_light",
+        "raised RuntimeError: no licence found",
+    ),
+    "import_exit": (
+        {"head": HEAD + 'import sys\nsys.exit("bye")'},
+        "test_static_import_is_light",
+        "raised SystemExit: bye",
+    ),
+    "swallowed_heavy_import": (
+        {"head": HEAD + SWALLOWED.format("torch")},
+        "test_static_import_is_light",
+        "imports torch",
+    ),
+    "jax": ({"head": HEAD + SWALLOWED.format("jax")}, "test_static_import_is_light", "imports jax"),
+    "async_hook": (
+        {"rest": SOUND["rest"].replace("def load_model", "async def load_model")},
+        "test_static_hooks_are_complete",
+        "load_model: is async",
+    ),
+    "generator_hook": (
+        {
+            "rest": SOUND["rest"].replace(
+                'return LoadedModel("weights", None)', 'yield LoadedModel("weights", None)'
+            )
+        },
+        "test_static_hooks_are_complete",
+        "load_model: yields",
+    ),
+    "supports_raises": (
+        {"supports_algorithm": SUPPORTS + 'return {"sft": True}[algorithm]'},
+        "test_static_light_hooks_are_light",
+        "KeyError",
+    ),
+    "supports_text": (
+        {"supports_algorithm": SUPPORTS + 'return "yes" if algorithm == "sft" else ""'},
+        "test_static_known_algorithms_are_answered",
+        "neither a bool nor a Support",
+    ),
+    "planned_text": (
+        {
+            "planned": SOUND["planned"].replace(
+                "config.optim.learning_rate", "str(config.optim.learning_rate)"
+            )
+        },
+        "test_argument_default_call[sft]",
+        "ContractViolation",
+    ),
+    "prepare_raises": (
+        {"prepare": '@hookimpl\ndef prepare(config):\n    raise RuntimeError("no device of mine")'},
+        "test_argument_default_call[sft]",
+        "RuntimeError: no device of mine",
+    ),
+    "prepare_dict": (
+        {"prepare": '@hookimpl\ndef prepare(config):\n    return {"device": "cpu"}'},
+        "test_argument_default_call[sft]",
+        "HookError",
+    ),
+}
 
 
 def _source(changes: Mapping[str, str]) -> str:
     return "\n".join({**SOUND, **changes}.values())
 
 
-def _second(site: Site) -> None:
+def _odd_entry_points(site: Site) -> None:
     site.install("zz-claimed-twice", {"aligntune.backends": {"claimed_twice": "nowhere"}})
+    attribute = site.module(_source({}) + "\nplugin = object()\n") + ":plugin"
+    site.install("fake-attribute", {"aligntune.backends": {"attribute": attribute}})
+    site.install("fake-nowhere", {"aligntune.backends": {"nowhere": "no_such_module_of_the_kit"}})
+    needy = {"aligntune.backends": {"needy": site.module(_source({}))}}
+    site.install("fake-needy", needy, requires=["no-such-library-of-the-kit>=3"])
+
+
+# What is wrong is the metadata: name -> (the one test that fails, words of its message)
+METADATA = {
+    "old_core": ("test_static_core_version_is_admitted", "<0.9"),
+    "claimed_twice": ("test_static_entry_point_is_unique", "zz-claimed-twice"),
+    "attribute": ("test_static_hooks_are_complete", "the entry point must name a module"),
+    "nowhere": ("test_static_import_is_light", "No module named 'no_such_module_of_the_kit'"),
+    "needy": ("test_argument_backend_is_ready", "no-such-library-of-the-kit"),
+    "absent": ("test_static_entry_point_is_unique", "no installed distribution has an entry point"),
+}
 
 
 @pytest.fixture(scope="module")
 def found(judge: Judge) -> Outcomes:
-    """The registry loads none of the backends with a static fault, so those run that tier only."""
+    """All of them through both tiers: that the registry does not load some is no second fault."""
     backends = {name: _source(changes) for name, (changes, *_) in FAULTS.items()}
-    static = {name: source for name, source in backends.items() if "_static_" in FAULTS[name][1]}
-    loaded = {"sound": _source({}), **{n: s for n, s in backends.items() if n not in static}}
-    static |= {OLD_CORE[0]: _source({}), CLAIMED_TWICE[0]: _source({})}
-    versions = {OLD_CORE[0]: "aligntune<0.9"}
-    found = judge(static, "--aligntune-tier", "static", install=_second, requires=versions)
-    return found | judge(loaded, "--aligntune-tier", "argument")
+    backends |= {"sound": _source({}), "old_core": _source({}), "claimed_twice": _source({})}
+    return judge(
+        backends,
+        "--aligntune-tier",
+        "argument",
+        install=_odd_entry_points,
+        requires={"old_core": "aligntune<0.9"},
+        others=METADATA.keys() - backends.keys(),
+    )
 
 
 def test_a_sound_backend_passes(found: Outcomes, failures: Callable[..., dict[str, str]]) -> None:
@@ -207,31 +327,65 @@ def test_a_fault_fails_its_test_and_no_other(
     assert words in failed[test]
 
 
-@pytest.mark.parametrize(("name", "test", "words"), [OLD_CORE, CLAIMED_TWICE])
+@pytest.mark.parametrize("name", METADATA)
 def test_wrong_metadata_fails_its_test_and_no_other(
-    name: str, test: str, words: str, found: Outcomes, failures: Callable[..., dict[str, str]]
+    name: str, found: Outcomes, failures: Callable[..., dict[str, str]]
 ) -> None:
+    test, words = METADATA[name]
     failed = failures(found[name])
     assert list(failed) == [test]
     assert words in failed[test]
 
 
-def test_skips_say_what_the_backend_declares(found: Outcomes) -> None:
-    skipped = {
-        said for outcomes in found.values() for said in outcomes.values() if said.startswith("skipped")
-    }
-    assert skipped
-    assert [said for said in skipped if "declares" not in said] == []
+def test_skips_say_what_the_backend_declares_or_which_failed_test_they_wait_for(
+    found: Outcomes, failures: Callable[..., dict[str, str]]
+) -> None:
+    skips = [(b, said) for b, tests in found.items() for said in tests.values() if said.startswith("skipped")]
+    waiting = {(b, said.split()[3].rstrip(":")) for b, said in skips if "waits for" in said}
+    assert len(waiting) > 15
+    assert [said for _, said in skips if "waits for" not in said and "declares" not in said] == []
+    assert [(b, test) for b, test in waiting if test not in failures(found[b])] == []
+
+
+def test_a_selection_without_the_test_that_reports_fails(
+    judge: Judge, failures: Callable[..., dict[str, str]]
+) -> None:
+    changes = FAULTS["info_dict"][0]
+    found = judge({"info_dict": _source(changes)}, "-k", "honours or argument_default_call")["info_dict"]
+    failed = failures(found)
+    assert set(failed) == set(found)
+    assert all("backend_info returned dict" in said for said in failed.values())
 
 
 def test_optional_tests_are_told_apart(judge: Judge, failures: Callable[..., dict[str, str]]) -> None:
     silent = _source({"supports_algorithm": SOUND["supports_algorithm"].replace(', "sft only"', "")})
-    found = judge({"silent": silent}, "--aligntune-tier", "static", requires={"silent": "aligntune"})[
-        "silent"
-    ]
+    strange = (
+        SUPPORTS
+        + """
+    class Odd:
+        def __bool__(self): raise ValueError("ask again")
+    return Support(True) if algorithm == "sft" else Odd()
+"""
+    )
+    backends = {"silent": silent, "strange": _source({"supports_algorithm": strange})}
+    both = judge(backends, "--aligntune-tier", "static", requires={"silent": "aligntune"})
+    assert both["strange"]["test_optional_static_refusals_say_why"].startswith("not met: ")
+    found = both["silent"]
     assert failures(found) == {}
     not_met = {test for test, said in found.items() if said.startswith("not met")}
     assert not_met == {
         "test_optional_static_refusals_say_why",
         "test_optional_static_core_version_has_both_bounds",
     }
+
+
+def test_a_misspelt_backend_is_a_usage_error() -> None:
+    command = ["-m", "pytest", "-p", "aligntune_core.testing.plugin", "--pyargs", "aligntune_core.testing"]
+    done = subprocess.run(
+        [sys.executable, *command, "--aligntune-backend", "torhc"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert 'no installed backend is called "torhc". Did you mean "torch"?' in done.stderr

@@ -20,6 +20,11 @@ from aligntune_core.testing.worker import Refused
 class ArgumentTier(Kit):
     """Every field of the configuration, and every parameter of the algorithms that the backend trains."""
 
+    def test_argument_backend_is_ready(self, name: str) -> None:
+        """The registry loads it: nothing that it requires is missing, and no extension of it is broken."""
+        with self.waits_for_static():
+            self.opened(name)
+
     @pytest.mark.parametrize("algorithm", sorted(known()))
     def test_argument_default_call(self, algorithm: str, session: Session) -> None:
         """A call that sets nothing special is planned as it was asked for."""
@@ -37,15 +42,17 @@ class ArgumentTier(Kit):
             return
         if not session.testable(path):
             pytest.skip(f"declares that it trains on no {session.quantisation_of(path)} weights")
-        problem = _problem(session, algorithm, path)
-        assert not problem, problem
+        with self.waits.on("test_argument_default_call", algorithm=algorithm):
+            problem = _problem(session, algorithm, path)
+            assert not problem, problem
 
     @pytest.mark.parametrize("algorithm", sorted(known()))
     def test_argument_parameters(self, algorithm: str, session: Session) -> None:
         """Each parameter of a trained algorithm that changes is seen in ``planned``, or refused by name."""
         session.trains(algorithm)
-        problems = [_problem(session, algorithm, path) for path in parameters(algorithm)]
-        assert not any(problems), "\n".join(filter(None, problems))
+        with self.waits.on("test_argument_default_call", algorithm=algorithm):
+            problems = [_problem(session, algorithm, path) for path in parameters(algorithm)]
+            assert not any(problems), "\n".join(filter(None, problems))
 
 
 def _problem(session: Session, algorithm: str, path: str) -> str:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, ClassVar
 
 import pytest
 
-from aligntune_core import registry
+from aligntune_core import registry, validation
 from aligntune_core.entrypoints import EntryPoint, entry_points
-from aligntune_core.errors import BackendError
 from aligntune_core.testing.hooks import implementation
 from aligntune_core.testing.session import Session, session_of
+from aligntune_core.testing.waiting import FAILURES, Waiting, said
 from aligntune_core.types import BackendInfo
 
 
@@ -24,18 +25,41 @@ def optional(test: Callable[..., None]) -> Callable[..., None]:
     def run(*args: Any, **keywords: Any) -> None:
         try:
             test(*args, **keywords)
-        except AssertionError as error:
-            pytest.xfail(f"optional: {error}")
+        except FAILURES as error:
+            pytest.xfail(f"optional: {said(error)}")
 
     return run
 
 
+# Required static tests, causes before what follows from them.
+STATIC = (
+    "test_static_entry_point_is_unique",
+    "test_static_core_version_is_admitted",
+    "test_static_import_is_light",
+    "test_static_hooks_are_complete",
+    "test_static_light_hooks_are_light",
+    "test_static_info_is_sound",
+    "test_static_honours_are_real_paths",
+    "test_static_known_algorithms_are_answered",
+)
+
+
 class Kit:
-    """Base of the tiers."""
+    """Base of the tiers.
+
+    Attributes:
+        waits: leaves to another test of the class what that one reports.
+    """
+
+    waits: Waiting
 
     backend: ClassVar[str] = ""
     process: ClassVar[str] = ""
     settings: ClassVar[Mapping[str, Any]] = {}
+
+    @pytest.fixture(autouse=True)
+    def _waits(self, request: pytest.FixtureRequest) -> None:
+        self.waits = Waiting(request)
 
     @pytest.fixture
     def name(self, request: pytest.FixtureRequest) -> str:
@@ -57,36 +81,62 @@ class Kit:
     @pytest.fixture
     def entry(self, name: str, entries: list[EntryPoint]) -> EntryPoint:
         """The entry point, the first where there are several."""
-        if not entries:
-            pytest.fail(f'no installed distribution has an entry point "{name}" in {registry.GROUP}')
+        with self.waits.on("test_static_entry_point_is_unique"):
+            assert entries, f'no installed distribution has an entry point "{name}" in {registry.GROUP}'
         return entries[0]
 
     @pytest.fixture
-    def module(self, name: str, entry: EntryPoint) -> ModuleType:
-        """The plugin's light module."""
-        module = entry.load()
-        if not isinstance(module, ModuleType):
-            pytest.fail(
-                f'entry point "{name}" names {module!r}; it has to name the module that holds the hooks'
-            )
-        return module
+    def loaded(self, entry: EntryPoint) -> Any:
+        """What the entry point names; it should be the plugin's light module."""
+        with self.waits.on("test_static_import_is_light"):
+            return entry.load()
 
     @pytest.fixture
-    def info(self, module: ModuleType) -> BackendInfo:
-        """What the backend says of itself."""
-        return self.hook(module, "backend_info")()  # type: ignore[no-any-return]
+    def module(self, loaded: Any) -> ModuleType:
+        """The plugin's light module."""
+        with self.waits.on("test_static_hooks_are_complete"):
+            assert isinstance(loaded, ModuleType), f"the entry point names {loaded!r}, which is no module"
+        return loaded
+
+    @pytest.fixture
+    def answer(self, module: ModuleType) -> Any:
+        """What ``backend_info`` returns."""
+        function = self.hook(module, "backend_info")
+        with self.waits.on("test_static_light_hooks_are_light"):
+            return function()
+
+    @pytest.fixture
+    def info(self, answer: Any) -> BackendInfo:
+        """What the backend says of itself, of the right types."""
+        with self.waits.on("test_static_info_is_sound"):
+            assert validation.info_problems(answer) == []
+        return answer  # type: ignore[no-any-return]
 
     @pytest.fixture
     def session(self, name: str) -> Session:
         """The backend's worker process, and the answers that it has given."""
+        with self.waits_for_static(), self.waits.on("test_argument_backend_is_ready"):
+            return self.opened(name)
+
+    @contextmanager
+    def waits_for_static(self) -> Iterator[None]:
+        """Whatever fails inside is left to the first required static test that fails."""
         try:
-            return session_of(name, type(self).process or name, type(self).settings)
-        except BackendError as error:
-            pytest.fail(f"the registry does not load it, so nothing can be run: {error}", pytrace=False)
+            yield
+        except FAILURES:
+            for test in STATIC:
+                if cause := self.waits.fault(test):
+                    self.waits.wait(test, cause)
+            raise
+
+    def opened(self, name: str) -> Session:
+        """The session; raises what the registry, or ``supports_algorithm``, does."""
+        return session_of(name, type(self).process or name, type(self).settings)
 
     def hook(self, module: ModuleType, name: str) -> Callable[..., Any]:
         """The plugin's own function for a hook."""
         found = implementation(module, name)
-        if found is None:
-            pytest.fail(f"{module.__name__} has no hook {name}")
-        return found
+        with self.waits.on("test_static_hooks_are_complete"):
+            assert found is not None, f"{module.__name__} has no hook {name}"
+            assert list(validation.function_problems(name, found)) == []
+        return found  # type: ignore[return-value]

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from types import ModuleType
+from typing import Any
 
 import pytest
 
-from aligntune_core import requirements, validation
+from aligntune_core import registry, requirements, validation
 from aligntune_core.algorithms import known
 from aligntune_core.entrypoints import EntryPoint
 from aligntune_core.errors import listed
 from aligntune_core.testing.blocker import run_blocked
+from aligntune_core.testing.hooks import implementation
 from aligntune_core.testing.tiers.base import Kit, optional
+from aligntune_core.testing.waiting import FAILURES
 from aligntune_core.types import BackendInfo, Support
 from aligntune_core.version import __version__
 
@@ -21,43 +27,76 @@ DEVICES = ("cpu", "cuda", "mps", "xpu", "npu")
 QUANTIZATIONS = ("4bit", "8bit")
 UNKNOWN = "an_algorithm_that_nobody_has"
 
-# Runs where heavy libraries cannot be imported; what it prints last says how far it came.
+# Runs where heavy libraries cannot be imported; after each stage it tells what was tried, and what was raised.
 PROBE = """
-import importlib, sys
-print("import", flush=True)
-module = importlib.import_module({module!r})
+import importlib, json, sys
+blocker = sys.meta_path[0]
 from aligntune_core.algorithms import known
 from aligntune_core.testing.hooks import implementation
-print("hooks", flush=True)
-info, supports = implementation(module, "backend_info"), implementation(module, "supports_algorithm")
-if info is not None:
-    info()
-for algorithm in known() if supports is not None else ():
-    supports(algorithm)
-print("end", flush=True)
+
+def stage(name, act):
+    error, before = "", len(blocker.attempts)
+    try:
+        act()
+    except BaseException as raised:
+        error = f"{{type(raised).__name__}}: {{raised}}"
+    told = {{"heavy": blocker.attempts[before:], "raised": error}}
+    print("\\n" + {mark!r} + json.dumps([name, told]), flush=True)
+
+def hooks():
+    module = sys.modules[{module!r}]
+    info, supports = implementation(module, "backend_info"), implementation(module, "supports_algorithm")
+    if info is not None:
+        info()
+    for algorithm in known() if supports is not None else ():
+        supports(algorithm)
+
+stage("import", lambda: importlib.import_module({module!r}))
+if {module!r} in sys.modules:
+    stage("hooks", hooks)
 """
+MARK = "aligntune probe: "
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What happened in one stage of the probe.
+
+    Attributes:
+        heavy: heavy imports that were tried: "MODULE imports NAME (FILE:LINE)".
+        raised: "TypeOfError: message"; empty where nothing was.
+    """
+
+    heavy: tuple[str, ...] = ()
+    raised: str = ""
 
 
 @lru_cache(maxsize=8)
-def probed(module: str, path: tuple[str, ...]) -> tuple[str, str]:
-    """Run ``PROBE`` in a process of its own; see ``StaticTier.probe``."""
-    done = run_blocked(f"import sys; sys.path[:] = {list(path)!r}\n" + PROBE.format(module=module))
-    stages = [line for line in done.stdout.splitlines() if line in ("import", "hooks", "end")]
-    lines = done.stderr.strip().splitlines()
-    return (stages or ["import"])[-1], lines[-1] if lines else ""
+def probed(module: str, path: tuple[str, ...]) -> Mapping[str, Probed]:
+    """Run ``PROBE`` in a process of its own: "import" and "hooks" -> what happened."""
+    code = f"import sys; sys.path[:] = {list(path)!r}\n" + PROBE.format(module=module, mark=MARK)
+    done = run_blocked(code)
+    told = [json.loads(x.removeprefix(MARK)) for x in done.stdout.splitlines() if x.startswith(MARK)]
+    found = {name: Probed(tuple(seen["heavy"]), seen["raised"]) for name, seen in told}
+    last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+    ended = Probed(raised=f"the process ended (exit {done.returncode}): {last}")
+    found.setdefault("import", ended)
+    found.setdefault("hooks", Probed() if found["import"].raised else ended)
+    return found
 
 
 class StaticTier(Kit):
     """Metadata, the light module, and the two light hooks."""
 
     @pytest.fixture
-    def probe(self, entry: EntryPoint) -> tuple[str, str]:
-        """How far the plugin came without heavy libraries ("end" is all the way), and what stopped it."""
-        return probed(entry.value, tuple(sys.path))
+    def probe(self, entry: EntryPoint) -> Mapping[str, Probed]:
+        """What happened in a process without heavy libraries: "import" and "hooks"."""
+        return probed(entry.value.partition(":")[0].strip(), tuple(sys.path))
 
     def test_static_entry_point_is_unique(self, name: str, entries: list[EntryPoint]) -> None:
         """Exactly one distribution brings the name."""
         owners = listed(str(entry.distribution) for entry in entries)
+        assert entries, f'no installed distribution has an entry point "{name}" in {registry.GROUP}'
         assert len(entries) == 1, f'"{name}" is brought by {owners}; one distribution has to bring it'
 
     def test_static_core_version_is_admitted(self, entry: EntryPoint) -> None:
@@ -72,32 +111,47 @@ class StaticTier(Kit):
         own = [r for r in found if r.removeprefix("aligntune")[:1] in "<>=!~ (;"]
         assert any("<" in r and ">" in r for r in own), 'depend on "aligntune>=1,<2"'
 
-    def test_static_import_is_light(self, probe: tuple[str, str]) -> None:
-        """Importing the plugin's module imports no torch, transformers and the like."""
-        stage, error = probe
-        assert stage != "import", f"{error}. Import heavy libraries inside the hooks that need them"
+    def test_static_import_is_light(self, probe: Mapping[str, Probed], entry: EntryPoint) -> None:
+        """Importing the plugin's module works, and imports no torch, transformers and the like."""
+        seen = probe["import"]
+        assert not seen.heavy, f"{seen.heavy[0]}. Import heavy libraries inside the hooks that need them"
+        assert not seen.raised, f"importing {entry.value} raised {seen.raised}"
+        try:
+            entry.load()
+        except FAILURES as error:
+            pytest.fail(f"loading {entry.value} raised {type(error).__name__}: {error}", pytrace=False)
 
-    def test_static_light_hooks_are_light(self, probe: tuple[str, str]) -> None:
+    def test_static_light_hooks_are_light(self, probe: Mapping[str, Probed], module: ModuleType) -> None:
         """``backend_info`` and ``supports_algorithm`` import nothing heavy either, and raise nothing."""
-        stage, error = probe
-        assert stage != "hooks", f"{error}. Only prepare and the hooks after it may import heavy libraries"
+        seen = probe["hooks"]
+        assert not seen.heavy, (
+            f"{seen.heavy[0]}. Only prepare and the hooks after it may import heavy libraries"
+        )
+        assert not seen.raised, f"backend_info or supports_algorithm raised {seen.raised}"
+        if (info := implementation(module, "backend_info")) is not None:
+            info()
+        if (supports := implementation(module, "supports_algorithm")) is not None:
+            for name in known():
+                supports(name)
 
-    def test_static_hooks_are_complete(self, module: ModuleType) -> None:
-        """The hooks are there, marked, and take arguments that exist."""
-        assert validation.problems(module) == []
+    def test_static_hooks_are_complete(self, loaded: Any) -> None:
+        """The entry point names a module; the hooks are there, marked, and take arguments that exist."""
+        assert validation.problems(loaded) == []
 
-    def test_static_info_is_sound(self, info: BackendInfo) -> None:
+    def test_static_info_is_sound(self, answer: Any) -> None:
         """``backend_info`` returns what it should: a one-line summary, known devices and weight formats."""
-        assert validation.info_problems(info) == []
-        assert info.summary.strip(), "summary is empty"
-        assert "\n" not in info.summary, "summary has more than one line"
-        assert info.devices, "devices is empty: name those it trains on"
-        assert set(info.devices) <= set(DEVICES), f"devices may be {listed(DEVICES)}"
-        assert set(info.quantizations) <= set(QUANTIZATIONS), f"quantizations may be {listed(QUANTIZATIONS)}"
+        assert validation.info_problems(answer) == []
+        assert answer.summary.strip(), "summary is empty"
+        assert "\n" not in answer.summary, "summary has more than one line"
+        assert answer.devices, "devices is empty: name those it trains on"
+        assert set(answer.devices) <= set(DEVICES), f"devices may be {listed(DEVICES)}"
+        assert set(answer.quantizations) <= set(QUANTIZATIONS), (
+            f"quantizations may be {listed(QUANTIZATIONS)}"
+        )
 
-    def test_static_info_is_pure(self, module: ModuleType) -> None:
+    def test_static_info_is_pure(self, module: ModuleType, answer: Any) -> None:
         """``backend_info`` answers the same each time."""
-        assert self.hook(module, "backend_info")() == self.hook(module, "backend_info")()
+        assert answer == self.hook(module, "backend_info")()
 
     def test_static_honours_are_real_paths(self, info: BackendInfo) -> None:
         """Every honoured path is a field of the configuration."""
@@ -111,23 +165,30 @@ class StaticTier(Kit):
         assert not lacking, f"options without a default: {listed(lacking)}"
         info.options()
 
-    def test_static_known_algorithms_are_answered(self, module: ModuleType) -> None:
+    @pytest.fixture
+    def supports(self, module: ModuleType) -> Callable[[str], Any]:
+        """``supports_algorithm``, which answers for the known algorithms."""
+        function = self.hook(module, "supports_algorithm")
+        with self.waits.on("test_static_light_hooks_are_light"):
+            for name in known():
+                function(name)
+        return function
+
+    def test_static_known_algorithms_are_answered(self, supports: Callable[[str], Any]) -> None:
         """``supports_algorithm`` answers for every known algorithm with a bool or ``Support``, and trains one."""
-        supports = self.hook(module, "supports_algorithm")
         answers = {name: supports(name) for name in known()}
         wrong = {name: answer for name, answer in answers.items() if not isinstance(answer, (bool, Support))}
         assert not wrong, f"answers that are neither a bool nor a Support: {wrong}"
         assert answers == {name: supports(name) for name in known()}, "it answers differently each time"
         assert any(answers.values()), "it trains none of the known algorithms"
 
-    def test_static_unknown_algorithm_is_declined(self, module: ModuleType) -> None:
+    def test_static_unknown_algorithm_is_declined(self, supports: Callable[[str], Any]) -> None:
         """``supports_algorithm`` says no to a name that it cannot know."""
-        answer = self.hook(module, "supports_algorithm")(UNKNOWN)
+        answer = supports(UNKNOWN)
         assert not answer, f'it says that it trains "{UNKNOWN}"; list what you train and decline the rest'
 
     @optional
-    def test_optional_static_refusals_say_why(self, module: ModuleType) -> None:
+    def test_optional_static_refusals_say_why(self, supports: Callable[[str], Any]) -> None:
         """Where an algorithm is declined there is a reason, which users read in refusals."""
-        supports = self.hook(module, "supports_algorithm")
         silent = [n for n in known() if not (answer := supports(n)) and not getattr(answer, "reason", "")]
         assert not silent, f'return Support(False, "why") for {listed(silent)}'
