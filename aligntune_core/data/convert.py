@@ -19,8 +19,10 @@ from aligntune_core.data.messages import (
     read_dialogue,
     read_messages,
     read_text,
+    shortened,
     speaker,
     split_dialogues,
+    starts_dialogue,
     with_system,
 )
 from aligntune_core.data.rows import Broken, RowProblem
@@ -79,11 +81,19 @@ def _system(row: Row, shape: Shape) -> str:
 
 
 def _prompt(row: Row, shape: Shape, system_prompt: str | None) -> list[Message]:
-    """The prompt of a row as messages: a list of them, a dialogue text, or one user message with its input."""
+    """The prompt of a row as messages, which a reply may follow."""
+    messages = _any_prompt(row, shape, system_prompt)
+    if messages[-1]["role"] == "assistant":
+        raise RowProblem(shape.slots["prompt"], "the prompt ends with a message of the assistant")
+    return messages
+
+
+def _any_prompt(row: Row, shape: Shape, system_prompt: str | None) -> list[Message]:
+    """A list of messages, a dialogue text, or one user message with its input."""
     value, column = _value(row, shape, "prompt")
     if is_messages(value) or (isinstance(value, list) and not value):
         messages = read_messages(value, column)
-    elif shape.dialogue and isinstance(value, str) and value.startswith(("\n\nHuman:", "Human:")):
+    elif shape.dialogue and starts_dialogue(value):
         text = read_text(value, column)
         messages = read_dialogue(text.rstrip().removesuffix(ASSISTANT_MARK), column)
     else:
@@ -93,10 +103,7 @@ def _prompt(row: Row, shape: Shape, system_prompt: str | None) -> list[Message]:
             more = read_text(extra, extra_column, optional=True)
             text = f"{text}\n\n{more}" if more else text
         messages = [{"role": "user", "content": text}]
-    messages = with_system(messages, _system(row, shape) or system_prompt)
-    if messages[-1]["role"] == "assistant":
-        raise RowProblem(column, "the prompt ends with a message of the assistant")
-    return messages
+    return with_system(messages, _system(row, shape) or system_prompt)
 
 
 def _reply(value: Any, column: str) -> list[Message]:
@@ -151,8 +158,14 @@ def _different(prompt: list[Message], chosen: list[Message], rejected: list[Mess
 
 def _preference(row: Row, shape: Shape, system_prompt: str | None) -> dict[str, Any]:
     (chosen, chosen_column), (rejected, rejected_column) = _both(row, shape)
+    whole = None
     if _starts_with_user(chosen) and _starts_with_user(rejected):
-        return _implicit(row, shape, system_prompt)  # the lists repeat the prompt, as UltraFeedback's do
+        whole = _implicit(row, shape, None)  # the lists repeat the prompt, as UltraFeedback's do
+    elif shape.dialogue and (starts_dialogue(chosen) or starts_dialogue(rejected)):
+        whole = _dialogues(row, shape, None)
+    if whole is not None:
+        prompt = _with_given(whole["prompt"], row, shape)
+        return {**whole, "prompt": with_system(prompt, system_prompt)}
     prompt = _prompt(row, shape, system_prompt)
     strip = shape.dialogue
     sides = []
@@ -162,6 +175,50 @@ def _preference(row: Row, shape: Shape, system_prompt: str | None) -> dict[str, 
         else:
             sides.append(_reply(value, column))
     return _different(prompt, sides[0], sides[1])
+
+
+def _with_given(shared: list[Message], row: Row, shape: Shape) -> list[Message]:
+    """The prompt of a row whose ``chosen`` and ``rejected`` are whole conversations, and that has a prompt besides.
+
+    Args:
+        shared: the prompt that both conversations share. It may repeat the given one, whole or its end, or go on
+            after it; the messages that only the given one has are kept.
+    """
+    value, column = _value(row, shape, "prompt")
+    if value is None or value == "" or value == []:
+        return shared
+    given = _any_prompt(row, shape, None)
+    start, turns = _apart(given)
+    own_start, own = _apart(shared)
+    if start and own_start and not _same(start, own_start):
+        raise RowProblem(column, "its system message is not the one of chosen and rejected")
+    start = own_start or start
+    if _within(turns, own):
+        return start + own
+    if _same(turns[len(turns) - len(own) :], own):
+        return start + turns
+    if turns[-1]["role"] == "assistant" and own:
+        return start + turns + own
+    shown = shortened(shared[-1]["content"])
+    raise RowProblem(column, f"contradicts chosen and rejected, which share the prompt {shown}")
+
+
+def _apart(messages: list[Message]) -> tuple[list[Message], list[Message]]:
+    """The system message, and the turns."""
+    count = int(messages[0]["role"] == "system")
+    return messages[:count], messages[count:]
+
+
+def _same(some: list[Message], others: list[Message]) -> bool:
+    """Whether messages are equal but for white space around them."""
+    return [(m["role"], m["content"].strip()) for m in some] == [
+        (m["role"], m["content"].strip()) for m in others
+    ]
+
+
+def _within(part: list[Message], messages: list[Message]) -> bool:
+    """Whether ``part`` is a run of ``messages``; no turns at all are."""
+    return any(_same(part, messages[i : i + len(part)]) for i in range(len(messages) - len(part) + 1))
 
 
 def _starts_with_user(value: Any) -> bool:

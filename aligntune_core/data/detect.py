@@ -9,7 +9,7 @@ from typing import Any
 
 from aligntune_core.data.mapping import ROLE_OF, ROLES, direction
 from aligntune_core.data.kinds import typical_values
-from aligntune_core.data.messages import is_dialogue, is_messages
+from aligntune_core.data.messages import is_dialogue, is_messages, starts_dialogue
 from aligntune_core.errors import DataError, did_you_mean, listed
 
 # Names that reward functions are called with anyway; a column of that name would be passed twice.
@@ -179,9 +179,10 @@ def _choose(layouts: Sequence[Layout], slots: Mapping[str, str], asked: set[str]
 
 
 def _holds_dialogues(used: Mapping[str, str], first: Mapping[str, Any]) -> bool:
-    if "chosen" in used and "prompt" not in used:
-        return is_dialogue(first.get(used["chosen"]))
-    return "prompt" in used and is_dialogue(first.get(used["prompt"]))
+    chosen = first.get(used["chosen"]) if "chosen" in used else None
+    if "prompt" not in used:
+        return is_dialogue(chosen)
+    return is_dialogue(first.get(used["prompt"])) or (is_dialogue(chosen) and starts_dialogue(chosen))
 
 
 def _extras(

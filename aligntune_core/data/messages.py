@@ -185,6 +185,11 @@ def is_dialogue(text: Any) -> bool:
     )
 
 
+def starts_dialogue(text: Any) -> bool:
+    """Whether a text starts with a turn of the human: a whole dialogue, or the beginning of one."""
+    return isinstance(text, str) and text.startswith(("\n\nHuman:", "Human:"))
+
+
 def common_prefix(first: str, second: str) -> int:
     """How many leading characters two texts share."""
     low, high = 0, min(len(first), len(second))
