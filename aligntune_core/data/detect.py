@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aligntune_core.data.mapping import ROLE_OF, ROLES, direction
+from aligntune_core.data.mapping import ROLE_OF, ROLES, alike_column, direction, is_index, plain_name, shown
 from aligntune_core.data.kinds import typical_values
 from aligntune_core.data.messages import is_dialogue, is_messages, starts_dialogue
+from aligntune_core.data.nearest import missing_columns
 from aligntune_core.errors import DataError, did_you_mean, listed
 
 # Names that reward functions are called with anyway; a column of that name would be passed twice.
@@ -108,11 +108,12 @@ def detect(
     family = family_of(algorithm)
     mapped = _mapped(columns, family, origin, column_mapping, text_column)
     first = typical_values(sample, columns)
-    slots = _slots(columns, mapped, first)
-    asked = {ROLE_OF[name] for name in mapped.values() if name in ROLE_OF}
-    layout = _choose(LAYOUTS[family], slots, asked)
+    layout, slots = _recognised(columns, mapped, first, LAYOUTS[family])
     if layout is None:
-        raise DataError(missing_columns(columns, algorithm, family, origin, slots, bool(column_mapping)))
+        layouts = [choice.needs for choice in LAYOUTS[family]]
+        raise DataError(
+            missing_columns(columns, first, algorithm.name, family, layouts, origin, slots, bool(column_mapping))
+        )
     used = {role: slots[role] for role in (*layout.needs, *layout.may) if role in slots}
     dialogue = _holds_dialogues(used, first)
     _need_prompt(used, first, dialogue, algorithm, origin, columns)
@@ -136,7 +137,7 @@ def _mapped(
     if text_column not in columns:
         hint = did_you_mean(text_column, columns)
         raise DataError(
-            f'{origin} has no column "{text_column}" (text_column).{hint} Its columns: {listed(columns)}.'
+            f'{origin} has no column "{text_column}" (text_column).{hint} Its columns: {shown(columns)}.'
         )
     return {**mapped, text_column: "text"} if family == "sft" else mapped
 
@@ -154,16 +155,37 @@ def _need_prompt(
         return
     raise DataError(
         f'{origin}: "chosen" and "rejected" are plain texts without a prompt. {algorithm.name} needs a column "prompt" '
-        f'beside them, or whole dialogues ("\\n\\nHuman: ...\\n\\nAssistant: ..."). Columns: {listed(columns)}.'
+        f'beside them, or whole dialogues ("\\n\\nHuman: ...\\n\\nAssistant: ..."). Columns: {shown(columns)}.'
     )
 
 
-def _slots(columns: Sequence[str], mapped: Mapping[str, str], first: Mapping[str, Any]) -> dict[str, str]:
+def _recognised(
+    columns: Sequence[str], mapped: Mapping[str, str], first: Mapping[str, Any], layouts: Sequence[Layout]
+) -> tuple[Layout | None, dict[str, str]]:
+    """The layout and role -> column: by exact names, and only where those do not do by names like them."""
+    asked = {ROLE_OF[name] for name in mapped.values() if name in ROLE_OF}
+    exact = _slots(columns, mapped, first, exact=True)
+    alike = _slots(columns, mapped, first, exact=False)
+    layout = _choose(layouts, exact, asked)
+    if layout is None:
+        return _choose(layouts, alike, asked), alike
+    may = {role: alike[role] for role in layout.may if role in alike and alike[role] not in exact.values()}
+    return layout, {**may, **exact}
+
+
+def _slots(
+    columns: Sequence[str], mapped: Mapping[str, str], first: Mapping[str, Any], exact: bool
+) -> dict[str, str]:
     """Role -> column: what the user mapped, then what the names say."""
     slots = {ROLE_OF[name]: column for column, name in mapped.items() if name in ROLE_OF}
+    free = [column for column in columns if column not in mapped]
     for role, names in ROLES.items():
-        found = next((name for name in names if name in columns and name not in mapped), None)
-        if role not in slots and found is not None:
+        if role in slots:
+            continue
+        found = next((name for name in names if name in free), None)
+        if found is None and not exact:
+            found = next((column for name in names if (column := alike_column(name, free)) is not None), None)
+        if found is not None:
             slots[role] = found
     if "prompt" not in slots and "input" in slots:
         slots["prompt"] = slots.pop("input")
@@ -195,7 +217,7 @@ def _extras(
 ) -> dict[str, str]:
     """Columns carried along: all for online algorithms (rewards read them), else those the algorithm asks for."""
     if family == "online":
-        extras = {column: column for column in columns if column not in RESERVED}
+        extras = {column: column for column in columns if column not in RESERVED and not is_index(column)}
         for column, name in mapped.items():
             if ROLE_OF.get(name) not in ("prompt", "messages", "system", "input") and name not in RESERVED:
                 extras.setdefault(name, column)
@@ -204,11 +226,9 @@ def _extras(
     for name in algorithm.columns:
         if name in (*used, "prompt", "completion", "chosen", "rejected"):
             continue
-        column = next((c for c, role in mapped.items() if role == name), name)
-        if column not in columns:
-            raise DataError(
-                f'{origin}: {algorithm.name} needs a column "{name}". Columns: {listed(columns)}.'
-            )
+        column = next((c for c, role in mapped.items() if role == name), alike_column(name, columns))
+        if column is None:
+            raise DataError(f'{origin}: {algorithm.name} needs a column "{name}". Columns: {shown(columns)}.')
         extras[name] = column
     return extras
 
@@ -219,7 +239,7 @@ def _name(layout: Layout, used: Mapping[str, str], first: Mapping[str, Any], dia
         sharegpt = is_messages(value) and value[0].get("role") is None and value[0].get("from") is not None
         return "sharegpt" if sharegpt else "messages"
     if layout.kind == "pair":
-        pair = (used["prompt"], used["completion"])
+        pair = (plain_name(used["prompt"]), plain_name(used["completion"]))
         if pair == ("instruction", "output"):
             return "alpaca"
         text = "/".join(pair)
@@ -241,64 +261,12 @@ def _sentences(
     roles = ", ".join(role if role == column else f'{role} from "{column}"' for role, column in used.items())
     sentences = [f"Format {name}: {roles}."]
     rest = [c for c in columns if c not in used.values() and c not in extras.values()]
+    overlooked = [c for role, c in used.items() if plain_name(c) in ROLES[role] and c not in ROLES[role]]
+    if overlooked:
+        names = listed(f'"{column}"' for column in overlooked)
+        sentences.append(f"Capitals and blanks in the names of columns were overlooked: {names}.")
     if family == "online" and extras:
-        sentences.append(f"Carried along for rewards: {listed(extras)}.")
+        sentences.append(f"Carried along for rewards: {shown(extras)}.")
     if rest:
-        sentences.append(f"Not used: {listed(rest)}.")
+        sentences.append(f"Not used: {shown(rest)}.")
     return tuple(sentences)
-
-
-def missing_columns(
-    columns: Sequence[str],
-    algorithm: Any,
-    family: str,
-    origin: str,
-    slots: Mapping[str, str],
-    mapping_given: bool,
-) -> str:
-    """The message for columns that are not there, with the mapping that would most likely do."""
-    wanted = {
-        "sft": "messages; or prompt and completion; or instruction and output (input); or question and answer; or text",
-        "preference": "prompt, chosen and rejected; or chosen and rejected as whole dialogues or message lists",
-        "online": "prompt; or question, instruction, messages",
-    }[family]
-    layout = next((c for c in LAYOUTS[family] if len(c.needs) > 1 or family == "online"), LAYOUTS[family][0])
-    missing = [role for role in layout.needs if role not in slots]
-    lines = [
-        f"{origin}: no column for {' and '.join(missing)}. Found: {listed(columns)}. "
-        f"{algorithm.name} needs {wanted}."
-    ]
-    if family == "sft" and "chosen" in columns:
-        lines.append("This looks like preference data, which dpo takes.")
-    elif family == "preference" and "completion" in slots:
-        lines.append("This looks like data for sft: dpo needs a better and a worse answer to each prompt.")
-    suggestion = _suggest(columns, layout, slots)
-    if suggestion:
-        nearest = "; ".join(f'"{column}" for {role}' for column, role in suggestion.items() if column != role)
-        lines.append(f"Nearest: {nearest}. Try column_mapping={suggestion}.")
-    elif not mapping_given:
-        lines.append(f'Name them with column_mapping={{"your column": "{missing[0]}"}}.')
-    return " ".join(lines)
-
-
-def _suggest(columns: Sequence[str], layout: Layout, slots: Mapping[str, str]) -> dict[str, str]:
-    """column -> role for every needed role: what is known, and the nearest names for the rest."""
-    suggestion = {slots[role]: role for role in layout.needs if role in slots}
-    for role in layout.needs:
-        if role in slots:
-            continue
-        free = {c.lower(): c for c in columns if c not in suggestion}
-        found = next(
-            (
-                m[0]
-                for name in ROLES[role]
-                if (m := difflib.get_close_matches(name, list(free), n=1, cutoff=0.6))
-            ),
-            None,
-        )
-        if found is None and role == "completion" and "chosen" in free:
-            found = "chosen"
-        if found is None:
-            return {}
-        suggestion[free[found]] = role
-    return suggestion

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
-from aligntune_core.errors import DataError, did_you_mean, listed
+from aligntune_core.errors import DataError, did_you_mean, listed, nearest
 
 # Role -> names it goes by, the first the most telling. These serve as column names and in column_mapping.
 ROLES: dict[str, tuple[str, ...]] = {
@@ -19,6 +20,34 @@ ROLES: dict[str, tuple[str, ...]] = {
     "label": ("label",),
 }
 ROLE_OF = {name: role for role, names in ROLES.items() for name in names}
+_INDEX = re.compile(r"Unnamed: \d+$")
+_ODD = re.compile(r"^\s|\s$|[,:;]")
+
+
+def plain_name(column: str) -> str:
+    """A column's name without capitals and outer blanks."""
+    return column.strip().lower()
+
+
+def alike_column(name: str, columns: Sequence[str]) -> str | None:
+    """The column called ``name``, or else the only one that differs from it in capitals and outer blanks alone."""
+    if name in columns:
+        return name
+    found = [column for column in columns if plain_name(column) == name]
+    return found[0] if len(found) == 1 else None
+
+
+def is_index(column: str) -> bool:
+    """Whether a column is what writers of tables call their row numbers: nothing, or "Unnamed: 0"."""
+    return not column.strip() or _INDEX.match(column) is not None
+
+
+def shown(columns: Iterable[str]) -> str:
+    """Names of columns for a message; quoted where they would be misread."""
+    return listed(
+        '"" (a column without a name)' if not name else f'"{name}"' if _ODD.search(name) else name
+        for name in columns
+    )
 
 
 def direction(
@@ -73,10 +102,10 @@ def _check_targets(chosen: Mapping[str, str], free_targets: bool) -> None:
 
 
 def _both(mapping: Mapping[str, str], columns: Sequence[str], origin: str) -> str:
-    shown = ", ".join(f"{key} -> {value}" for key, value in mapping.items())
+    arrows = ", ".join(f"{key} -> {value}" for key, value in mapping.items())
     return (
-        f"column_mapping {dict(mapping)} can be read both ways for {origin}, whose columns are {listed(columns)}: as "
-        f"column -> role ({shown}) and as role -> column. Rename or remove one of the columns, or map only columns "
+        f"column_mapping {dict(mapping)} can be read both ways for {origin}, whose columns are {shown(columns)}: as "
+        f"column -> role ({arrows}) and as role -> column. Rename or remove one of the columns, or map only columns "
         "whose new name is not a column too."
     )
 
@@ -85,6 +114,12 @@ def _neither(mapping: Mapping[str, str], columns: Sequence[str], origin: str) ->
     absent_keys = [key for key in mapping if key not in columns]
     absent_values = [value for value in mapping.values() if value not in columns]
     missing = absent_keys if len(absent_keys) <= len(absent_values) else absent_values
-    hints = "".join(did_you_mean(name, columns) for name in missing)
-    absent = listed(f'"{name}"' for name in missing)
-    return f"column_mapping {dict(mapping)}: {origin} has no column {absent}.{hints} Its columns: {listed(columns)}."
+    head = f"column_mapping {dict(mapping)}: {origin} has no column"
+    its = f"Its columns: {shown(columns)}."
+    if len(missing) == 1:
+        return f'{head} "{missing[0]}".{did_you_mean(missing[0], columns)} {its}'
+    near = {name: nearest(name, columns) for name in missing}
+    absent = " and no column ".join(
+        f'"{name}" (did you mean "{column}"?)' if column else f'"{name}"' for name, column in near.items()
+    )
+    return f"{head} {absent}. {its}"
