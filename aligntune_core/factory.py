@@ -17,6 +17,7 @@ from aligntune_core.errors import BackendUnavailable, ContractViolation, HookErr
 if TYPE_CHECKING:
     from aligntune_core.backend import Backend
     from aligntune_core.config import Config, ResolvedConfig
+    from aligntune_core.rewards import RewardSet
     from aligntune_core.trainer import Trainer
     from aligntune_core.types import Datasets, Engine, LoadedModel, Prepared
 
@@ -157,6 +158,7 @@ def plan(config: Config | str | Path | Mapping[str, Any]) -> Plan:
     from aligntune_core.config.continued import continued
     from aligntune_core.isolation.payload import unpack
     from aligntune_core.model_folder import adapter_config
+    from aligntune_core.rewards.early import check_columns
     from aligntune_core.run import logs
     from aligntune_core.run.distributed import world_size
 
@@ -169,8 +171,11 @@ def plan(config: Config | str | Path | Mapping[str, Any]) -> Plan:
             config
         )  # the backend has done its imports: the user's objects may import what they like
         resolved = resolve(continued(config, adapter_config(config.model.name)), prepared.device)  # 7
+        rewards = _rewards(resolved, prepared)
         planned = _planned(backend, prepared, resolved)  # 8
         datasets = _datasets(resolved, prepared)  # 9
+        if rewards is not None:
+            check_columns(rewards, datasets)
     rows = len(datasets.train) if hasattr(datasets.train, "__len__") else None
     resolved = resolve_steps(resolved, rows, world_size())  # 10
     return Plan(resolved, backend, reason, prepared, datasets, planned)
@@ -204,13 +209,32 @@ def _refuse_rewards(config: Config) -> None:
         read_rewards(config.rewards)
 
 
+def _rewards(config: ResolvedConfig, prepared: Prepared) -> RewardSet | None:
+    """The rewards of an online algorithm, made to be judged: functions are imported, reward models looked for."""
+    from aligntune_core.algorithms import find
+    from aligntune_core.rewards import build_rewards
+    from aligntune_core.rewards.early import check_models
+
+    if not find(config.algorithm).online:
+        return None
+    limit = getattr(config.parameters, "max_completion_length", None)
+    limits = {} if limit is None else {"max_completion_length": limit}
+    rewards = build_rewards(config.rewards, prepared.tokenizer, defaults=limits)
+    check_models(rewards)
+    return rewards
+
+
 def _choose_auto(config: Config) -> tuple[Backend, str]:
     from aligntune_core.devices import available
     from aligntune_core.registry import registry
 
     ready = registry().ready()
     order = sorted(ready, key=lambda n: (PREFERENCE.index(n) if n in PREFERENCE else len(PREFERENCE), n))
-    passed = [f"{row.name}: {row.state}" for row in registry().rows() if row.name not in ready]
+    passed = [
+        f"{row.name}: {row.state}" + (f", {row.reason}" if row.state == "broken" else "")
+        for row in registry().rows()
+        if row.name not in ready
+    ]
     devices = list(available())
     for name in order:
         why = _passed_over(ready[name], config, devices)
@@ -231,10 +255,7 @@ def _choose_auto(config: Config) -> tuple[Backend, str]:
 def _passed_over(backend: Backend, config: Config, devices: list[str]) -> str | None:
     """Why "auto" does not take this backend; a plugin that fails when it is asked does not end the search."""
     from aligntune_core.loader import one_line
-    from aligntune_core.validation import check_honours
 
-    if wrong := check_honours(backend.info):
-        return "; ".join(wrong)
     try:
         return checks.why_not(backend, config, devices)
     except Exception as error:  # a plugin may raise anything; shown with the others that were passed over

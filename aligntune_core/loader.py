@@ -9,7 +9,7 @@ import pluggy
 from aligntune_core import hookspecs, prepare
 from aligntune_core.backend import Backend
 from aligntune_core.entrypoints import EntryPoint
-from aligntune_core.validation import REQUIRED, info_problems, problems
+from aligntune_core.validation import REQUIRED, check_honours, info_problems, problems
 
 
 class PluginFault(Exception):
@@ -43,7 +43,7 @@ def load(entry: EntryPoint, extensions: Sequence[EntryPoint] = ()) -> Backend:
         info = manager.hook.backend_info()
     except (Exception, SystemExit) as error:
         raise PluginFault(entry, f"backend_info raised {one_line(error)}") from error
-    found = info_problems(info)
+    found = info_problems(info) or check_honours(info)
     if found:
         raise PluginFault(entry, "; ".join(found))
     return Backend(entry.name, info, entry.distribution, tuple(extensions), manager.hook)

@@ -29,7 +29,6 @@ from aligntune_core.errors import (
 from aligntune_core.loader import PluginFault, load, one_line
 from aligntune_core.requirements import core_mismatch, missing
 from aligntune_core.rows import BackendRow, FoundRow, State
-from aligntune_core.validation import check_honours
 from aligntune_core.version import __version__
 
 logger = logging.getLogger("aligntune")
@@ -133,8 +132,6 @@ class Registry:
         backend = verdict.backend
         if backend is None:
             raise self._error(name, verdict) from verdict.cause
-        if wrong := check_honours(backend.info):
-            raise BackendBroken(f"{backend}: " + "; ".join(wrong))
         return backend
 
     def ready(self) -> dict[str, Backend]:

@@ -15,6 +15,8 @@ from aligntune_core.types import Support
 if TYPE_CHECKING:
     from aligntune_core.registry import Verdict
 
+_FAILED = "supports_algorithm failed"
+
 State = Literal["ready", "missing", "broken", "incompatible", "conflict", "disabled", "unknown"]
 
 
@@ -85,13 +87,14 @@ def backend_row(
     """The row of one backend."""
     first = entries[0].distribution if entries else Distribution("", "", "")
     backend = verdict.backend
+    algorithms = _algorithms(backend) if backend else {}
     return BackendRow(
         name=name,
         state=verdict.state,
         summary=backend.info.summary if backend else first.summary,
-        algorithms=_algorithms(backend) if backend else {},
+        algorithms=algorithms,
         reason=verdict.reason,
-        hint=_device_hint(backend) if backend else verdict.hint,
+        hint=_failed_hint(algorithms) or _device_hint(backend) if backend else verdict.hint,
         distribution=first.name,
         version=first.version,
         path=first.path,
@@ -144,7 +147,12 @@ def _support(backend: Backend, algorithm: str) -> Support:
     try:
         return backend.supports(algorithm)
     except (Exception, SystemExit) as error:  # shown in its row; the listing goes on
-        return Support(False, f"supports_algorithm failed: {type(error).__name__}: {error}")
+        return Support(False, f"{_FAILED}: {type(error).__name__}: {error}")
+
+
+def _failed_hint(algorithms: dict[str, Support]) -> str:
+    """What the plugin raised, where asking it for an algorithm failed."""
+    return next((s.reason for s in algorithms.values() if s.reason.startswith(_FAILED)), "")
 
 
 def _device_hint(backend: Backend) -> str:

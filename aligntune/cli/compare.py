@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json as json_module
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,9 +42,7 @@ def compare(
 
     names = _names(backends)
     loaded = load_config(config, overrides=overrides or ())
-    # What libraries print in a worker is passed on to stdout, where JSON has to stand alone.
-    with contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext():
-        found = comparison.compare(loaded, names)
+    found = comparison.compare(loaded, names)
     _keep(found)
     if json:
         print_json(found.as_dict())

@@ -12,6 +12,7 @@ from typing import Any
 import typer
 
 from aligntune.cli.options import DEBUG, JSON
+from aligntune.cli.output import print_json
 from aligntune_core.errors import WORKER_TRACEBACK, AligntuneError, BackendError, ConfigError, DataError
 
 
@@ -78,8 +79,6 @@ def _notes(error: Exception) -> list[str]:
 
 def _print(ctx: typer.Context, error: Exception) -> None:
     if ctx.meta.get(JSON):
-        import json
-
         about: dict[str, Any] = {
             "type": type(error).__name__,
             "message": str(error),
@@ -88,7 +87,7 @@ def _print(ctx: typer.Context, error: Exception) -> None:
         }
         if isinstance(error, ConfigError):
             about["problems"] = error.problems
-        typer.echo(json.dumps({"error": about}, indent=2))
+        print_json({"error": about})
         return
     typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
     if isinstance(error, AligntuneError):

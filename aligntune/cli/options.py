@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from aligntune.cli.output import stdout_is_jsons
+
 
 def make_app(**settings: Any) -> typer.Typer:
     """A typer app with plain help: rich's would double the time that ``--help`` takes."""
@@ -21,6 +23,8 @@ DEBUG = "aligntune.debug"
 
 def _remember_json(ctx: typer.Context, value: bool) -> bool:
     ctx.meta[JSON] = value  # shared with the root context, which reports errors
+    if value:
+        ctx.with_resource(stdout_is_jsons())
     return value
 
 

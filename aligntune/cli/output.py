@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
@@ -28,9 +30,24 @@ STATE_COLOURS = {
 }
 
 
+_kept_for_json: list[TextIO] = []
+
+
+@contextmanager
+def stdout_is_jsons() -> Iterator[None]:
+    """What plugins and libraries print meanwhile goes to stderr, so that stdout holds the JSON alone."""
+    _kept_for_json.append(sys.stdout)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _kept_for_json.pop()
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON on stdout; what JSON does not know is written as text."""
-    typer.echo(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+    text = json.dumps(value, indent=2, default=str, ensure_ascii=False)
+    typer.echo(text, file=_kept_for_json[-1] if _kept_for_json else None)
 
 
 def console() -> Console:

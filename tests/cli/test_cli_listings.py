@@ -10,6 +10,7 @@ from typer.testing import Result
 
 from aligntune_core.algorithms import known
 from aligntune_core.registry import registry
+from aligntune_core.testing.site import Site
 
 Command = Callable[..., Result]
 
@@ -33,6 +34,36 @@ def test_a_broken_backend_is_a_row_and_the_others_stay(command: Command, broken_
     rows = {row["name"]: row for row in json.loads(command("backends", "--json").stdout)}
     assert rows[broken_backend]["state"] == "broken"
     assert "a_library_that_nobody_has" in rows[broken_backend]["reason"]
+
+
+def test_what_a_plugin_prints_leaves_json_alone(
+    command: Command, site: Site, source: Callable[..., str]
+) -> None:
+    site.backend("loud", "print('HELLO')\n" + source())
+    for words in (("backends",), ("algorithms",)):
+        result = command(*words, "--json")
+        assert "HELLO" not in result.stdout
+        json.loads(result.stdout)
+
+
+def test_a_backend_that_honours_no_such_path_is_broken(
+    command: Command, site: Site, source: Callable[..., str]
+) -> None:
+    info = "return BackendInfo(summary='x', devices=('cpu',), honours=frozenset({'optim.learning_rat'}))"
+    site.backend("honest", source(backend_info=f"@hookimpl\ndef backend_info(): {info}"))
+    row = next(r for r in json.loads(command("backends", "--json").stdout) if r["name"] == "honest")
+    assert row["state"] == "broken"
+    assert 'no config path "optim.learning_rat". Did you mean "optim.learning_rate"?' in row["reason"]
+
+
+def test_a_backend_that_fails_when_asked_says_so_in_its_row(
+    command: Command, site: Site, source: Callable[..., str]
+) -> None:
+    site.backend(
+        "shy", source(supports_algorithm="@hookimpl\ndef supports_algorithm(algorithm): return 'yes'")
+    )
+    text = " ".join(command("backends").stdout.split())
+    assert "supports_algorithm failed: HookError" in text
 
 
 def test_verbose_shows_path_and_traceback(command: Command, broken_backend: str) -> None:

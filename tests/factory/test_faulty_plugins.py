@@ -36,7 +36,7 @@ def test_auto_passes_over_plugins_that_fail_when_asked(
     monkeypatch.setenv("ALIGNTUNE_BACKENDS", "a-wrong,b-raises,c-sound")
     backend, reason = choose(resolve_config("sft", model_name="m", dataset_name="d"))
     assert backend.name == "c-sound"
-    assert 'a-wrong: honours: there is no config path "peft.rank"' in reason
+    assert 'a-wrong: broken, honours: there is no config path "peft.rank"' in reason
     assert "b-raises: asking it raised ValueError: hm" in reason
 
 

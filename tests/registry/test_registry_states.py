@@ -99,7 +99,7 @@ BROKEN: dict[str, tuple[dict[str, str | None], str]] = {
     ),
     "wrapper that is no generator": (
         {"tail": "@hookimpl(wrapper=True, specname='prepare')\ndef policy(config): ..."},
-        "was refused by pluggy",
+        "never yields",
     ),
 }
 
