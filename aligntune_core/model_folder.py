@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aligntune")
 
-__all__ = ["ADAPTER_FILE", "adapter_config", "check_base", "check_model", "check_source"]
+__all__ = ["ADAPTER_FILE", "adapter_config", "check_base", "check_folder", "check_model", "check_source"]
 
 ADAPTER_FILE = "adapter_config.json"
 _WEIGHTS = (".safetensors", ".bin")
@@ -37,7 +37,7 @@ def check_model(model: ModelConfig) -> None:
     check_source(name, model.revision, token)
     folder = Path(name)
     if folder.is_dir():
-        _check_folder(folder)
+        check_folder(folder)
 
 
 def check_source(name: Any, revision: str | None = None, token: str | None = None) -> None:
@@ -71,7 +71,12 @@ def check_source(name: Any, revision: str | None = None, token: str | None = Non
     )
 
 
-def _check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that holds neither a model nor an adapter; warn of one without weights.
+
+    Raises:
+        ConfigError: says what it holds.
+    """
     names = sorted(entry.name for entry in folder.iterdir())
     inner = [name for name in names if _has_configuration(folder / name)]
     also = f" Did you mean one of its own folders: {listed(inner)}?" if inner else ""

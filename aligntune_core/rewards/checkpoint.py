@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import warnings
+from pathlib import Path
 from typing import Any
 
 from aligntune_core.errors import ConfigError, listed
+from aligntune_core.model_folder import adapter_config, check_base, check_folder, check_source
 
 _HOW = 'Train one with algorithm="reward", or name a sequence-classification model with one output'
 
@@ -31,6 +33,34 @@ def load_classifier(name: str, dtype: str, hub: dict[str, Any]) -> Any:
     if missing:
         raise ConfigError(f"{name} is no reward model: its checkpoint lacks {listed(missing)}. {_HOW}.")
     return model
+
+
+def check_name(name: str, hub: dict[str, Any]) -> None:
+    """Refuse what is not there, and what its configuration says is no reward model; no weights are read.
+
+    Args:
+        name: folder or hub id.
+        hub: revision, token, trust_remote_code.
+
+    Raises:
+        ConfigError: says which.
+    """
+    check_source(name, hub["revision"], hub["token"])
+    if os.path.isdir(name):
+        check_folder(Path(name))
+        if (adapter := adapter_config(name)) is not None:  # its head is in its weights
+            base = str(adapter.get("base_model_name_or_path") or "")
+            check_base(name, base)
+            check_source(base or None)
+            return
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(name, **hub)
+    except (OSError, ValueError, KeyError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ConfigError(f'the configuration of "{name}" cannot be read: {reason}') from error
+    check_outputs(config, name)
 
 
 def check_outputs(config: Any, name: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -22,6 +22,9 @@ from aligntune_core.rewards.text import completion_text, prompt_text
 Shape = Literal["batch", "sample"]
 
 BATCH_NAMES = ("completions", "prompts", "completion_ids")
+_IN_PLURAL = {"prompt": "prompts", "completion": "completions"}
+# What trainers pass to functions of TRL's form beside these and the rows' columns.
+TRAINERS_OWN = ("trainer_state", "log_extra", "log_metric", "environments")
 TEXT_NAMES = ("text", "completion", "response", "output", "generation", "generated_text")
 # Names for the right answer of a row. A function that declares one of them gets the column of that name, or else the
 # first of these that the rows have.
@@ -192,7 +195,7 @@ class FunctionReward:
         if batch.completion_ids is not None:
             offered["completion_ids"] = batch.completion_ids
         offered = self._with_references(offered, batch.columns)
-        result = self.function(**self._chosen(offered))
+        result = self.function(**self._chosen(offered, batch.columns))
         return _awaited(result) if inspect.isawaitable(result) else result
 
     def _blame(self, batch: Batch) -> str:
@@ -237,7 +240,7 @@ class FunctionReward:
         offered = self._with_references(offered, row)
         first = prompt if self.signature.first == "prompt" else text
         offered[str(self.signature.first)] = first
-        chosen = self._chosen(offered)
+        chosen = self._chosen(offered, row)
         if self.signature.first_positional:
             chosen.pop(str(self.signature.first))
             return (first,), chosen
@@ -255,14 +258,38 @@ class FunctionReward:
                 offered.setdefault(name, columns[column])
         return offered
 
-    def _chosen(self, offered: dict[str, Any]) -> dict[str, Any]:
+    def check_columns(self, columns: Collection[str]) -> None:
+        """Refuse rows that lack a column which it cannot do without.
+
+        Args:
+            columns: names of the rows' columns.
+
+        Raises:
+            RewardError: says which, as scoring would.
+        """
+        offered = {*columns, "completion_ids"}
+        if self.signature.shape == "batch":
+            offered = {*columns, *BATCH_NAMES, *TRAINERS_OWN} - _IN_PLURAL.keys()
+        else:
+            offered |= {"prompt", *TEXT_NAMES}
+        if reference_column(dict.fromkeys(columns)) is not None:
+            offered |= {*REFERENCE_NAMES}
+        self._chosen(dict.fromkeys(offered), columns)
+
+    def _chosen(self, offered: dict[str, Any], columns: Collection[str]) -> dict[str, Any]:
         """Of what is offered, what the function takes; its params over everything."""
         chosen = {**{n: v for n, v in offered.items() if self.signature.takes(n)}, **self.params}
         lacking = [n for n, required in self.signature.named.items() if required and n not in chosen]
+        if single := [n for n in lacking if n in _IN_PLURAL]:
+            given = listed(_IN_PLURAL[n] for n in single)
+            raise RewardError(
+                f'reward "{self.name}" needs {listed(single)}; a function of a batch is given {given}',
+                self.name,
+            )
         if lacking:
             raise RewardError(
                 f'reward "{self.name}" needs {listed(lacking)}, which the rows do not have; they have '
-                f"{listed(sorted(n for n in offered if n not in ('prompts', 'completions')))}. {_remedy(lacking)}",
+                f"{listed(sorted({'prompt', *columns}))}. {_remedy(lacking)}",
                 self.name,
             )
         return chosen

@@ -73,6 +73,21 @@ class RewardModel:
     def __repr__(self) -> str:
         return f"RewardModel({self.label!r})"
 
+    def check(self) -> None:
+        """Judge by name and configuration, before any weights are read. A hub id costs one question to the hub.
+
+        Raises:
+            ConfigError: it is not there, or is no reward model.
+        """
+        if isinstance(self._given, str):
+            from aligntune_core.rewards import checkpoint
+
+            checkpoint.check_name(self._given, self._hub)
+        if isinstance(self._given_tokenizer, str):
+            from aligntune_core.model_folder import check_source
+
+            check_source(self._given_tokenizer, self._hub["revision"], self._hub["token"])
+
     def load(self) -> None:
         """Read tokenizer and weights; does nothing the second time.
 

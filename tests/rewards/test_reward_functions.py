@@ -281,10 +281,16 @@ def test_a_missing_column_is_named() -> None:
     def f(text: str, difficulty: int) -> float:
         return 1.0
 
-    with pytest.raises(
-        RewardError, match=r'"f" needs difficulty, which the rows do not have; they have answer, '
-    ):
+    says = r'"f" needs difficulty, which the rows do not have; they have answer, prompt\. Map'
+    with pytest.raises(RewardError, match=says):
         score(f, {"answer": ["4", "6"]})
+
+    def g(completions: list[str], difficulty: list[int]) -> list[float]:
+        return [1.0] * len(completions)
+
+    state: dict[str, Any] = {"trainer_state": None, "log_metric": None}
+    with pytest.raises(RewardError, match=says.replace('"f"', '"g"')):
+        rewards(g).score(["q", "q"], ["4", "6"], {"answer": ["4", "6"]}, [[1], [2]], state)
     with pytest.raises(RewardError, match=r'"exact_answer" needs reference.*column_mapping'):
         score("exact_answer", {"level": [1, 2]})
 
