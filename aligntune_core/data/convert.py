@@ -282,10 +282,8 @@ def _dialogues(row: Row, shape: Shape, system_prompt: str | None) -> dict[str, A
 def _dialogue_prompt(first: str, second: str, column: str) -> tuple[int, list[Message]]:
     """Where the prompt of two dialogues ends, and its messages."""
     cut = split_dialogues(first, second)
-    prompt = read_dialogue(first[:cut].removesuffix(ASSISTANT_MARK), column)
-    if prompt[-1]["role"] == "assistant":
-        raise RowProblem(column, "two turns of the assistant, one after the other, before the replies")
-    return cut, prompt
+    # It may end with a turn of the assistant, where both replies hold the mark once more after the same words.
+    return cut, read_dialogue(first[:cut].removesuffix(ASSISTANT_MARK), column)
 
 
 def _prompt_of_dialogues(row: Row, shape: Shape, system_prompt: str | None) -> dict[str, Any]:

@@ -27,7 +27,8 @@ DIALOGUE = (
     "{% for message in messages %}"
     "{% if message['role'] == 'system' %}{{ message['content'] }}"
     "{% elif message['role'] == 'user' %}{{ '\\n\\nHuman: ' }}{{ message['content'] }}"
-    "{% else %}{{ '\\n\\nAssistant: ' }}{{ message['content'] }}{% if loop.last %}{{ eos_token }}{% endif %}{% endif %}"
+    "{% else %}{{ '\\n\\nAssistant: ' }}{{ message['content'] }}"
+    "{% if loop.last and not add_generation_prompt %}{{ eos_token }}{% endif %}{% endif %}"
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '\\n\\nAssistant:' }}{% endif %}"
 )

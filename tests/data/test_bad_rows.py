@@ -125,7 +125,7 @@ HH = "\n\nHuman: a\n\nAssistant:"
         (HH + " x", HH, "empty"),
         (HH + " x", HH + " y\n\nHuman: more", "ends with a turn of the human"),
         ("note" + HH + " x", "note" + HH + " y", "text before its first turn"),
-        (HH + " b\n\nAssistant: x", HH + " b\n\nAssistant: y", "one after the other"),
+        (HH + "\n\nAssistant: x", HH + "\n\nAssistant: y", "turn 1 (assistant) is empty"),
     ],
 )
 def test_reasons_in_dialogues(prepare: Any, chosen: str, rejected: str, reason: str) -> None:

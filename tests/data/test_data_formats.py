@@ -177,6 +177,23 @@ def test_hh_prompt_ends_at_the_shared_mark_not_at_the_shared_words(prepare: Any)
     assert data.report.format == "hh-rlhf"
 
 
+def test_hh_prompt_ends_at_the_last_shared_mark_even_inside_the_replies(
+    prepare: Any, base_tokenizer: Any
+) -> None:
+    same = "\n\nHuman: hi\n\nAssistant: I say \n\nAssistant:"
+    row = {"chosen": same + " x", "rejected": same + " y"}
+    data = prepare([row], "dpo")
+    assert data.train[0] == {
+        "prompt": [ASK, {"role": "assistant", "content": "I say"}],
+        "chosen": [{"role": "assistant", "content": "x"}],
+        "rejected": [{"role": "assistant", "content": "y"}],
+    }
+    assert prepare([row], "grpo").train[0]["prompt"] == data.train[0]["prompt"]
+    plain = prepare([row], "dpo", tokenizer=base_tokenizer).train[0]
+    text = base_tokenizer.apply_chat_template(plain["prompt"], tokenize=False, add_generation_prompt=True)
+    assert text == same.replace("say ", "say")
+
+
 def test_hh_dialogue_of_several_turns(prepare: Any) -> None:
     start = "\n\nHuman: one\n\nAssistant: two\n\nHuman: three\n\nAssistant:"
     data = prepare([{"chosen": start + " yes", "rejected": start + " no"}], "dpo")

@@ -164,6 +164,27 @@ def test_dpo(ours: Any, model: Any, tmp_path: Path, template: str | None, mode: 
         assert 0 < len(got) < len(everything)
 
 
+@pytest.mark.parametrize("template", [CHAT_TEMPLATE, None])
+def test_dialogues_whose_replies_share_a_mark(
+    ours: Any, model: Any, tmp_path: Path, template: str | None
+) -> None:
+    """Their prompt ends with a turn of the assistant."""
+    from trl import DPOTrainer
+
+    tokenizer = make_tokenizer(template)
+    same = "\n\nHuman: hi\n\nAssistant: one\n\nAssistant:"
+    everything, expected = ours([{"chosen": same + " the sun", "rejected": same + " a dog"}], "dpo", tokenizer)
+    trainer = DPOTrainer(
+        model, args=arguments("DPO", tmp_path), train_dataset=everything, processing_class=tokenizer
+    )
+    batch = trainer.data_collator(list(trainer.train_dataset))
+    for i, side in enumerate(("chosen", "rejected")):
+        real = batch["attention_mask"][i] == 1
+        labels = [0 if on else -100 for on in batch["completion_mask"][i][real].tolist()]
+        assert seen(tokenizer, batch["input_ids"][i][real].tolist(), labels) == expected[0][side]
+        assert "one" in expected[0][side][0][0]
+
+
 def test_reward(ours: Any, tiny_model_dir: Path, tmp_path: Path) -> None:
     from transformers import AutoModelForSequenceClassification
     from trl import RewardTrainer
