@@ -36,7 +36,8 @@ def option(
         off: what ``None`` means after resolving, where None is a value; empty where resolving leaves no None.
         source: where the default comes from.
         neutral: further values that switch the thing off, so that they pass where the field does not belong.
-        needs: field of the same section without which (None, False or 0) this one is not read.
+        needs: field of the same section without which (None, False or 0) this one is not read; "field=value" where
+            it takes that value.
         secret: never written out.
         constraints: pydantic's ``ge``, ``gt``, ``le``, ``lt``, ``min_length`` and so on.
     """

@@ -38,9 +38,15 @@ def notes(filled: Filled, given: Given) -> list[str]:
     steps, ratio = given.get("optim.warmup_steps"), given.get("optim.warmup_ratio")
     if steps and ratio and ratio.value:
         found.append(f"{steps} and {ratio}: the number of steps counts, the ratio does not")
+    epochs, most = given.get("optim.num_epochs"), given.get("optim.max_steps")
+    if epochs and most and most.value:
+        found.append(f"{epochs} and {most}: the number of steps counts, the epochs do not")
     asked = "run.eval_steps" in given and config.run.eval_steps != filled.values["run.eval_steps"]
     if asked and config.run.eval_strategy == "no":
         found.append(f"{given['run.eval_steps']} has no effect without {_HELD_OUT}")
+    packed = given.get("data.packing_strategy")
+    if packed and packed.value != "bfd" and not config.data.packing:
+        found.append(f"{packed} has no effect without packing=True")
     return [*found, *_unread(config, given)]
 
 
@@ -48,10 +54,13 @@ def _unread(config: Config, given: Given) -> Iterator[str]:
     """Parameters that only another one makes count, which is off."""
     parameters: BaseModel = config.parameters
     for name, entry in parameters_of(type(parameters)).items():
-        switch = str(extra_of(entry.info).get("needs", ""))
-        if switch and entry.path in given and not getattr(parameters, switch):
-            off = shown(getattr(parameters, switch))
-            yield f"{given[entry.path]} has no effect with {switch}={off}: set {switch}, or drop {name}"
+        switch, _, wanted = str(extra_of(entry.info).get("needs", "")).partition("=")
+        if not switch or entry.path not in given:
+            continue
+        value = getattr(parameters, switch)
+        if wanted not in value if isinstance(value, list) else value != wanted if wanted else not value:
+            to = f"{switch}={wanted!r}" if wanted else switch
+            yield f"{given[entry.path]} has no effect with {switch}={shown(value)}: set {to}, or drop {name}"
     dropout = given.get("peft.dropout")
     if dropout and dropout.value and config.peft.enabled and getattr(parameters, "disable_dropout", False):
         whose = "" if "parameters.disable_dropout" in given else f", the default of {config.algorithm}"

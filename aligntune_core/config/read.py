@@ -14,8 +14,11 @@ from aligntune_core.config import keywords as kw
 from aligntune_core.config.keywords import Entry
 from aligntune_core.config.translate import FALSE_SAYS_SOMETHING, NOT_OFFERED, TRANSLATED, Context, Refused
 from aligntune_core.errors import a_type, did_you_mean, listed, nearest
+from aligntune_core.fields import extra_of
 
 QUANTIZATION = "model.quantization"
+# An empty list asks for nothing.
+_LISTS = ("peft.target_modules", "peft.modules_to_save", "peft.layers_to_transform")
 MAX_STEPS = "optim.max_steps"
 IN_MEMORY = "in_memory"
 DECIDES = {
@@ -233,9 +236,10 @@ class Reader:
                 s for k, v in value.items() for s in self._inside(layer, QUANTIZATION, str(k), plain_value(v))
             ]
             return inner or [Setting(QUANTIZATION, None, written, where)]
-        if entry.path == MAX_STEPS and value == -1:
+        if (entry.path == MAX_STEPS and value == -1) or (entry.path in _LISTS and value in ([], ())):
             value = None
-        return [Setting(entry.path, value, written, where)]
+        secret = value is not None and extra_of(entry.info).get("secret")
+        return [Setting(entry.path, value, written, where, f"{written}=***" if secret else "")]
 
     def _translate(self, layer: Layer, name: str, value: Any) -> list[Setting]:
         if kw.says_nothing(value) and name not in FALSE_SAYS_SOMETHING:

@@ -161,3 +161,16 @@ def test_the_message_lists_every_problem(sft: Make) -> None:
 def test_kind_and_algorithm_must_fit(kind: str | None, keywords: dict[str, Any], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         resolve_config(kind, model_name="m", dataset_name="d", **keywords)
+
+
+def test_a_token_is_never_shown(sft: Make) -> None:
+    for keywords in ({"token": "hf_one", "model": {"token": "hf_two"}}, {"token": ["hf_one"]}):
+        with pytest.raises(ConfigError) as caught:
+            sft(**keywords)
+        assert "token=***" in str(caught.value)
+        assert "hf_" not in str(caught.value)
+
+
+def test_empty_lists_of_modules_ask_for_nothing(sft: Make) -> None:
+    given = {"lora_target_modules": [], "modules_to_save": [], "layers_to_transform": []}
+    assert sft(**given) == sft()

@@ -57,6 +57,13 @@ def said(rl: Make, caplog: pytest.LogCaptureFixture) -> Said:
         ("dapo", {"overlong_punishment": 0, "overlong_cache": 4},
          "overlong_cache=4 has no effect with overlong_punishment=0.0: "
          "set overlong_punishment, or drop overlong_cache"),
+        ("dpo", {"discopop_tau": 0.1},
+         "discopop_tau=0.1 has no effect with loss_type=['sigmoid']: set loss_type='discopop', or drop discopop_tau"),
+        ("dpo", {"f_alpha_divergence_coef": 0.9},
+         "f_alpha_divergence_coef=0.9 has no effect with f_divergence_type='reverse_kl': "
+         "set f_divergence_type='alpha_divergence', or drop f_alpha_divergence_coef"),
+        ("dpo", {"num_epochs": 2, "max_steps": 5},
+         "num_epochs=2 and max_steps=5: the number of steps counts, the epochs do not"),
         ("dpo", {"lora_dropout": 0.1},
          "lora_dropout=0.1 has no effect with disable_dropout=True, the default of dpo: "
          "set disable_dropout=False to train with dropout, or lora_dropout=0"),
@@ -78,7 +85,8 @@ def test_what_is_not_read_is_said(said: Said, algorithm: str, keywords: dict[str
         ("dpo", {}), ("ppo", {}), ("grpo", {}), ("dapo", {}), ("dapo", {"dynamic_sampling": False}),
         ("dpo", {"sync_ref_model": True, "ref_model_mixup_alpha": 0.9}), ("dapo", {"overlong_cache": 4}),
         ("dpo", {"lora_dropout": 0.1, "disable_dropout": False}), ("dpo", {"lora_dropout": 0.0}),
-        ("grpo", {"lora_dropout": 0.1}), ("grpo", {"log_completions": False}),
+        ("grpo", {"lora_dropout": 0.1}), ("grpo", {"log_completions": False}), ("dpo", {"max_steps": 5}),
+        ("dpo", {"loss_type": ["sft", "discopop"], "discopop_tau": 0.1}), ("dpo", {"num_epochs": 2, "max_steps": -1}),
     ],
 )  # fmt: skip
 def test_what_is_read_or_was_not_written_passes_in_silence(
