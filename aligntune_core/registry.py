@@ -36,6 +36,7 @@ logger = logging.getLogger("aligntune")
 GROUP = "aligntune.backends"
 EXTENSIONS = "aligntune.extensions."
 ALGORITHMS = "aligntune.algorithms"
+REWARDS = "aligntune.rewards"
 DISABLE = "ALIGNTUNE_DISABLE_BACKENDS"
 ALLOW = "ALIGNTUNE_BACKENDS"
 
@@ -179,8 +180,7 @@ class Registry:
         if own is not None:
             return own.state, own.reason
         if not entry.group.startswith(EXTENSIONS):
-            reason = _broken_algorithms().get(entry.name) if entry.group == ALGORITHMS else None
-            return ("broken", reason) if reason else ("ready", "")
+            return _state_of_other(entry)
         name = entry.group.removeprefix(EXTENSIONS)
         verdict = self._verdict(name)
         if verdict.fault == entry:
@@ -274,10 +274,18 @@ def _broken_by(entry: EntryPoint, reason: str, hint: str = "", cause: BaseExcept
     )
 
 
-def _broken_algorithms() -> dict[str, str]:
-    from aligntune_core.algorithms import broken
+def _state_of_other(entry: EntryPoint) -> tuple[State, str]:
+    """State and reason of an entry point that belongs to no backend."""
+    if entry.group == ALGORITHMS:
+        from aligntune_core.algorithms import broken
 
-    return broken()
+        unusable = broken().get(entry.name)
+        return (unusable.state, unusable.reason) if unusable else ("ready", "")
+    if entry.group == REWARDS:
+        from aligntune_core.rewards.catalog import OWN, is_own
+
+        return ("conflict", OWN) if is_own(entry.name) else ("ready", "")
+    return "ready", ""
 
 
 def registry() -> Registry:

@@ -37,7 +37,9 @@ def backends(
 
     rows = registry().rows()
     if json:
-        print_json([row.as_dict() for row in rows])
+        listed = [row.as_dict() for row in rows]
+        others = [row.as_dict() for row in _others()] if verbose else []
+        print_json({"backends": listed, "others": others} if verbose else listed)
         return
     if not rows:
         typer.echo(
@@ -48,7 +50,8 @@ def backends(
     if verbose:
         for row in rows:
             _print_details(row)
-        _print_others(registry().third_party())
+        for other in _others():
+            _print_other(other)
 
 
 def _print(rows: list[BackendRow]) -> None:
@@ -92,21 +95,22 @@ def _print_details(row: BackendRow) -> None:
         typer.echo(row.traceback)
 
 
-def _print_others(found: list[FoundRow]) -> None:
+def _others() -> list[FoundRow]:
     """Extensions, algorithms and rewards that installed distributions bring."""
-    others = [row for row in found if row.group != "aligntune.backends"]
-    if not others:
-        return
-    print_table(
-        ("also found", "group", "state", "from", "path"),
-        [
-            (
-                row.name,
-                row.group,
-                row.state + (f": {row.reason}" if row.reason else ""),
-                f"{row.distribution} {row.version}",
-                row.path + (" (editable)" if row.editable else ""),
-            )
-            for row in others
-        ],
-    )
+    from aligntune_core.registry import registry
+
+    return [row for row in registry().third_party() if row.group != "aligntune.backends"]
+
+
+def _print_other(row: FoundRow) -> None:
+    """One fact a line, none of them folded: group, name and path are what people search for."""
+    typer.secho(f"\n{row.group} {row.name}: {row.state}", bold=True)
+    facts = {
+        "reason": row.reason,
+        "distribution": f"{row.distribution} {row.version}",
+        "path": row.path + (" (editable)" if row.editable else ""),
+        "entry point": row.value,
+    }
+    for label, fact in facts.items():
+        if fact:
+            typer.echo(f"  {label}: {fact}")

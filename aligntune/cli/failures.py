@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -14,6 +15,9 @@ import typer
 from aligntune.cli.options import DEBUG, JSON
 from aligntune.cli.output import print_json
 from aligntune_core.errors import WORKER_TRACEBACK, AligntuneError, BackendError, ConfigError, DataError
+
+# How the notes begin that name a reward which raised, or could not be imported.
+_OF_A_REWARD = re.compile(r'reward ".*" (raised on|could not be imported)')
 
 
 class ExitCode(IntEnum):
@@ -93,9 +97,14 @@ def _print(ctx: typer.Context, error: Exception) -> None:
     if isinstance(error, AligntuneError):
         typer.echo("\n".join([str(error), *_notes(error)]), err=True)
     else:
+        reward = next((n for n in getattr(error, "__notes__", []) if _OF_A_REWARD.match(n)), None)
+        whose = (
+            f"{reward}. It is the reward's own code that failed"
+            if reward
+            else "raised by a library or by aligntune itself, not foreseen here"
+        )
         typer.echo(
-            f"{type(error).__name__} above: raised by a library or by aligntune itself, not foreseen here. "
-            "The last lines of the traceback name the code that raised it.",
+            f"{type(error).__name__} above: {whose}. The last lines of the traceback name the code that raised it.",
             err=True,
         )
     sys.stderr.flush()

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import logging
 import re
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from aligntune_core.algorithms.base import Algorithm, Batch, Default
-from aligntune_core.errors import ConfigError, UnknownAlgorithm, a_type
+from aligntune_core.errors import ConfigError, UnknownAlgorithm, a_type, listed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aligntune_core.entrypoints import EntryPoint
 
 __all__ = ["Algorithm", "Batch", "Default", "find", "known", "names"]
@@ -35,6 +38,21 @@ _HOMES = {
 }
 
 _log = logging.getLogger("aligntune.algorithms")
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """An installed algorithm that is left out.
+
+    Attributes:
+        reason: whose it is and what is wrong, one sentence.
+        state: as listings call it.
+        names: its own names, where they are known; it may be asked for by them too.
+    """
+
+    reason: str
+    state: Literal["broken", "conflict"]
+    names: frozenset[str] = frozenset()
 
 
 @lru_cache(maxsize=1)
@@ -58,9 +76,9 @@ def find(name: str) -> Algorithm:
     for algorithm in found.values():
         if wanted in _names(algorithm):
             return algorithm
-    for other, reason in broken.items():
-        if wanted == _plain(other):
-            raise ConfigError(f'algorithm "{other}" could not be loaded: {reason}')
+    for other, unusable in broken.items():
+        if wanted == _plain(other) or wanted in unusable.names:
+            raise ConfigError(f'algorithm "{other}" could not be loaded: {unusable.reason}')
     raise UnknownAlgorithm(name, known())
 
 
@@ -74,8 +92,8 @@ def names() -> list[str]:
     return [*_HOMES, *_external()[0]]
 
 
-def broken() -> dict[str, str]:
-    """Name -> reason, of installed algorithms that cannot be used."""
+def broken() -> dict[str, Unusable]:
+    """Name -> why, of installed algorithms that cannot be used."""
     return dict(_external()[1])
 
 
@@ -92,8 +110,19 @@ def _names(algorithm: Algorithm) -> set[str]:
     return {_plain(name) for name in (algorithm.name, *algorithm.aliases)}
 
 
-def _external() -> tuple[dict[str, Algorithm], dict[str, str]]:
-    """Algorithms of other distributions, and name -> reason of those that cannot be used."""
+def _clash(algorithm: Algorithm, taken: Mapping[str, str]) -> str:
+    """Whose name the algorithm or one of its parameters has, as a sentence; empty where they are its own."""
+    if names := _names(algorithm) & taken.keys():
+        return f"that name belongs to {taken[names.pop()]}"
+    from aligntune_core.config.keywords import taken_by
+
+    if keywords := taken_by(algorithm):
+        return f"its parameter {listed(keywords)} has the name of a keyword of ours"
+    return ""
+
+
+def _external() -> tuple[dict[str, Algorithm], dict[str, Unusable]]:
+    """Algorithms of other distributions, and name -> why of those that cannot be used."""
     from aligntune_core.entrypoints import entry_points
 
     points = entry_points(GROUP)
@@ -101,23 +130,34 @@ def _external() -> tuple[dict[str, Algorithm], dict[str, str]]:
 
 
 @lru_cache(maxsize=4)
-def _loaded(points: tuple[EntryPoint, ...]) -> tuple[dict[str, Algorithm], dict[str, str]]:
+def _loaded(points: tuple[EntryPoint, ...]) -> tuple[dict[str, Algorithm], dict[str, Unusable]]:
     found: dict[str, Algorithm] = {}
-    broken: dict[str, str] = {}
+    broken: dict[str, Unusable] = {}
     taken = {name: "aligntune itself" for algorithm in own() for name in _names(algorithm)}
+    claims: dict[str, set[str]] = {}
     for point in points:
-        origin = str(point.distribution)
-        try:
-            algorithm = point.load()
-            if not isinstance(algorithm, Algorithm):
-                raise TypeError(f"{point.value} is {a_type(algorithm)}, not an Algorithm")
-            clash = _names(algorithm) & taken.keys()
-            if clash:
-                raise ValueError(f"that name belongs to {taken[clash.pop()]}")
-        except (Exception, SystemExit) as error:  # one stranger's module must not stop the rest
-            broken[point.name] = f"{origin}: {type(error).__name__}: {error}"
-            _log.warning('algorithm "%s" is left out: %s', point.name, broken[point.name])
-            continue
-        found[algorithm.name] = algorithm
-        taken.update(dict.fromkeys(_names(algorithm), origin))
+        claims.setdefault(point.name, set()).add(str(point.distribution))
+    for point in points:
+        made = _made(point, claims[point.name], taken)
+        if isinstance(made, Algorithm):
+            found[made.name] = made
+            taken.update(dict.fromkeys(_names(made), str(point.distribution)))
+        elif point.name not in broken:
+            broken[point.name] = made
+            _log.warning('algorithm "%s" is left out: %s', point.name, made.reason)
     return found, broken
+
+
+def _made(point: EntryPoint, claims: set[str], taken: Mapping[str, str]) -> Algorithm | Unusable:
+    """What an entry point brings, or why it cannot be used."""
+    if len(claims) > 1:
+        return Unusable(f"claimed by {' and '.join(sorted(claims))}; uninstall one of them", "conflict")
+    origin = str(point.distribution)
+    try:
+        algorithm = point.load()
+        if not isinstance(algorithm, Algorithm):
+            raise TypeError(f"{point.value} is {a_type(algorithm)}, not an Algorithm")
+        clash = _clash(algorithm, taken)
+    except (Exception, SystemExit) as error:  # one stranger's module must not stop the rest
+        return Unusable(f"{origin}: {type(error).__name__}: {error}", "broken")
+    return Unusable(f"{origin}: {clash}", "conflict", frozenset(_names(algorithm))) if clash else algorithm

@@ -113,13 +113,6 @@ def _algorithm(kind: str | None, layers: list[Layer]) -> Algorithm:
     algorithm = find(str(named[-1]) if named else "sft")
     if kind and algorithm.kind != kind:
         raise ConfigError(f"{_CALLS[kind]} does not train {algorithm.name}: use {_CALLS[algorithm.kind]}")
-    clash = [
-        n for n in algorithm.parameters.model_fields if n in kw.flat() and kw.belongs(kw.flat()[n], algorithm)
-    ]
-    if clash:
-        raise ConfigError(
-            f"algorithm {algorithm.name}: its parameter {listed(clash)} has the name of a keyword of ours"
-        )
     return algorithm
 
 

@@ -170,6 +170,12 @@ def belongs(entry: Entry, algorithm: Algorithm) -> bool:
             return True
 
 
+def taken_by(algorithm: Algorithm) -> list[str]:
+    """Parameters of an algorithm that are called as a keyword of the tree which it has as well."""
+    names = algorithm.parameters.model_fields
+    return [name for name in names if name in flat() and belongs(flat()[name], algorithm)]
+
+
 def algorithms_with(entry: Entry) -> list[str]:
     """Names of the algorithms that have a field of the tree."""
     return [a.name for a in known().values() if belongs(entry, a)]

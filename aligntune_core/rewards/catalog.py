@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from aligntune_core.entrypoints import EntryPoint
 
 GROUP = "aligntune.rewards"
+OWN = "that name belongs to aligntune itself"
+
+_log = logging.getLogger("aligntune.rewards")
 
 
 @dataclass(frozen=True)
@@ -92,31 +96,44 @@ def normalised(name: str) -> str:
     return name.strip().lower().replace("-", "_")
 
 
+def is_own(name: str) -> bool:
+    """Whether it is the name of a built-in reward, which no other distribution can take."""
+    return normalised(name) in BUILT_IN
+
+
 def registered(name: str) -> EntryPoint | None:
     """The entry point of that name in ``aligntune.rewards``, or None. Nothing is imported.
 
     Raises:
-        ConfigError: several distributions claim the name, or it is a built-in reward's.
+        ConfigError: several distributions claim the name.
     """
     found = [e for e in _entry_points() if normalised(e.name) == normalised(name)]
-    claims = [str(e.distribution) for e in found]
-    if found and normalised(name) in BUILT_IN:
-        claims.append("aligntune itself")
-    if len(claims) > 1:
+    if len(found) > 1:
         raise ConfigError(
-            f'the reward "{name}" is claimed by {" and by ".join(claims)}. Uninstall one, or name the function: '
-            f'"{found[0].value}"'
+            f'the reward "{name}" is claimed by {" and by ".join(str(e.distribution) for e in found)}. Uninstall one, '
+            f'or name the function: "{found[0].value}"'
         )
     return found[0] if found else None
 
 
 def find(name: str) -> BuiltIn | EntryPoint | None:
-    """The reward of that name, or None.
+    """The reward of that name, or None; a built-in one keeps its name, whoever else claims it.
 
     Raises:
-        ConfigError: several claim the name.
+        ConfigError: several distributions claim the name.
     """
-    return registered(name) or BUILT_IN.get(normalised(name))
+    if not is_own(name):
+        return registered(name)
+    for entry in _entry_points():
+        if normalised(entry.name) == normalised(name):
+            _log.warning(
+                'the reward "%s" of %s is left out: %s; name its function: "%s"',
+                entry.name,
+                entry.distribution,
+                OWN,
+                entry.value,
+            )
+    return BUILT_IN[normalised(name)]
 
 
 def known() -> list[str]:
@@ -142,7 +159,7 @@ def refuse(name: str) -> UnknownReward:
 def list_rewards() -> list[RewardInfo]:
     """Every reward known by name: the built-in ones, then the registered ones. Nothing of a third party is imported."""
     found = [describe(name, entry) for name, entry in BUILT_IN.items()]
-    for entry in _entry_points():
+    for entry in [e for e in _entry_points() if not is_own(e.name)]:
         found.append(RewardInfo(entry.name, entry.value, distribution=str(entry.distribution)))
     return found
 

@@ -73,6 +73,17 @@ def test_verbose_shows_path_and_traceback(command: Command, broken_backend: str)
     assert "requires: " in text
 
 
+def test_conflicts_of_a_strangers_reward_are_told(command: Command, site: Site) -> None:
+    site.install("fake-extras", {"aligntune.rewards": {"length": "nowhere:length"}})
+    lines = command("backends", "-v").stdout.splitlines()
+    at = lines.index("aligntune.rewards length: conflict")
+    assert lines[at + 1] == "  reason: that name belongs to aligntune itself"
+    found = json.loads(command("backends", "-v", "--json").stdout)
+    [row] = [row for row in found["others"] if row["name"] == "length"]
+    assert (row["state"], row["distribution"], row["value"]) == ("conflict", "fake-extras", "nowhere:length")
+    assert found["backends"] == json.loads(command("backends", "--json").stdout)
+
+
 def test_without_any_backend_the_listing_says_how_to_get_one(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

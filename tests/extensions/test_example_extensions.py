@@ -206,7 +206,10 @@ def test_everything_that_was_found_is_listed(install: Install, site: Site) -> No
         ("aligntune.rewards", "brevity"): ("aligntune-brevity", "0.1.0"),
     }
     rows_found = found()
-    shown = CliRunner().invoke(app, ["backends", "-v"], env={"COLUMNS": "300"}).stdout
+    lines = CliRunner().invoke(app, ["backends", "-v"], env={"COLUMNS": "40"}).stdout.splitlines()
+    listing = json.loads(CliRunner().invoke(app, ["backends", "-v", "--json"]).stdout)
+    assert "trl" in {row["name"] for row in listing["backends"]}
+    told = {(row["group"], row["name"]): row for row in listing["others"]}
     for key, (distribution, version) in wanted.items():
         row = rows_found[key]
         assert (row.distribution, row.version, row.state, row.editable) == (
@@ -216,6 +219,9 @@ def test_everything_that_was_found_is_listed(install: Install, site: Site) -> No
             True,
         )
         assert row.path == str(HOME / distribution)
-        line = next(line for line in shown.splitlines() if line.split()[:2] == [key[1], key[0]])
-        for part in ("ready", f"{distribution} {version}", f"{row.path} (editable)"):
-            assert part in line
+        at = lines.index(f"{key[0]} {key[1]}: ready")  # whole, however narrow the terminal
+        assert lines[at + 1 : at + 3] == [
+            f"  distribution: {distribution} {version}",
+            f"  path: {row.path} (editable)",
+        ]
+        assert told[key] == row.as_dict()

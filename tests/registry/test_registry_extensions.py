@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aligntune_core import errors
+from aligntune_core.algorithms import find
 from aligntune_core.registry import Registry
 
 if TYPE_CHECKING:
@@ -163,6 +164,43 @@ def test_everything_found_is_listed(site: Site) -> None:
         polite = found["aligntune.rewards", "polite", owner]
         assert (polite.state, polite.reason) == ("conflict", "claimed by fake-extras 3.1 and fake-rival 1.0")
     assert found["aligntune.rewards", "needy", "fake-needy"].state == "missing"
+
+
+def test_what_takes_a_name_of_ours_is_a_conflict_and_disables_nothing(site: Site) -> None:
+    """Each of these would raise whenever it were used."""
+    taken = site.module(ALGORITHM.replace("zeta", "learning_rate"))
+    named = site.module(ALGORITHM.replace('"odds"', '"D.P.O"'))
+    site.install(
+        "fake-extras",
+        {
+            "aligntune.rewards": {"Length": "nowhere:length", "polite": "nowhere:polite"},
+            "aligntune.algorithms": {"odds": f"{taken}:ODDS", "dpo": f"{named}:ODDS"},
+        },
+    )
+    found = {(f.group, f.name): (f.state, f.reason) for f in Registry().third_party()}
+    ours = "that name belongs to aligntune itself"
+    assert found["aligntune.rewards", "Length"] == ("conflict", ours)
+    assert found["aligntune.rewards", "polite"] == ("ready", "")
+    assert found["aligntune.algorithms", "dpo"] == ("conflict", f"fake-extras 1.0: {ours}")
+    assert found["aligntune.algorithms", "odds"] == (
+        "conflict",
+        "fake-extras 1.0: its parameter learning_rate has the name of a keyword of ours",
+    )
+    assert find("dpo").paper == "https://arxiv.org/abs/2305.18290"
+    with pytest.raises(errors.ConfigError, match=r'"odds" could not be loaded: .*parameter learning_rate'):
+        find("odds")
+
+
+def test_an_algorithm_that_two_bring_is_neithers(site: Site) -> None:
+    for number in "12":
+        module = site.module(ALGORITHM)
+        site.install(f"fake-{number}", {"aligntune.algorithms": {"odds": f"{module}:ODDS"}})
+    rows = [f for f in Registry().third_party() if f.name == "odds"]
+    assert [(f.state, f.reason) for f in rows] == [("conflict", "claimed by fake-1 1.0 and fake-2 1.0")] * 2
+    with pytest.raises(
+        errors.ConfigError, match=r'"odds" could not be loaded: claimed by fake-1 1.0 and fake-2 1.0'
+    ):
+        find("odds")
 
 
 def test_an_installed_algorithm_is_asked_of_every_backend(site: Site) -> None:

@@ -213,6 +213,10 @@ def test_a_reward_that_fails_is_named_by_the_command(reward_check: Run, tmp_path
     error = json.loads(result.stdout)["error"]
     assert error["type"] == "ZeroDivisionError"
     assert 'reward "f" raised on sample' in error["notes"][0]
+    text = reward_check(reward_functions=["mine_check:f"]).output
+    assert 'error: ZeroDivisionError above: reward "f" raised on sample ' in text
+    assert "It is the reward's own code that failed." in text
+    assert "not foreseen here" not in text
     result = reward_check("--json", reward_functions=["mine_check:g"])
     assert result.exit_code == 1
     assert 'reward "g" gave None for sample 0' in json.loads(result.stdout)["error"]["message"]

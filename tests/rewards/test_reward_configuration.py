@@ -271,15 +271,23 @@ def test_a_registered_reward_that_cannot_be_imported_is_named(register: Register
     assert 'reward "acme" could not be imported from acme_broken:score' in caught.value.__notes__[0]
 
 
+def test_a_built_in_keeps_its_name(register: Register, caplog: pytest.LogCaptureFixture) -> None:
+    register("acme-one", "def f(text):\n    return 7\n", "Length = acme_one:f")
+    with caplog.at_level("WARNING", logger="aligntune"):
+        found = build({"type": "length", "params": {"min_length": 1, "max_length": 2}}, "acme_one:f")
+    assert found.score(["q"], ["one two"]).values == [[1.0], [7.0]]
+    assert caplog.messages[0] == (
+        'the reward "Length" of acme-one 1.0 is left out: that name belongs to aligntune itself; name its function: '
+        '"acme_one:f"'
+    )
+    assert [r.distribution for r in list_rewards() if r.name.lower() == "length"] == ["aligntune"]
+
+
 def test_a_name_that_two_claim_is_refused(register: Register) -> None:
-    register("acme-one", "", "acme = acme_one:f\nlength = acme_one:f")
+    register("acme-one", "", "acme = acme_one:f")
     register("acme-two", "", "acme = acme_two:f")
     with pytest.raises(ConfigError, match=r'"acme" is claimed by acme-one 1.0 and by acme-two 1.0'):
         build("acme")
-    with pytest.raises(
-        ConfigError, match=r'"length" is claimed by acme-one 1.0 and by aligntune itself.*"acme_one:f"'
-    ):
-        build("length")
 
 
 BACKEND = """
