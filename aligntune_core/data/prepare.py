@@ -56,6 +56,7 @@ def prepare_datasets(config: ResolvedConfig, algorithm: Algorithm, tokenizer: An
         raise unreadable(source)
     reader = make_reader(config, algorithm, tokenizer, source.columns, _sample(source), source.origin, source)
     train = reader.read(source)
+    train = replace(train, report=replace(train.report, saw=(*train.report.saw, *opened.said)))
     return assemble(train, prepare_eval(config, algorithm, reader, opened))
 
 

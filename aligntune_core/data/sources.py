@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from aligntune_core.rewards.reasoning_gym import PREFIX, reasoning_gym_rows
 
 if TYPE_CHECKING:
     from aligntune_core.config import ResolvedConfig
+
+_log = logging.getLogger("aligntune.data")
 
 TASKS = 1000
 HELD_OUT_TASKS = 100
@@ -35,6 +38,9 @@ class Opened:
         read: split name -> its rows.
         stream: split name -> a ``datasets.IterableDataset`` over it.
         endless: whether it is an ``IterableDataset``, which can only be streamed.
+        aliases: other name of a split -> its name.
+        takes_config: whether ``config_name`` means something here.
+        said: sentences for the report.
     """
 
     origin: str
@@ -42,16 +48,31 @@ class Opened:
     read: Callable[[str], RowSource]
     stream: Callable[[str], Any]
     endless: bool = False
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    takes_config: bool = False
+    said: tuple[str, ...] = ()
+
+    def split_called(self, name: str, keyword: str = "split") -> str:
+        """The split of this name, or of which it is an alias.
+
+        Raises:
+            DataError: there is none; says which there are.
+        """
+        if self.splits is None:
+            return name
+        name = self.aliases.get(name, name)
+        require_split(name, self.splits, self.origin, keyword)
+        return name
 
     def rows(self, expression: str, keyword: str = "split") -> RowSource:
         """The rows that a split expression means."""
         parts = []
         for part in parse_split(expression, keyword):
-            if self.splits is not None:
-                require_split(part.name, self.splits, self.origin, keyword)
-            source = self.read(part.name)
+            source = self.read(self.split_called(part.name, keyword))
             parts.append(source if part.is_whole else source.take(part.bounds(len(source))))
         source = concatenate(parts)
+        if len({part.origin for part in parts}) > 1:
+            source = replace(source, origin=self.origin)
         if not len(source):
             raise DataError(f'{self.origin}: {keyword}="{expression}" holds no rows.')
         return source
@@ -68,6 +89,16 @@ def open_source(spec: Any, config: ResolvedConfig, keyword: str = "dataset_name"
     Raises:
         DataError: it is not there, or not a source of rows.
     """
+    opened = _opened(spec, config, keyword)
+    name = config.data.config_name
+    if not name or opened.takes_config or keyword != "dataset_name":
+        return opened  # config_name is of dataset_name; where it fits another source it was used there too
+    sentence = f'config_name="{name}" chooses nothing: {opened.origin} has no configurations.'
+    _log.warning("%s", sentence)
+    return replace(opened, said=(sentence,))
+
+
+def _opened(spec: Any, config: ResolvedConfig, keyword: str) -> Opened:
     if isinstance(spec, Path):
         spec = str(spec)
     if isinstance(spec, str):
@@ -78,8 +109,11 @@ def open_source(spec: Any, config: ResolvedConfig, keyword: str = "dataset_name"
             if looks_local(spec):
                 raise missing_path(spec)
             return _hub(spec, config)
-        found = open_path(path, config.data.config_name)
-        return _local(found) if isinstance(found, LocalFiles) else _in_memory(found, spec, keyword)
+        name = config.data.config_name
+        found = open_path(path, name, must=keyword == "dataset_name")
+        if isinstance(found, LocalFiles):
+            return replace(_local(found), takes_config=path.is_dir())
+        return replace(_in_memory(found, spec, keyword), takes_config=bool(name) and (path / name).is_dir())
     return _in_memory(spec, "the dataset in memory", keyword)
 
 
@@ -92,7 +126,7 @@ def held_out_split(opened: Opened) -> str:
     if len(opened.splits) == 1:
         return opened.splits[0]
     for name in HELD_OUT:
-        if name in opened.splits:
+        if name in opened.splits or name in opened.aliases:
             return name
     raise DataError(f"{opened.origin} has the splits {listed(opened.splits)}: choose one with eval_split=.")
 
@@ -112,6 +146,7 @@ def _hub(name: str, config: ResolvedConfig) -> Opened:
         None,
         lambda split: from_dataset(load(split, False), f"{name} {split}"),
         lambda split: load(split, True),
+        takes_config=True,
     )
 
 
@@ -134,7 +169,13 @@ def _tasks(name: str, config: ResolvedConfig) -> Opened:
 def _local(files: LocalFiles) -> Opened:
     from aligntune_core.data.streaming import stream_files
 
-    return Opened(files.origin, tuple(files.files), files.read, lambda split: stream_files(files, split))
+    return Opened(
+        files.origin,
+        tuple(files.files),
+        files.read,
+        lambda split: stream_files(files, split),
+        aliases=files.aliases,
+    )
 
 
 def _in_memory(value: Any, origin: str, keyword: str) -> Opened:

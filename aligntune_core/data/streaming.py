@@ -14,7 +14,7 @@ from aligntune_core.data.reader import Part, Reader
 from aligntune_core.data.report import BadRow
 from aligntune_core.data.rows import Broken, RowSource
 from aligntune_core.data.sources import Opened
-from aligntune_core.data.splits import parse_split, require_split
+from aligntune_core.data.splits import parse_split
 from aligntune_core.data.table import features
 from aligntune_core.errors import BadRows, DataError
 from aligntune_core.types import Datasets
@@ -51,7 +51,7 @@ def prepare_stream(config: ResolvedConfig, algorithm: Algorithm, tokenizer: Any,
     sample = [row for row in first if not row.get(BROKEN)]
     reader = make_reader(config, algorithm, tokenizer, names, sample, opened.origin, None)
     report = reader.report(
-        opened.origin, names, ["Rows are streamed: they are checked as training reads them."]
+        opened.origin, names, [*opened.said, "Rows are streamed: they are checked as training reads them."]
     )
     checked = _checked(stream, reader, opened.origin, list(first[0]))
     if next(iter(checked), None) is None:  # judges the first rows now, before weights are loaded
@@ -64,9 +64,7 @@ def _sliced(opened: Opened, config: ResolvedConfig) -> Any:
     if len(parts) > 1:
         raise DataError(f'split="{config.data.split}": splits cannot be joined while streaming.')
     part = parts[0]
-    if opened.splits is not None:
-        require_split(part.name, opened.splits, opened.origin)
-    stream = opened.stream(part.name)
+    stream = opened.stream(opened.split_called(part.name))
     if part.is_whole:
         return stream
     if part.in_percent:
