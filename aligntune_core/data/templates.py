@@ -13,8 +13,8 @@ from aligntune_core.data.rows import RowProblem
 
 _BOS = "{{ bos_token }}"
 
-# Message texts, each on a line of its own; the reply ends with the end-of-sequence token. Speakers are not marked, so
-# a conversation of several turns cannot be told apart in it: such rows are refused.
+# The prompt's text on lines of its own; the reply ends with the end-of-sequence token. Speakers are not marked, so a
+# conversation of several turns, or a system message and a user's, cannot be told apart in it: such rows are refused.
 PLAIN = (
     "{% for message in messages %}"
     "{% if message['role'] == 'assistant' %}{{ message['content'] }}{{ eos_token }}"
@@ -56,7 +56,7 @@ def ensure_template(tokenizer: Any, dialogue: bool, given: str | None = None) ->
     if dialogue:
         return 'The tokenizer has no chat template: turns are written as "\\n\\nHuman: ..." and "\\n\\nAssistant: ...".'
     return (
-        "The tokenizer has no chat template: each message is written on a line of its own, without naming the speaker, "
+        "The tokenizer has no chat template: the prompt is written on a line of its own, without naming the speaker, "
         "and the reply ends with the end-of-sequence token."
     )
 
@@ -80,17 +80,19 @@ def refuse_lost_roles(row: dict[str, Any]) -> None:
     """Raise ``RowProblem`` for a row that the plain template would flatten into one text without speakers."""
     for column in ("messages", "prompt", "completion", "chosen", "rejected"):
         messages = row.get(column, ())
-        if column == "prompt":
-            spoken = [m for m in messages if m["role"] != "system"]
-            several = len(spoken) > 1
+        if len(messages) <= (2 if column == "messages" else 1):
+            continue
+        turns = [message for message in messages if message["role"] != "system"]
+        if len(turns) < len(messages) and len(turns) <= (2 if column == "messages" else 1):
+            what = "a system message before the user's"
+            remedy = "use a model with a chat template, give one with chat_template=, or leave the system message out"
         else:
-            several = len(messages) > (3 if column == "messages" else 1)
-        if several:
-            raise RowProblem(
-                column,
-                "a conversation of several turns, but the tokenizer has no chat template, so the speakers would be "
-                "lost; use a model with a chat template, or give one with chat_template=",
-            )
+            what = "a conversation of several turns"
+            remedy = "use a model with a chat template, or give one with chat_template="
+        raise RowProblem(
+            column,
+            f"{what}, but the tokenizer has no chat template, so the speakers would be lost; {remedy}",
+        )
 
 
 def _ours(tokenizer: Any) -> bool:

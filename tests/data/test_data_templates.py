@@ -59,9 +59,34 @@ def test_several_turns_without_a_template_are_refused_with_a_remedy(
         prepare([{"messages": turns}], tokenizer=base_tokenizer)
 
 
-def test_system_message_is_kept_by_the_plain_template(prepare: Any, base_tokenizer: Any) -> None:
-    data = prepare(ROWS, tokenizer=base_tokenizer, system_prompt="add numbers")
-    assert rendered(data, base_tokenizer)[0] == ("add numbers\n2 and 3\n", False)
+@pytest.mark.parametrize(
+    ("rows", "algorithm", "column", "keywords"),
+    [
+        (ROWS, "sft", "prompt", {"system_prompt": "add"}),
+        ([{**ROWS[0], "system": "add"}], "sft", "prompt", {}),
+        (ROWS, "sft", "messages", {"system_prompt": "add", "completion_only_loss": False}),
+        ([{"prompt": "p", "chosen": "a", "rejected": "b"}], "dpo", "prompt", {"system_prompt": "add"}),
+        ([{"prompt": "p"}], "grpo", "prompt", {"system_prompt": "add"}),
+    ],
+)
+def test_a_system_message_without_a_template_is_refused_with_a_remedy(
+    prepare: Any, base_tokenizer: Any, rows: Any, algorithm: str, column: str, keywords: dict[str, Any]
+) -> None:
+    if column == "messages":
+        rows = [
+            {"messages": [{"role": "user", "content": "2 and 3"}, {"role": "assistant", "content": "five"}]}
+        ]
+    assert len(prepare(rows[:1] if "system" not in rows[0] else ROWS, algorithm, tokenizer=base_tokenizer).train)
+    with pytest.raises(BadRows, match="speakers would be lost; .* or leave the system message out") as caught:
+        prepare(rows, algorithm, tokenizer=base_tokenizer, **keywords)
+    (bad,) = caught.value.rows
+    assert bad.column == column
+
+
+def test_a_lone_system_message_has_no_speaker_to_lose(prepare: Any, base_tokenizer: Any) -> None:
+    lone = [{"role": "system", "content": "count"}, {"role": "assistant", "content": "one two"}]
+    data = prepare([{"messages": lone}], tokenizer=base_tokenizer)
+    assert rendered(data, base_tokenizer)[0] == ("count\n", False)
 
 
 def test_dialogues_keep_their_own_marks_without_a_template(prepare: Any, base_tokenizer: Any) -> None:
