@@ -5,6 +5,7 @@ torch and transformers are imported inside the functions.
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from collections.abc import Iterable
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aligntune_core.entrypoints import installed_version
-from aligntune_core.errors import ConfigError
+from aligntune_core.errors import ConfigError, a_type
 from aligntune_core.hookspecs import hookimpl
 from aligntune_core.model_folder import ADAPTER_FILE, adapter_config, check_base, check_model, check_source
 from aligntune_core.types import Device, Prepared
@@ -98,18 +99,33 @@ def _native_bf16(kind: str, module: Any) -> bool:
 
 
 def load_tokenizer(model: ModelConfig) -> Any:
-    """The tokenizer of ``model``: of ``model.tokenizer``, else the model's own.
+    """The tokenizer of ``model``: ``model.tokenizer``, by name or in memory, else the model's own.
 
     An adapter folder's own tokenizer is taken before its base's; of a model in memory, that of the name it
-    was loaded from. ``model.chat_template`` replaces the tokenizer's template.
+    was loaded from. ``model.chat_template`` replaces the tokenizer's template. One in memory is copied.
 
     Raises:
         ConfigError: none could be loaded, or the template is not Jinja; the cause is chained.
     """
-    from transformers import AutoTokenizer
-
     if model.chat_template is not None:
         _check_template(model.chat_template)
+    given = model.tokenizer
+    if given is None or isinstance(given, (str, os.PathLike)):
+        tokenizer = _loaded_tokenizer(model)
+    elif callable(getattr(given, "apply_chat_template", None)):
+        tokenizer = copy.deepcopy(given)
+    else:
+        raise ConfigError(
+            f"tokenizer_name (model.tokenizer) is {a_type(given)}; give a hub id, a folder or a transformers tokenizer"
+        )
+    if model.chat_template is not None:
+        tokenizer.chat_template = model.chat_template
+    return tokenizer
+
+
+def _loaded_tokenizer(model: ModelConfig) -> Any:
+    from transformers import AutoTokenizer
+
     source, revision = tokenizer_source(model)
     options: dict[str, Any] = {"trust_remote_code": model.trust_remote_code}
     if revision is not None:
@@ -118,16 +134,13 @@ def load_tokenizer(model: ModelConfig) -> Any:
         options["token"] = model.token.get_secret_value()
     check_source(source, revision, options.get("token"))
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        return AutoTokenizer.from_pretrained(source, **options)
     except (OSError, ValueError, KeyError, ImportError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ConfigError(
             f'no tokenizer could be loaded from "{source}": {reason} Check the path or hub id, '
             "or name another with tokenizer_name (model.tokenizer)."
         ) from error
-    if model.chat_template is not None:
-        tokenizer.chat_template = model.chat_template
-    return tokenizer
 
 
 def tokenizer_source(model: ModelConfig) -> tuple[str, str | None]:

@@ -249,7 +249,8 @@ class Trainer:
             dataset: anything that ``dataset_name`` takes; by default the run's ``eval_dataset`` or ``eval_split``.
 
         Returns:
-            dict: figures of the algorithm, e.g. loss, perplexity and token accuracy for SFT.
+            dict: figures of the algorithm, e.g. loss, perplexity and token_accuracy for SFT; what the library names
+            with ``eval_`` before it is there under both names.
 
         Raises:
             RunError: there are no held-out rows.
@@ -263,7 +264,9 @@ class Trainer:
                 "nothing to evaluate on: pass evaluate(dataset), or create the trainer with eval_dataset or eval_split"
             )
         with logs.kept(self._session.log):
-            return dict(self._engine.evaluate(rows))
+            found = dict(self._engine.evaluate(rows))
+        plain = {name.removeprefix("eval_"): value for name, value in found.items()}
+        return {**plain, **found}
 
     def _canonical(self, dataset: Any) -> Any:
         from aligntune_core.algorithms import find
@@ -276,12 +279,17 @@ class Trainer:
 
         Args:
             path: folder; by default the run folder, or ``merged`` below it.
-            merged: fold the adapter into its base and write a plain model.
+            merged: fold the adapter into its base and write a plain model; a model without adapter is written whole.
 
         Returns:
             str: the folder.
+
+        Raises:
+            RunError: ``path`` is a file, or the backend cannot merge these weights.
         """
         target = Path(path) if path is not None else self.output_dir / ("merged" if merged else "")
+        if target.is_file():
+            raise RunError(f"save_model: {target} is a file; give a folder")
         self._engine.save_model(target, merged=merged)
         return str(target)
 

@@ -64,11 +64,15 @@ class DpoParameters(Section):
         Literal["reverse_kl", "forward_kl", "js_divergence", "alpha_divergence"],
         option("divergence between policy and reference (https://arxiv.org/abs/2309.16240)", source="TRL"),
     ] = "reverse_kl"
-    f_alpha_divergence_coef: Annotated[float, option("alpha of alpha_divergence", source="TRL", needs="f_divergence_type=alpha_divergence")] = 0.5
+    f_alpha_divergence_coef: Annotated[
+        float, option("alpha of alpha_divergence", source="TRL", needs="f_divergence_type=alpha_divergence")
+    ] = 0.5
     use_weighting: Annotated[
         bool, option("weigh pairs by the policy's own probability (WPO, https://arxiv.org/abs/2406.11827)")
     ] = False
-    discopop_tau: Annotated[float, option("temperature of the discopop loss", gt=0, source="TRL", needs="loss_type=discopop")] = 0.05
+    discopop_tau: Annotated[
+        float, option("temperature of the discopop loss", gt=0, source="TRL", needs="loss_type=discopop")
+    ] = 0.05
     ld_alpha: Annotated[
         float | None,
         option(

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from aligntune_core.config.defaults import replace
 from aligntune_core.config.dump import written
 from aligntune_core.config.tree import Config
+from aligntune_core.config.weights import Quantization
+from aligntune_core.errors import ConfigError
+
+logger = logging.getLogger("aligntune")
+
+QUANTIZATION = "model.quantization"
 
 # config path -> key of peft's adapter_config.json
 FIELDS = {
@@ -41,5 +51,34 @@ def continued(config: Config, adapter: Mapping[str, Any] | None) -> Config:
                 config, path, sorted(value) if key == "target_modules" and isinstance(value, list) else value
             )
             sources[path] = "resolved: of the adapter that is continued"
+    if not any(path.startswith(QUANTIZATION) for path in asked) and (found := _base_format(config)):
+        file, values = found
+        logger.info("the base is loaded in the format that the adapter was trained on: %s (%s)", values, file)
+        config = replace(config, QUANTIZATION, Quantization.model_validate(values))
+        sources[QUANTIZATION] = f"resolved: of the run whose adapter is continued, {file}"
     config._sources = sources
     return config
+
+
+def _base_format(config: Config) -> tuple[Path, dict[str, Any]] | None:
+    """How the run that left this adapter quantised its base: on other weights the adapter is another model."""
+    if not isinstance(config.model.name, (str, os.PathLike)):
+        return None
+    folder = Path(config.model.name)
+    for place in (folder, *((folder.parent,) if folder.name.startswith("checkpoint-") else ())):
+        file = place / "aligntune.json"
+        if file.is_file():
+            values = _model_of(file).get("quantization")
+            return (file, values) if values else None
+    return None
+
+
+def _model_of(manifest: Path) -> dict[str, Any]:
+    try:
+        model: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))["config"]["model"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{manifest} is not what a run leaves ({type(error).__name__}: {error}); it tells how the base of this "
+            "adapter was loaded. Mend it, or take it out of the folder"
+        ) from error
+    return model

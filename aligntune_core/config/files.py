@@ -19,6 +19,7 @@ import yaml
 from aligntune_core.errors import ConfigError, a_type
 
 _ENV = re.compile(r"\$(\$?)\{(\w+)\}")
+_OTHER_ENV = re.compile(r"(?<!\$)\$\{\w+:[-=?+][^}]*\}")  # defaults and the like, as shells have them
 
 
 class _Loader(yaml.SafeLoader):
@@ -185,6 +186,11 @@ def _with_environment(data: dict[str, Any], name: str, lines: Mapping[str, int])
             return {k: filled(v, f"{key}.{k}" if key else k) for k, v in value.items()}
         if isinstance(value, list):
             return [filled(v, key) for v in value]
+        if isinstance(value, str) and (other := _OTHER_ENV.search(value)):
+            problems.append(
+                f"{key}: {other[0]} is not understood; write ${{NAME}}, or $${{...}} for the text itself"
+            )
+            return value
         return _ENV.sub(lambda found: one(found, key), value) if isinstance(value, str) else value
 
     def one(found: re.Match[str], key: str) -> str:

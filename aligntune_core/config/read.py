@@ -170,6 +170,7 @@ class Reader:
             return [s for k, v in inner.items() for s in self._inside(layer, name, str(k), plain_value(v))]
         if "." in name:
             section, _, key = name.rpartition(".")
+            section = QUANTIZATION if section == "quantization" else section  # the keyword of that section
             if section in kw.sections() or section == QUANTIZATION:
                 return self._inside(layer, section, key, value)
             return self._refuse(layer, name, f'unknown key "{name}": there is no section "{section}". '

@@ -126,6 +126,11 @@ class DataConfig(Section):
     )
     group_by_length: Annotated[bool, option("batch rows of similar length", only="offline")] = False
 
+    @field_validator("config_name", mode="before")
+    @classmethod
+    def _number_as_text(cls, value: Any) -> Any:
+        return str(value) if type(value) is int else value  # what YAML makes of a name like 2024
+
     @field_validator("eval_split", mode="before")
     @classmethod
     def _no_share(cls, value: Any) -> Any:

@@ -259,3 +259,21 @@ def test_words_take_the_environment_as_files_do(monkeypatch: pytest.MonkeyPatch)
     }
     with pytest.raises(ConfigError, match="run_name: the environment variable NOT_SET_ANYWHERE is not set"):
         parse_words(["run_name=${NOT_SET_ANYWHERE}"])
+
+
+def test_defaults_of_environment_variables_are_not_understood(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("algorithm: sft\nmodel_name: ${MODEL:-tiny}\ndataset_name: d\n")
+    with pytest.raises(
+        ConfigError, match=r"model_name: \$\{MODEL:-tiny\} is not understood; write \$\{NAME\}"
+    ):
+        load_config(file)
+
+
+def test_keys_of_quantization_and_names_that_are_numbers(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("algorithm: sft\nmodel_name: m\ndataset_name: d\nconfig_name: 2024\n")
+    config = load_config(file, overrides=["quantization.load_in_4bit=true"])
+    assert config.data.config_name == "2024"
+    assert config.model.quantization is not None
+    assert config.model.quantization.load_in_4bit

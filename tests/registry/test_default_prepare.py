@@ -112,6 +112,19 @@ def test_model_in_memory(words: Callable[..., Path]) -> None:
     assert load_tokenizer(config(nameless, tokenizer=folder).model)("memory")["input_ids"] == [2]
 
 
+def test_a_tokenizer_in_memory_is_copied(words: Callable[..., Path]) -> None:
+    from transformers import AutoTokenizer
+
+    mine = AutoTokenizer.from_pretrained(words("mine"))
+    taken = load_tokenizer(config("org/model", tokenizer=mine, chat_template="{{ 'x' }}").model)
+    assert taken("mine")["input_ids"] == [2]
+    assert mine.chat_template is None
+    with pytest.raises(
+        errors.ConfigError, match="is an int; give a hub id, a folder or a transformers tokenizer"
+    ):
+        load_tokenizer(config("org/model", tokenizer=3).model)
+
+
 def test_revision_belongs_to_the_models_repository() -> None:
     assert tokenizer_source(config("org/model", revision="v3").model) == ("org/model", "v3")
     assert tokenizer_source(config("org/model", revision="v3", tokenizer="org/other").model) == (

@@ -30,6 +30,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"lora_target_modules": ["mlp", "q_proj"]},
         r"'mlp' is no layer but holds layers: take down_proj, gate_proj, up_proj$",
     ),
+    "plateau": (
+        {"lr_scheduler": "reduce_lr_on_plateau"},
+        "lr_scheduler .* follows the held-out loss: give eval_dataset",
+    ),
     "no regex": ({"lora_target_modules": "(q_proj"}, "is no regular expression"),
     "whole": (
         {"modules_to_save": ["lm_headd"]},

@@ -71,6 +71,9 @@ def test_adapter_on_a_4_bit_base_is_continued(build: Build, look: Look, tmp_path
     assert {p.dtype for p in second.model.parameters() if p.requires_grad} == {torch.float32}
     second.train()
     assert look.losses(second.native)[0] == pytest.approx(math.log(2), abs=1e-6)
+    unasked = build("dpo", "unasked", model_name=str(tmp_path / "run"))
+    assert torch.equal(look.logits(unasked.model), look.logits(first.model))
+    assert "of the run whose adapter is continued" in unasked.config.sources["model.quantization"]
     with pytest.raises(ConfigError, match="merge_adapter"):
         build("dpo", "merged", model_name=str(tmp_path / "run"), quantization=NF4, merge_adapter=True)
 

@@ -63,16 +63,18 @@ def test_a_wrong_merge_is_not_called_done(
         trainer.save_model(tmp_path / "merged", merged=True)
 
 
-def test_full_model_has_nothing_to_merge(build: Build, look: Look, tmp_path: Path) -> None:
+def test_a_full_model_is_written_whole_merged_or_not(build: Build, look: Look, tmp_path: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     trainer = build("sft", use_peft=False, lora_r=16)
     trainer.train()
-    with pytest.raises(RunError, match="no adapter"):
-        trainer.save_model(merged=True)
-    written = AutoModelForCausalLM.from_pretrained(tmp_path / "run")
-    assert torch.equal(look.logits(written), look.logits(trainer.model))
+    trainer.save_model(merged=True)
+    for folder in (tmp_path / "run", tmp_path / "run" / "merged"):
+        written = AutoModelForCausalLM.from_pretrained(folder)
+        assert torch.equal(look.logits(written), look.logits(trainer.model))
+    with pytest.raises(RunError, match="is a file; give a folder"):
+        trainer.save_model(tmp_path / "run" / "metrics.jsonl")
     assert AutoTokenizer.from_pretrained(tmp_path / "run").chat_template
 
 
@@ -80,7 +82,8 @@ def test_figures_of_sft(build: Build, sft_rows: Rows) -> None:
     trainer = build("sft", eval_dataset=sft_rows[:6], eval_strategy="steps", eval_steps=1, max_steps=2)
     trainer.train()
     found = trainer.evaluate()
-    assert found["perplexity"] == pytest.approx(math.exp(found["eval_loss"]))
+    assert found["loss"] == found["eval_loss"]
+    assert found["perplexity"] == pytest.approx(math.exp(found["loss"]))
     assert 0 <= found["token_accuracy"] <= 1
     assert trainer.evaluate(sft_rows[:6])["eval_loss"] == found["eval_loss"]
     assert trainer.evaluate(sft_rows[6:12])["eval_loss"] != found["eval_loss"]

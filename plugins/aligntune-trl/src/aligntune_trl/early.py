@@ -25,7 +25,8 @@ def problems(config: Any, device: Device, source: Source, fresh: bool) -> list[s
         source: what ``model_name`` is.
         fresh: whether an adapter is made.
     """
-    found = [*_attention(config), *_placement(config, device), *_metric(config), *_files(source)]
+    found = [*_attention(config), *_placement(config, device), *_metric(config), *_schedule(config)]
+    found += _files(source)
     if fresh:
         found += [*_layers(config, source), *_modules(config, source)]
     return found
@@ -59,6 +60,15 @@ def _metric(config: Any) -> list[str]:
         f"{named('run.metric_for_best_model')}: {config.algorithm} has no figure {asked!r}."
         f"{did_you_mean(asked.removeprefix('eval_'), known)} Known: {listed(sorted(known))}"
     ]
+
+
+def _schedule(config: Any) -> list[str]:
+    if config.optim.lr_scheduler == "reduce_lr_on_plateau" and config.run.eval_strategy == "no":
+        return [
+            f"{named('optim.lr_scheduler')}: 'reduce_lr_on_plateau' follows the held-out loss: give eval_dataset or "
+            "eval_split"
+        ]
+    return []
 
 
 def _files(source: Source) -> list[str]:

@@ -15,15 +15,17 @@ TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.02}
 
 
 def save_merged(model: Any, tokenizer: Any, folder: Path, trainer: Any) -> None:
-    """Write ``model`` with its adapter folded in as a plain transformers model.
+    """Write ``model``, with its adapter folded in where it has one, as a plain transformers model.
 
     Raises:
-        RunError: the base is quantised, the model has no adapter, or the written model differs from the trained one.
+        RunError: the base is quantised, or the written model differs from the trained one.
     """
     if not adapter.is_adapted(model):
-        raise RunError(
-            "save_model(merged=True): this run trains no adapter; save_model() writes the whole model already"
-        )
+        trainer.save_model(str(folder))
+        if trainer.is_world_process_zero():
+            dtype = str(model.dtype).removeprefix("torch.")
+            _compare(model, tokenizer, folder, type(model), TOLERANCE[dtype])
+        return
     if getattr(model, "is_quantized", False):
         raise RunError(
             "save_model(merged=True): folding an adapter into 4-bit weights would round it away. Save the adapter with "

@@ -219,8 +219,13 @@ def differences(config: Any, adapter: Mapping[str, Any]) -> list[str]:
         if path == "peft.target_modules" and asked == "all-linear":
             continue  # adapters store the names that it stood for
         if not same(path, asked, found):
+            twice = (
+                " (PiSSA is saved as plain LoRA of twice the rank)"
+                if path == "peft.r" and found == 2 * asked
+                else ""
+            )
             problems.append(
-                f"{keyword_of(path)}: asked for {asked!r}, but the adapter that model_name names has {found!r}. "
+                f"{keyword_of(path)}: asked for {asked!r}, but the adapter that model_name names has {found!r}{twice}. "
                 "Leave it out to continue that adapter, or set merge_adapter=True to merge it and start a new one"
             )
     return problems
