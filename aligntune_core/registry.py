@@ -231,7 +231,7 @@ class Registry:
         kind = BackendUnavailable if verdict.state in ("missing", "disabled") else BackendBroken
         said = f"{verdict.state}: {verdict.reason}".replace("disabled: disabled", "disabled")
         text = f'backend "{name}" ({self.entry(name).distribution}) is {said}'
-        return kind(f"{text}. {verdict.hint[:1].upper()}{verdict.hint[1:]}." if verdict.hint else f"{text}.")
+        return kind(f"{text}. To mend it: {verdict.hint}" if verdict.hint else f"{text}.")
 
 
 def _named_in(environ: Mapping[str, str], variable: str) -> set[str]:
