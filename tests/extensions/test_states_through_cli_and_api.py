@@ -46,7 +46,7 @@ STATES: dict[str, tuple[Arrange, str, type[Exception], str, int]] = {
         "needs no-such-library>=3 (is not installed)",
         errors.BackendUnavailable,
         'backend "acme" (fake-acme 1.0) is missing: needs no-such-library>=3 (is not installed). '
-        'Pip install "no-such-library>=3".',
+        'To mend it: pip install "no-such-library>=3"',
         3,
     ),
     "broken": (
@@ -60,8 +60,8 @@ STATES: dict[str, tuple[Arrange, str, type[Exception], str, int]] = {
         lambda site, patch: site.backend("acme", "raise SystemExit", requires=["aligntune>=7,<8"]),
         f"fake-acme 1.0 was built for aligntune <8,>=7; this is aligntune {__version__}",
         errors.BackendBroken,
-        f"fake-acme 1.0 was built for aligntune <8,>=7; this is aligntune {__version__}. Install a release of "
-        f"fake-acme for aligntune {__version__}, or the aligntune it wants.",
+        f"fake-acme 1.0 was built for aligntune <8,>=7; this is aligntune {__version__}. To mend it: install a "
+        f"release of fake-acme for aligntune {__version__}, or the aligntune it wants",
         3,
     ),
     "conflict": (
@@ -76,7 +76,7 @@ STATES: dict[str, tuple[Arrange, str, type[Exception], str, int]] = {
         "disabled by ALIGNTUNE_DISABLE_BACKENDS",
         errors.BackendUnavailable,
         'backend "acme" (fake-acme 1.0) is disabled by ALIGNTUNE_DISABLE_BACKENDS. '
-        "Take it out of ALIGNTUNE_DISABLE_BACKENDS to use it.",
+        "To mend it: take it out of ALIGNTUNE_DISABLE_BACKENDS to use it",
         3,
     ),
     "unknown": (
