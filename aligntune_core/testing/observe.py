@@ -28,6 +28,7 @@ class Step:
     Attributes:
         rows: row numbers in the order seen, each once a micro-batch.
         sequences: how many sequences went through the policy with gradient.
+        tokens: how many tokens those have, padding not counted.
         strange: text of the first sequence whose tokens are not the contract's; empty where all are.
         group: settings of the optimiser for a trainable matrix: lr, betas, eps, weight_decay.
         grad_norm: norm of the gradient that the optimiser was given.
@@ -38,6 +39,7 @@ class Step:
 
     rows: list[int | None] = field(default_factory=list)
     sequences: int = 0
+    tokens: int = 0
     strange: str = ""
     group: dict[str, Any] = field(default_factory=dict)
     grad_norm: float = 0.0
@@ -112,7 +114,8 @@ class Observer:
         if not parameters:
             return
         seen, self._seen = self._seen, []
-        step = Step(sequences=sum(map(len, seen)), group=_group(optimizer, parameters))
+        tokens = sum(len(self._unpadded(ids)) for batch in seen for ids in batch)
+        step = Step(sequences=sum(map(len, seen)), tokens=tokens, group=_group(optimizer, parameters))
         gradients = [p.grad for p in parameters if p.grad is not None]
         step.grad_norm = (
             float(torch.stack([g.float().norm() for g in gradients]).norm()) if gradients else 0.0

@@ -10,6 +10,8 @@ from aligntune_core.algorithms import find
 
 ROWS = 6
 HELD_OUT = 3
+OTHERS = 2
+"""Rows that are neither trained on nor held out."""
 MARK = re.compile(r"#(\d\d)")
 REWARD = "aligntune_core.testing.rows:reward"
 

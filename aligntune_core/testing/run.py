@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from aligntune_core.config import paths
 from aligntune_core.run import checkpoints
 from aligntune_core.testing import contract, rows
 from aligntune_core.testing.observe import Observer
+from aligntune_core.testing.runs import COMPARED
 
 STOP = "the kit asked"
 
@@ -105,30 +106,49 @@ class Run:
     # --- what it left ------------------------------------------------------------------------------------------------
 
     def saved(self) -> dict[str, Any]:
-        """Save, load with plain peft and transformers, compare logits; and the adapter's files."""
+        """Load with plain peft and transformers, compare logits; the adapter's files; and save to another folder."""
         folder = Path(self.trainer.output_dir)
-        adapted = (folder / "adapter_config.json").is_file()
+        elsewhere = folder.with_name(f"{folder.name}-elsewhere")
+        self.trainer.save_model(elsewhere)
+        found = {
+            "lacking": _lacking(folder),
+            "lacking_elsewhere": _lacking(elsewhere),
+            "moved": float((self._logits(self.trainer.model) - self._logits_before).abs().max()),
+            "adapted": (folder / "adapter_config.json").is_file(),
+            "adapter": {},
+            "shapes": {},
+        }
+        if not found["lacking"]:
+            found |= self._adapter(folder) if found["adapted"] else {}
+            found |= self._reloaded(folder, found["adapted"])
+        return found
+
+    def _adapter(self, folder: Path) -> dict[str, Any]:
+        tensors = load_file(folder / "adapter_model.safetensors")
+        settings = json.loads((folder / "adapter_config.json").read_text())
+        return {
+            "shapes": {name: list(tensor.shape) for name, tensor in tensors.items()},
+            "adapter": {
+                name: settings.get(name) for name in ("r", "lora_alpha", "bias", "base_model_name_or_path")
+            },
+        }
+
+    def _reloaded(self, folder: Path, adapted: bool) -> dict[str, Any]:
         if adapted:
             from peft import PeftModel
 
             loaded = PeftModel.from_pretrained(_plain(self._files), folder)
-            tensors = load_file(folder / "adapter_model.safetensors")
-            shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
-            settings = json.loads((folder / "adapter_config.json").read_text())
         else:
-            loaded, shapes, settings = AutoModelForCausalLM.from_pretrained(folder), {}, {}
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        text = "the oven is warm"
+            loaded = AutoModelForCausalLM.from_pretrained(folder)
+        tokenizer, own, text = (
+            AutoTokenizer.from_pretrained(folder),
+            self.trainer.tokenizer,
+            "the oven is warm",
+        )
         return {
-            "adapted": adapted,
-            "shapes": shapes,
-            "adapter": {
-                name: settings.get(name) for name in ("r", "lora_alpha", "bias", "base_model_name_or_path")
-            },
             "difference": self._difference(loaded),
-            "moved": float((self._logits(self.trainer.model) - self._logits_before).abs().max()),
-            "tokenizer": tokenizer(text)["input_ids"] == self.trainer.tokenizer(text)["input_ids"]
-            and tokenizer.chat_template == self.trainer.tokenizer.chat_template,
+            "tokenizer": tokenizer(text)["input_ids"] == own(text)["input_ids"]
+            and tokenizer.chat_template == own.chat_template,
         }
 
     def merged(self) -> dict[str, Any]:
@@ -143,46 +163,60 @@ class Run:
         }
 
     def evaluation(self) -> dict[str, Any]:
-        """Evaluate on the held-out rows, and by hand; the policy has to stay as it was."""
-        before = _weights(self.trainer.model)
-        found = self.trainer.evaluate()
-        held_out = rows.rows(self.trainer.config.algorithm, rows.HELD_OUT, rows.ROWS)
-        samples = [contract.samples(row, self.trainer.tokenizer, self._config) for row in held_out]
-        self.trainer.model.eval()
-        with torch.no_grad():
-            expected = float(contract.sft_loss(self.trainer.model, [[s[0] for s in samples]]))
+        """Evaluate on the held-out rows and on others, and by hand; the policy has to stay as it was."""
+        before, algorithm = _weights(self.trainer.model), self.trainer.config.algorithm
+        held_out = rows.rows(algorithm, rows.HELD_OUT, rows.ROWS)
+        others = rows.rows(algorithm, rows.OTHERS, rows.ROWS + rows.HELD_OUT)
+        found, of_others = self.trainer.evaluate(), self.trainer.evaluate(others)
         after = _weights(self.trainer.model)
         return {
             "found": _numbers(found),
-            "finite": all(math.isfinite(value) for value in found.values()),
-            "expected_loss": expected,
+            "others": _numbers(of_others),
+            "finite": all(math.isfinite(value) for value in (*found.values(), *of_others.values())),
+            "expected_loss": self._expected_loss(held_out),
+            "expected_of_others": self._expected_loss(others),
             "changed": sorted(name for name in after if not torch.equal(after[name], before[name])),
         }
 
+    def _expected_loss(self, data: Sequence[Mapping[str, Any]]) -> float | None:
+        """The contract's loss of all these rows; None for an algorithm whose loss the kit does not know."""
+        model, algorithm = self.trainer.model, self.trainer.config.algorithm
+        if algorithm not in COMPARED:
+            return None
+        samples = [contract.samples(row, self.trainer.tokenizer, self._config) for row in data]
+        model.eval()
+        with torch.no_grad():
+            if algorithm == "sft":
+                return float(contract.sft_loss(model, [[own[0] for own in samples]]))
+            beta = self._config["parameters.beta"]
+            return float(contract.dpo_loss(model, _reference(self._files), beta, [samples]))
+
     def generation(self, max_new_tokens: int) -> dict[str, Any]:
-        """Greedy answers, twice, to a string and to the same as messages; the likeliest first token by hand."""
-        tokenizer, model = self.trainer.tokenizer, self.trainer.model
+        """Greedy answers, twice, to a string and to the same as messages; and greedy by hand."""
         prompts = ["the oven is", "slow"]
         messages = [[{"role": "user", "content": prompt}] for prompt in prompts]
-        found = self.trainer.generate(prompts, max_new_tokens=max_new_tokens)
-        firsts = []
-        model.eval()
-        for message in messages:
-            ids = tokenizer.apply_chat_template(
-                message, add_generation_prompt=True, return_tensors="pt", return_dict=True
-            )
-            with torch.no_grad():
-                logits = model(input_ids=ids["input_ids"].to(model.device), use_cache=False).logits[0, -1]
-            firsts.append(tokenizer.decode([int(logits.argmax())], skip_special_tokens=True))
         return {
-            "answers": found,
+            "answers": self.trainer.generate(prompts, max_new_tokens=max_new_tokens),
             "again": self.trainer.generate(prompts, max_new_tokens=max_new_tokens),
             "to_messages": self.trainer.generate(messages, max_new_tokens=max_new_tokens),
             "sampled": self.trainer.generate(prompts[:1], max_new_tokens=2, temperature=1.0, top_p=0.9),
-            "firsts": firsts,
-            "lengths": [len(tokenizer(answer, add_special_tokens=False)["input_ids"]) for answer in found],
+            "greedy": [self._greedy(message, max_new_tokens) for message in messages],
             "prompts": prompts,
         }
+
+    def _greedy(self, messages: list[dict[str, str]], count: int) -> str:
+        """The answer of the likeliest tokens, one after the other, to the end or to ``count`` of them."""
+        tokenizer, model = self.trainer.tokenizer, self.trainer.model
+        model.eval()
+        ids = list(
+            tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
+        )
+        start = len(ids)
+        while len(ids) < start + count and (len(ids) == start or ids[-1] != tokenizer.eos_token_id):
+            with torch.no_grad():
+                given = torch.tensor([ids], device=model.device)
+                ids.append(int(model(input_ids=given, use_cache=False).logits[0, -1].argmax()))
+        return str(tokenizer.decode(ids[start:], skip_special_tokens=True))
 
     def _logits(self, model: Any) -> Any:
         """Logits on a fixed sequence, in float32; the model's mode is left as it was."""
@@ -206,6 +240,11 @@ class Run:
 def _plain(files: Path) -> Any:
     """The base model by plain transformers."""
     return AutoModelForCausalLM.from_pretrained(files, dtype=torch.float32).eval()
+
+
+def _lacking(folder: Path) -> list[str]:
+    """Files that a saved model has to have, and this one has not."""
+    return [name for name in ("*.safetensors", "tokenizer_config.json") if not any(folder.glob(name))]
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import pytest
@@ -12,7 +13,28 @@ import pytest
 FAILURES = (Exception, SystemExit, pytest.fail.Exception)
 """What a test fails with. ``pytest.skip`` and Ctrl-C are none of them."""
 
-_FAULTS = pytest.StashKey[dict[tuple[str, str], str]]()
+_FAULTS = pytest.StashKey[dict[tuple[str, str], "Fault | None"]]()
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A test that fails, and what it says.
+
+    Attributes:
+        test: "test_live_trains[sft]".
+        cause: a line or more.
+    """
+
+    test: str
+    cause: str
+
+
+class _Waits(pytest.skip.Exception):
+    """Raised by a test that waits for another one."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(f"waits for {fault.test}: {fault.cause}")
+        self.fault = fault
 
 
 class Waiting:
@@ -28,9 +50,9 @@ class Waiting:
 
     @contextmanager
     def on(self, test: str, **parameter: str) -> Iterator[None]:
-        """Whatever fails inside is left to ``test``, where that one fails too.
+        """Whatever fails inside is left to ``test``, where that one fails too, or to the test that it waits for.
 
-        Then this test is skipped, but only if ``test`` is part of this session; else it fails with the cause, so that
+        Then this test is skipped, but only if the other is part of this session; else it fails with the cause, so that
         no selection of tests passes over a fault.
 
         Args:
@@ -40,20 +62,20 @@ class Waiting:
         try:
             yield
         except FAILURES:
-            cause = self.fault(test, **parameter)
-            if not cause:
-                raise
-            self.wait(test, cause, **parameter)
+            if fault := self.fault(test, **parameter):
+                self.wait(fault)
+            raise
 
-    def fault(self, test: str, **parameter: str) -> str:
-        """What ``test`` fails with, in a line or more; empty where it passes, or skips."""
+    def fault(self, test: str, **parameter: str) -> Fault | None:
+        """What is wrong where ``test`` fails; None where it passes, or skips for what the backend declares."""
         faults = self._request.session.stash.setdefault(_FAULTS, {})
-        key = (self._class.nodeid, _id(test, parameter))
+        name = f"{test}[{'-'.join(parameter.values())}]" if parameter else test
+        key = (self._class.nodeid, name)
         if key not in faults:
-            faults[key] = self._outcome(test, parameter)
+            faults[key] = self._fault(name, test, parameter)
         return faults[key]
 
-    def _outcome(self, test: str, parameter: dict[str, str]) -> str:
+    def _fault(self, name: str, test: str, parameter: dict[str, str]) -> Fault | None:
         function = getattr(self._request.instance, test)
         try:
             arguments: dict[str, Any] = {
@@ -62,18 +84,19 @@ class Waiting:
                 if name not in parameter
             }
             function(**arguments, **parameter)
+        except _Waits as waits:
+            return waits.fault
         except pytest.skip.Exception:
-            return ""
+            return None
         except FAILURES as error:
-            return said(error)
-        return ""
+            return Fault(name, said(error))
+        return None
 
-    def wait(self, test: str, cause: str, **parameter: str) -> NoReturn:
-        """Skip, or fail where ``test`` is not part of this session."""
-        name = _id(test, parameter)
-        if self._is_selected(f"{self._class.nodeid}::{name}"):
-            pytest.skip(f"waits for {name}: {cause}")
-        pytest.fail(f"{cause}\n(what {name} reports, which this session leaves out)", pytrace=False)
+    def wait(self, fault: Fault) -> NoReturn:
+        """Skip, or fail where the test that fails is not part of this session."""
+        if self._is_selected(f"{self._class.nodeid}::{fault.test}"):
+            raise _Waits(fault)
+        pytest.fail(f"{fault.cause}\n({fault.test} reports it; this session leaves that out)", pytrace=False)
 
     def _is_selected(self, nodeid: str) -> bool:
         """Whether the session runs a test, and nothing on the test itself excuses its failure."""
@@ -90,7 +113,3 @@ def said(error: BaseException) -> str:
     if isinstance(error, (AssertionError, pytest.fail.Exception)):
         return text or type(error).__name__
     return f"{type(error).__name__}: {text}"
-
-
-def _id(test: str, parameter: dict[str, str]) -> str:
-    return f"{test}[{'-'.join(parameter.values())}]" if parameter else test

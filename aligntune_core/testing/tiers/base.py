@@ -115,7 +115,7 @@ class Kit:
     @pytest.fixture
     def session(self, name: str) -> Session:
         """The backend's worker process, and the answers that it has given."""
-        with self.waits_for_static(), self.waits.on("test_argument_backend_is_ready"):
+        with self.waits.on("test_argument_backend_is_ready"):
             return self.opened(name)
 
     @contextmanager
@@ -125,8 +125,8 @@ class Kit:
             yield
         except FAILURES:
             for test in STATIC:
-                if cause := self.waits.fault(test):
-                    self.waits.wait(test, cause)
+                if fault := self.waits.fault(test):
+                    self.waits.wait(fault)
             raise
 
     def opened(self, name: str) -> Session:

@@ -1,0 +1,274 @@
+"""The live tier, second half: what a run leaves, and what can be done with it afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
+
+import pytest
+
+from aligntune_core.algorithms import known
+from aligntune_core.config import covers
+from aligntune_core.errors import listed
+from aligntune_core.testing import changes
+from aligntune_core.testing.runs import COMPARED, EVERY, NEW_TOKENS, RUNS, STOP_AFTER
+from aligntune_core.testing.session import Session, named, parameters
+from aligntune_core.testing.tiers.watched import Record, Watched, losses
+from aligntune_core.testing.worker import Refused
+
+
+class LiveAfterTier(Watched):
+    """Files, checkpoints, evaluation, generation, stopping, resuming, refusals, and fields that ``effective`` tells."""
+
+    # --- adapter and files -------------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("run", EVERY)
+    def test_live_adapter_shapes(self, run: str, session: Session) -> None:
+        """The saved adapter has matrices A (r x in) and B (out x r) on each target module, and no others."""
+        record, saved = self.record(session, run), self.look(session, run, "saved")
+        with (
+            self.waits.on("test_live_saved_model_reloads", run=run),
+            self.waits.on("test_live_trains", run=run),
+        ):
+            assert saved["adapted"], "output_dir has no adapter_config.json"
+            self._assert_shapes(record, saved)
+
+    def _assert_shapes(self, record: Record, saved: Record) -> None:
+        config = record["config"]
+        wanted = {}
+        for module, (rows_out, rows_in) in _targets(record["linear"], config["peft.target_modules"]).items():
+            wanted[f"{module}.lora_A"] = [config["peft.r"], rows_in]
+            wanted[f"{module}.lora_B"] = [rows_out, config["peft.r"]]
+        assert {_short(name): shape for name, shape in saved["shapes"].items()} == wanted
+        assert saved["adapter"]["r"] == config["peft.r"]
+        assert saved["adapter"]["lora_alpha"] == pytest.approx(config["peft.alpha"])
+
+    @pytest.mark.parametrize("run", [*EVERY, "full"])
+    def test_live_saved_model_reloads(self, run: str, session: Session) -> None:
+        """Plain peft and transformers load what was saved, and give the trained policy's logits.
+
+        ``save_model(path)`` writes to another folder just as well.
+        """
+        with self.waits.on("test_live_trains", run=run):
+            saved = self.look(session, run, "saved")
+            assert not saved["lacking"], f"output_dir has no {listed(saved['lacking'])}"
+            assert saved["difference"] < 1e-4, f"logits differ by {saved['difference']}"
+            assert saved["moved"] > 1e-5, "training left the policy as it was"
+            assert saved["tokenizer"], "the saved tokenizer differs"
+            elsewhere = saved["lacking_elsewhere"]
+            assert not elsewhere, f"save_model(path) left no {listed(elsewhere)} in that folder"
+
+    def test_live_merged_model_reloads(self, session: Session) -> None:
+        """``save_model(merged=True)`` writes a plain model with the policy's logits, and leaves the policy alone."""
+        merged = self.look(session, self.first(session), "merged")
+        assert merged["whole"], "an adapter was written"
+        assert merged["difference"] < 1e-3, f"logits differ by {merged['difference']}"
+        assert merged["policy_moved"] == 0, "merging changed the policy in memory"
+
+    def test_live_full_fine_tuning(self, session: Session) -> None:
+        """``use_peft=False`` trains every weight and adds none."""
+        if not covers(session.info.honours, "peft.enabled"):
+            pytest.skip("declares that it trains adapters only: peft.enabled is not honoured")
+        record = self.record(session, "full")
+        assert record["others"] == [], "there are weights that the model does not have"
+        assert record["base_unchanged"] == [], "these weights did not move"
+
+    def test_live_checkpoints(self, session: Session) -> None:
+        """Checkpoints are written where they are due, complete, and old ones are removed."""
+        for path in ("run.save_strategy", "run.save_steps", "run.save_total_limit"):
+            if not covers(session.info.honours, path):
+                pytest.skip(f"declares that it does not honour {path}")
+        with self.waits.on("test_live_saved_model_reloads", run="full"):
+            assert self.record(session, "full")["checkpoints"] == {"checkpoint-2": None}
+        record = self.record(session, "sft")
+        found = {step for name in record["checkpoints"] if (step := int(name.rpartition("-")[2])) < 3}
+        assert found == {STOP_AFTER}, f"with save_steps={STOP_AFTER}, of three steps"
+
+    # --- evaluate and generate ---------------------------------------------------------------------------------------
+
+    def test_live_evaluate(self, session: Session) -> None:
+        """``evaluate`` returns finite figures with the true loss of the rows, held out or given; it trains nothing."""
+        found = self.look(session, self.first(session), "evaluation")
+        assert found["finite"]
+        whole = covers(
+            session.info.honours, "optim.eval_batch_size"
+        )  # then they are one batch: no mean of means
+        for told, wanted, which in (
+            ("found", "expected_loss", "held-out rows"),
+            ("others", "expected_of_others", "rows given to evaluate(dataset)"),
+        ):
+            loss = found[told].get("eval_loss", found[told].get("loss"))
+            if found[wanted] is not None:
+                assert loss == pytest.approx(found[wanted], rel=1e-4 if whole else 5e-3), which
+        assert found["changed"] == []
+
+    def test_live_generate(self, session: Session) -> None:
+        """One greedy answer a prompt, without the prompt, of at most ``max_new_tokens``; messages work too."""
+        found = self.look(session, self.first(session), "generation", max_new_tokens=NEW_TOKENS)
+        answers = found["answers"]
+        assert [type(answer) for answer in answers] == [str, str]
+        assert answers == found["again"], "temperature 0 is not deterministic"
+        assert answers == found["to_messages"], "a string means something else than a user's message with it"
+        for answer, prompt in zip(answers, found["prompts"], strict=True):
+            assert prompt not in answer, "the prompt is in the answer"
+        wanted = [answer.strip() for answer in found["greedy"]]
+        assert [a.strip() for a in answers] == wanted, (
+            f"the likeliest {NEW_TOKENS} tokens, one after the other"
+        )
+        assert [type(answer) for answer in found["sampled"]] == [str]
+
+    # --- the same call, stopping, resuming ---------------------------------------------------------------------------
+
+    def test_live_same_call_same_run(self, session: Session) -> None:
+        """The same call gives the same losses."""
+        run = self.first(session)
+        whole, again = self.record(session, run), self.kept(session, run, "again")
+        assert losses(again) == pytest.approx(losses(whole), rel=1e-5)
+
+    def stopped(self, session: Session) -> Record:
+        """The first run again, asked to stop."""
+        return self.kept(session, self.first(session), "stopped", stop_after=STOP_AFTER)
+
+    def test_live_stop(self, session: Session) -> None:
+        """When ``run.stop()`` gives a reason, a complete checkpoint is written and train returns."""
+        run = self.first(session)
+        with (
+            self.waits.on("test_live_checkpoints"),
+            self.waits.on("test_live_saved_model_reloads", run=run),
+            self.waits.on("test_live_trains", run=run),
+        ):
+            record = self.stopped(session)
+            result = record["result"]
+            if record["config"]["algorithm"] == "ppo":  # whose steps are several of the optimiser
+                assert 0 < result["steps"] < record["config"]["optim.max_steps"]
+            else:
+                assert len(record["steps"]) == STOP_AFTER, "steps that were taken"
+                assert result["steps"] == STOP_AFTER
+            assert result["stopped"], "TrainResult.stopped is empty"
+            assert record["checkpoints"].get(f"checkpoint-{result['steps']}", "missing") is None
+
+    def test_live_logging_steps(self, session: Session) -> None:
+        """An event comes every ``logging_steps`` steps; the last step may have one too."""
+        if not covers(session.info.honours, "run.logging_steps"):
+            pytest.skip("declares that it does not honour run.logging_steps")
+        run = self.first(session)
+        with self.waits_for_run(run):
+            record = self.kept(session, run, "terse", settings={"run.logging_steps": 2})
+            told = [event["step"] for event in record["events"] if "loss" in event]
+            assert told[:1] == [2], "the first of three steps that is told of with logging_steps=2"
+
+    def test_live_resume(self, session: Session) -> None:
+        """Resumed from a checkpoint, the run ends with the weights of an uninterrupted one."""
+        run = self.first(session)
+        whole = self.record(session, run)
+        with self.waits.on("test_live_checkpoints"), self.waits_for_run(run):
+            origin, checkpoint = run, f"checkpoint-{STOP_AFTER}"
+            if (
+                checkpoint not in whole["checkpoints"]
+            ):  # save_steps is not honoured, or not set: a stop leaves one
+                with self.waits.on("test_live_stop"):
+                    origin, checkpoint = "stopped", f"checkpoint-{self.stopped(session)['result']['steps']}"
+            resumed = self.kept(session, run, "resumed", resume=(self.key(session, origin), checkpoint))
+            _assert_goes_on(whole, resumed)
+
+    # --- refusals ----------------------------------------------------------------------------------------------------
+
+    def test_live_unknown_option_is_refused(self, session: Session) -> None:
+        """``backend_options`` that the backend does not have are an error that names them."""
+        algorithm = next(a for a in known() if session.supports(a))
+        settings = {"backend_options": {"no_such_option": 1}}
+        with self.waits.on("test_argument_default_call", algorithm=algorithm):
+            with pytest.raises(Refused, match="no_such_option") as caught:
+                session.ask("create", algorithm=algorithm, settings=settings)
+            assert "ConfigError" in caught.value.classes
+
+    def test_live_unsupported_algorithm_is_refused(self, session: Session) -> None:
+        """An algorithm that the backend declines is an error that names both."""
+        declined = [a for a in known() if not session.supports(a)]
+        if not declined:
+            pytest.skip("declares that it trains every known algorithm")
+        for algorithm in declined:
+            with pytest.raises(Refused, match=algorithm) as caught:
+                session.ask("create", algorithm=algorithm, settings={})
+            assert "UnsupportedAlgorithm" in caught.value.classes
+
+    # --- fields that planned says nothing of -------------------------------------------------------------------------
+
+    def test_live_fields(self, session: Session) -> None:
+        """Each honoured field that ``planned`` says nothing of is seen in ``effective`` when it changes."""
+        fields: dict[str, list[str]] = {}
+        for path in changes.backend_paths():
+            algorithm = session.algorithm_for(path)
+            if algorithm and session.testable(path):
+                fields.setdefault(algorithm, []).append(path)
+        for algorithm, paths in fields.items():
+            self._assert_told(session, algorithm, paths)
+
+    @pytest.mark.parametrize("algorithm", sorted(known()))
+    def test_live_parameters(self, algorithm: str, session: Session) -> None:
+        """Each parameter of a trained algorithm that changes is seen in ``effective``, or refused by name."""
+        session.trains(algorithm)
+        self._assert_told(session, algorithm, parameters(algorithm))
+
+    def _assert_told(self, session: Session, algorithm: str, fields: Iterable[str]) -> None:
+        run = _run_of(session, algorithm)
+        trains = self.waits.on("test_live_trains", run=run) if run else nullcontext()
+        with self.waits.on("test_argument_default_call", algorithm=algorithm), trains:
+            problems = _problems(session, algorithm, fields)
+            assert not problems, "\n".join(problems)
+
+
+def _run_of(session: Session, algorithm: str) -> str:
+    """The run that trains an algorithm; empty where none does."""
+    for run in EVERY:
+        try:
+            if session.trains(RUNS[run][0]) == algorithm:
+                return run
+        except pytest.skip.Exception:
+            continue
+    return ""
+
+
+def _assert_goes_on(whole: Record, resumed: Record) -> None:
+    """Compare a resumed run with an uninterrupted one. Online, sampled answers may differ, so only steps count."""
+    assert resumed["result"]["steps"] == whole["result"]["steps"]
+    taken, left = len(resumed["steps"]), len(whole["steps"])
+    if whole["config"]["algorithm"] not in COMPARED:
+        assert 0 < taken < left, "steps of the optimiser that were taken once more"
+        return
+    assert [step["rows"] for step in resumed["steps"]] == [s["rows"] for s in whole["steps"][STOP_AFTER:]]
+    assert losses(resumed) == pytest.approx(losses(whole)[STOP_AFTER:], rel=1e-4)
+    assert resumed["fingerprint"] == pytest.approx(whole["fingerprint"], rel=1e-4)
+
+
+def _problems(session: Session, algorithm: str, fields: Iterable[str]) -> list[str]:
+    """What is wrong with the fields that are left to this tier."""
+    left = session.left_to_live(algorithm, fields)
+    found = [_problem(session, algorithm, path, left) for path in left]
+    return [problem for problem in found if problem]
+
+
+def _problem(session: Session, algorithm: str, path: str, others: Sequence[str]) -> str:
+    try:
+        found = session.effective(algorithm, path, others)
+    except Refused as refusal:
+        if named(path, str(refusal)):
+            return ""
+        return f"{path} was changed and refused, but the message does not name it: {refusal}"
+    if found["found"] == "absent":
+        return f"{path} was changed, and neither planned nor effective tells what is in force"
+    if found["found"] == "different":
+        return f"{path}: asked for {found['asked']}, effective says {found['value']}"
+    return ""
+
+
+def _targets(linear: Mapping[str, Sequence[int]], modules: str | Sequence[str]) -> dict[str, Sequence[int]]:
+    """The linear layers that carry an adapter: all but the output head, or those named."""
+    if modules == "all-linear":
+        return {name: shape for name, shape in linear.items() if name != "lm_head"}
+    return {name: shape for name, shape in linear.items() if name.rpartition(".")[2] in modules}
+
+
+def _short(name: str) -> str:
+    """A tensor's name in a saved adapter as "module.lora_A"."""
+    return name.removeprefix("base_model.model.").removesuffix(".weight")
