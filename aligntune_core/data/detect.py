@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aligntune_core.data.mapping import ROLE_OF, ROLES, alike_column, direction, is_index, plain_name, shown
 from aligntune_core.data.kinds import typical_values
+from aligntune_core.data.mapping import ROLE_OF, ROLES, alike_column, direction, is_index, plain_name, shown
 from aligntune_core.data.messages import is_dialogue, is_messages, starts_dialogue
 from aligntune_core.data.nearest import missing_columns
 from aligntune_core.errors import DataError, did_you_mean, listed
@@ -110,9 +110,10 @@ def detect(
     first = typical_values(sample, columns)
     layout, slots = _recognised(columns, mapped, first, LAYOUTS[family])
     if layout is None:
-        layouts = [choice.needs for choice in LAYOUTS[family]]
+        needs = [choice.needs for choice in LAYOUTS[family]]
+        mapping_given = bool(column_mapping)
         raise DataError(
-            missing_columns(columns, first, algorithm.name, family, layouts, origin, slots, bool(column_mapping))
+            missing_columns(columns, first, algorithm.name, family, needs, origin, slots, mapping_given)
         )
     used = {role: slots[role] for role in (*layout.needs, *layout.may) if role in slots}
     dialogue = _holds_dialogues(used, first)
@@ -226,16 +227,17 @@ def _extras(
     for name in algorithm.columns:
         if name in (*used, "prompt", "completion", "chosen", "rejected"):
             continue
-        column = next((c for c, role in mapped.items() if role == name), alike_column(name, columns))
-        if column is None:
+        given = next((c for c, role in mapped.items() if role == name), None)
+        found = given or alike_column(name, columns)
+        if found is None:
             raise DataError(f'{origin}: {algorithm.name} needs a column "{name}". Columns: {shown(columns)}.')
-        extras[name] = column
+        extras[name] = found
     return extras
 
 
 def _name(layout: Layout, used: Mapping[str, str], first: Mapping[str, Any], dialogue: bool) -> str:
     if layout.kind in ("messages", "prompt_messages"):
-        value = first.get(used["messages"])
+        value: Any = first.get(used["messages"])
         sharegpt = is_messages(value) and value[0].get("role") is None and value[0].get("from") is not None
         return "sharegpt" if sharegpt else "messages"
     if layout.kind == "pair":

@@ -86,7 +86,8 @@ class LocalFiles:
         joined = replace(concatenate(sources), origin=self.origin)
         if not joined.is_dataset:
             return joined
-        return replace(joined, numbers=range(len(joined)), places=None)  # rows of tables count through the split
+        # Rows of tables are called by their number, which counts through the split.
+        return replace(joined, numbers=range(len(joined)), places=None)
 
 
 def open_path(path: Path, config_name: str | None, *, must: bool = True) -> LocalFiles | Any:

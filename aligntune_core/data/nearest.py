@@ -42,7 +42,7 @@ def missing_columns(
     """
     found = [(needs, _suggest(columns, first, needs, slots)) for needs in layouts]
     usual = next((needs for needs in layouts if len(needs) > 1 or family == "online"), layouts[0])
-    needs, (suggestion, score) = max(found, key=lambda item: (bool(item[1][0]), item[1][1]))
+    needs, (suggestion, _) = max(found, key=lambda item: (bool(item[1][0]), item[1][1]))
     if not suggestion:
         needs = usual
     missing = [role for role in needs if role not in slots]
@@ -53,9 +53,14 @@ def missing_columns(
     if family == "sft" and "chosen" in columns:
         lines.append("This looks like preference data, which dpo takes.")
     elif family == "preference" and "completion" in slots:
-        lines.append(f"This looks like data for sft: {algorithm} needs a better and a worse answer to each prompt.")
+        lines.append(
+            f"This looks like data for sft: {algorithm} needs a better and a worse answer to each prompt."
+        )
     if suggestion:
-        nearest = "; ".join(f'"{column}" for {role}' for column, role in suggestion.items() if column != role)
+        known = slots.values()
+        nearest = "; ".join(
+            f'"{column}" for {role}' for column, role in suggestion.items() if column not in known
+        )
         lines.append(f"Nearest: {nearest}. Try column_mapping={suggestion}.")
     elif not mapping_given:
         lines.append(f'Name them with column_mapping={{"your column": "{missing[0]}"}}.')

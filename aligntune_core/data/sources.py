@@ -113,7 +113,7 @@ def _opened(spec: Any, config: ResolvedConfig, keyword: str) -> Opened:
         found = open_path(path, name, must=keyword == "dataset_name")
         if isinstance(found, LocalFiles):
             return replace(_local(found), takes_config=path.is_dir())
-        return replace(_in_memory(found, spec, keyword), takes_config=bool(name) and (path / name).is_dir())
+        return replace(_in_memory(found, spec, keyword), takes_config=(path / (name or "")).is_dir())
     return _in_memory(spec, "the dataset in memory", keyword)
 
 

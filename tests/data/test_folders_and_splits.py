@@ -61,7 +61,9 @@ def test_config_name_where_there_is_nothing_to_choose_is_said(
             caplog.clear()
             with caplog.at_level(logging.WARNING, "aligntune.data"):
                 report = prepare(source, config_name="main", **settings).report
-            (said,) = [sentence for sentence in report.saw if sentence.startswith('config_name="main" chooses')]
+            (said,) = [
+                sentence for sentence in report.saw if sentence.startswith('config_name="main" chooses')
+            ]
             assert said in caplog.text
     assert not any("config_name" in sentence for sentence in prepare(pairs(2)).report.saw)
     assert not any("config_name" in s for s in prepare(str(saved), config_name="main").report.saw)

@@ -72,7 +72,7 @@ def test_whole_dialogues_with_a_prompt_that_contradicts_them(prepare: Any) -> No
     for given in ("other", H + "other" + S):
         with pytest.raises(BadRows, match='row 1: column "prompt": contradicts'):
             prepare([good, {**good, "prompt": given}], "dpo")
-    with pytest.raises(BadRows, match='row 1: column "chosen": .* share no'):
+    with pytest.raises(BadRows, match=r'row 1: column "chosen": .* share no'):
         prepare([good, {**good, "rejected": "no"}], "dpo")
 
 

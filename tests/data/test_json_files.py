@@ -41,9 +41,7 @@ def test_damaged_gzip_files_are_named(
 
 
 @pytest.mark.parametrize("shape", ["[%s]", '{"data": [%s]}', '{"version": "1.0", "data": [%s]}'])
-def test_a_bad_byte_in_an_array_costs_one_row(
-    prepare: Any, pairs: Pairs, tmp_path: Path, shape: str
-) -> None:
+def test_a_bad_byte_in_an_array_costs_one_row(prepare: Any, pairs: Pairs, tmp_path: Path, shape: str) -> None:
     rows = ",\n".join([json.dumps(row) for row in pairs(2)] + ['{"prompt": "caf@", "completion": "x"}'])
     path = tmp_path / "a.json"
     path.write_bytes((shape % rows).encode().replace(b"@", b"\xe9"))

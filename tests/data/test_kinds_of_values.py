@@ -82,7 +82,9 @@ def test_message_lists_as_json_text_in_every_role(
     assert as_texts.report.format == as_lists.report.format
 
 
-@pytest.mark.parametrize("text", ["[1, 2]", "[see note] hi", '[{"a": 1}]', '[{"role": "user", ', '["x"]', "[]"])
+@pytest.mark.parametrize(
+    "text", ["[1, 2]", "[see note] hi", '[{"a": 1}]', '[{"role": "user", ', '["x"]', "[]"]
+)
 def test_text_that_merely_starts_with_a_bracket_stays_text(prepare: Any, text: str) -> None:
     row = prepare([{"prompt": text, "completion": text}]).train[0]
     assert (row["prompt"][0]["content"], row["completion"][0]["content"]) == (text, text)

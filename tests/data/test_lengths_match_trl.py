@@ -173,7 +173,9 @@ def test_dialogues_whose_replies_share_a_mark(
 
     tokenizer = make_tokenizer(template)
     same = "\n\nHuman: hi\n\nAssistant: one\n\nAssistant:"
-    everything, expected = ours([{"chosen": same + " the sun", "rejected": same + " a dog"}], "dpo", tokenizer)
+    everything, expected = ours(
+        [{"chosen": same + " the sun", "rejected": same + " a dog"}], "dpo", tokenizer
+    )
     trainer = DPOTrainer(
         model, args=arguments("DPO", tmp_path), train_dataset=everything, processing_class=tokenizer
     )
