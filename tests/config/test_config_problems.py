@@ -164,7 +164,8 @@ def test_kind_and_algorithm_must_fit(kind: str | None, keywords: dict[str, Any],
 
 
 def test_a_token_is_never_shown(sft: Make) -> None:
-    for keywords in ({"token": "hf_one", "model": {"token": "hf_two"}}, {"token": ["hf_one"]}):
+    calls: list[dict[str, Any]] = [{"token": "hf_one", "model": {"token": "hf_two"}}, {"token": ["hf_one"]}]
+    for keywords in calls:
         with pytest.raises(ConfigError) as caught:
             sft(**keywords)
         assert "token=***" in str(caught.value)
@@ -172,5 +173,5 @@ def test_a_token_is_never_shown(sft: Make) -> None:
 
 
 def test_empty_lists_of_modules_ask_for_nothing(sft: Make) -> None:
-    given = {"lora_target_modules": [], "modules_to_save": [], "layers_to_transform": []}
+    given: dict[str, Any] = {"lora_target_modules": [], "modules_to_save": [], "layers_to_transform": []}
     assert sft(**given) == sft()
