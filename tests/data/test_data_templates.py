@@ -76,7 +76,9 @@ def test_a_system_message_without_a_template_is_refused_with_a_remedy(
         rows = [
             {"messages": [{"role": "user", "content": "2 and 3"}, {"role": "assistant", "content": "five"}]}
         ]
-    with pytest.raises(BadRows, match=r"speakers would be lost; .* or leave the system message out") as caught:
+    with pytest.raises(
+        BadRows, match=r"speakers would be lost; .* or leave the system message out"
+    ) as caught:
         prepare(rows, algorithm, tokenizer=base_tokenizer, **keywords)
     (bad,) = caught.value.rows
     assert bad.column == column
