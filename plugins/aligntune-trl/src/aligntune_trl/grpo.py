@@ -23,7 +23,8 @@ def build(loaded: LoadedModel, config: Any, datasets: Datasets, run: RunContext)
 
     args = prepare.training_arguments(config, torch_device())
     rewards = rewards_bridge.build(config, loaded.tokenizer, args.device, datasets.report)
-    rewards.load()
+    with no_bars():
+        rewards.load()
     parameters = config.parameters
     samples = Samples(
         run.output_dir if parameters.log_completions else None,

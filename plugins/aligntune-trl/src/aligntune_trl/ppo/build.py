@@ -73,7 +73,8 @@ def build_ppo(loaded: LoadedModel, config: Any, datasets: Datasets, run: RunCont
     parameters = config.parameters
     args = prepare.training_arguments(config, torch_device())
     rewards = rewards_bridge.build(config, loaded.tokenizer, args.device, datasets.report)
-    rewards.load()
+    with no_bars():
+        rewards.load()
     with known_warnings_hidden(), no_bars():
         return RewardedPPOTrainer(
             rewards=rewards,
