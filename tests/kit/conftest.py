@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import textwrap
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -26,6 +27,42 @@ class Test_{name}(BackendConformance):
     backend = "{name}"
     process = "all of them"
 """
+
+
+HEAD = """
+from aligntune_core import Support, hookimpl
+from aligntune_torch.plugin import apply_peft, backend_info, build_trainer, load_model, prepare, supports_algorithm
+
+@hookimpl
+def supports_algorithm(algorithm):
+    return Support(True) if algorithm == "{algorithm}" else Support(False, "{algorithm} only")
+"""
+
+# A fault is the body of a class derived from the engine.
+BUILD = """
+@hookimpl
+def build_trainer(loaded, config, datasets, run):
+    import torch
+    from dataclasses import replace
+    from aligntune_torch.engine import Engine
+
+    class Bad(Engine):
+{body}
+
+    return Bad(loaded, config, datasets, run)
+"""
+
+
+@pytest.fixture(scope="session")
+def torch_with() -> Callable[..., str]:
+    """``torch_with(body, algorithm)``: the plain PyTorch backend with an engine that differs by ``body``."""
+
+    def source(body: str, algorithm: str = "sft") -> str:
+        body = textwrap.dedent(body).strip()
+        build = BUILD.format(body=textwrap.indent(body, " " * 8)) if body else ""
+        return HEAD.format(algorithm=algorithm) + build
+
+    return source
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ does not show is what the live tier is for.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -17,30 +16,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.backend
 
-HEAD = """
-from aligntune_core import Support, hookimpl
-from aligntune_torch.plugin import apply_peft, backend_info, build_trainer, load_model, prepare, supports_algorithm
-
-@hookimpl
-def supports_algorithm(algorithm):
-    return Support(True) if algorithm == "{algorithm}" else Support(False, "{algorithm} only")
-"""
-
-# A fault is the body of a class derived from the engine.
-BUILD = """
-@hookimpl
-def build_trainer(loaded, config, datasets, run):
-    import torch
-    from dataclasses import replace
-    from aligntune_torch.engine import Engine
-
-    class Bad(Engine):
-{body}
-
-    return Bad(loaded, config, datasets, run)
-"""
-
-# name -> (algorithm, body of the engine, the tests that fail)
+# name -> (body of a class derived from the engine, the tests that fail)
 FAULTS: dict[str, tuple[str, str]] = {
     "slow_schedule": (
         """
@@ -283,18 +259,17 @@ def apply_peft(loaded, config):
 """
 
 
-def _source(name: str) -> str:
-    body, test = FAULTS[name]
-    source = HEAD.format(algorithm="dpo" if "dpo" in test else "sft")
-    body = textwrap.dedent(body).strip()
-    if body:
-        source += BUILD.format(body=textwrap.indent(body, " " * 8))
-    return source + (SMALL_ADAPTER if name == "adapter_too_small" else "")
-
-
 @pytest.fixture(scope="module")
-def found(judge: Judge) -> Outcomes:
-    return judge({name: _source(name) for name in FAULTS}, "-k", "live")
+def found(judge: Judge, torch_with: Callable[..., str]) -> Outcomes:
+    small = {"adapter_too_small": SMALL_ADAPTER}
+    return judge(
+        {
+            name: torch_with(body, "dpo" if "dpo" in test else "sft") + small.get(name, "")
+            for name, (body, test) in FAULTS.items()
+        },
+        "-k",
+        "live or ready",
+    )
 
 
 @pytest.mark.parametrize("name", FAULTS)

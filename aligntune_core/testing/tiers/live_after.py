@@ -161,15 +161,15 @@ class LiveAfterTier(Watched):
         """Resumed from a checkpoint, the run ends with the weights of an uninterrupted one."""
         run = self.first(session)
         whole = self.record(session, run)
-        with self.waits.on("test_live_checkpoints"), self.waits_for_run(run):
-            origin, checkpoint = run, f"checkpoint-{STOP_AFTER}"
-            if (
-                checkpoint not in whole["checkpoints"]
-            ):  # save_steps is not honoured, or not set: a stop leaves one
-                with self.waits.on("test_live_stop"):
-                    origin, checkpoint = "stopped", f"checkpoint-{self.stopped(session)['result']['steps']}"
-            resumed = self.kept(session, run, "resumed", resume=(self.key(session, origin), checkpoint))
-            _assert_goes_on(whole, resumed)
+        # Where save_steps is not honoured, or not set, a stop leaves the checkpoint.
+        saves = f"checkpoint-{STOP_AFTER}" in whole["checkpoints"]
+        stop = nullcontext() if saves else self.waits.on("test_live_stop")
+        with self.waits.on("test_live_checkpoints"), stop, self.waits_for_run(run):
+            origin, step = (
+                (run, STOP_AFTER) if saves else ("stopped", self.stopped(session)["result"]["steps"])
+            )
+            resume = (self.key(session, origin), f"checkpoint-{step}")
+            _assert_goes_on(whole, self.kept(session, run, "resumed", resume=resume))
 
     # --- refusals ----------------------------------------------------------------------------------------------------
 

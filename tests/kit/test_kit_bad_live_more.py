@@ -1,0 +1,232 @@
+"""Faults that keep other tests from passing, that show in what is told only, and those of a backend without SFT.
+
+As in ``test_kit_bad_live``, each fails exactly its test. What cannot pass beside it waits, and says for which test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.kit.conftest import Judge, Outcomes
+
+pytestmark = pytest.mark.backend
+
+# name -> (body of a class derived from the torch backend's engine, the tests that fail)
+# Faults that keep other tests from passing too: these have to wait.
+FAULTS: dict[str, tuple[str, str]] = {
+    "nan_at_the_end": (
+        """
+        def _after_step(self, metrics):
+            if self.adapted and self.step >= 3:
+                metrics["loss"] = float("nan")
+            return super()._after_step(metrics)
+        """,
+        "test_live_trains[sft]",
+    ),
+    "stopped_by_nobody": (
+        """
+        def train(self, resume_from=None):
+            result = super().train(resume_from)
+            return replace(result, stopped=result.stopped or "finished")
+        """,
+        "test_live_trains",
+    ),
+    "returns_a_dict": (
+        """
+        def train(self, resume_from=None):
+            return {"train_loss": super().train(resume_from).metrics["train_loss"]}
+        """,
+        "test_live_trains",
+    ),
+    "another_number_of_steps_told": (
+        """
+        def effective(self):
+            return dict(super().effective()) | {"optim.max_steps": "3"}
+        """,
+        "test_live_trains",
+    ),
+    "tells_of_each_step_twice": (
+        """
+        def _log(self):
+            unlogged = list(self.unlogged)
+            super()._log()
+            self.unlogged = unlogged
+            super()._log()
+        """,
+        "test_live_number_of_steps",
+    ),
+    "logs_every_other_step": (
+        """
+        def effective(self):
+            told = super().effective()
+            self.loop = replace(self.loop, logging_steps=2)
+            return told
+        """,
+        "test_live_number_of_steps",
+    ),
+    "saves_no_tokenizer": (
+        """
+        def save_model(self, path, merged=False):
+            from types import SimpleNamespace
+            from aligntune_torch import models
+            models.save(self.model, SimpleNamespace(save_pretrained=lambda path: None), path, merged)
+        """,
+        "test_live_saved_model_reloads",
+    ),
+    "saves_pickles": (
+        """
+        def save_model(self, path, merged=False):
+            super().save_model(path, merged)
+            for file in path.glob("*.safetensors") if not merged else ():
+                file.rename(file.with_suffix(".bin"))
+        """,
+        "test_live_saved_model_reloads",
+    ),
+    "checkpoints_without_state": (
+        """
+        def _after_step(self, metrics):
+            stopped = super()._after_step(metrics)
+            for file in self.run.output_dir.glob("checkpoint-*/trainer_state.json"):
+                file.unlink()
+            return stopped
+        """,
+        "test_live_checkpoints",
+    ),
+}
+# What is told is not what happened.
+FAULTS |= {
+    "logs_every_step": (
+        """
+        def effective(self):
+            told = super().effective()
+            self.loop = replace(self.loop, logging_steps=1)
+            return told
+        """,
+        "test_live_logging_steps",
+    ),
+    "saves_every_step": (
+        """
+        def effective(self):
+            told = super().effective()
+            self.loop = replace(self.loop, save_steps=1)
+            return told
+        """,
+        "test_live_checkpoints",
+    ),
+    "no_epochs": (
+        """
+        def _log(self):
+            epoch, self.epoch = self.epoch, 0.0
+            super()._log()
+            self.epoch = epoch
+        """,
+        "test_live_events[sft]",
+    ),
+    "half_an_epoch_behind": (
+        """
+        def _log(self):
+            epoch, self.epoch = self.epoch, self.epoch / 2
+            super()._log()
+            self.epoch = epoch
+        """,
+        "test_live_events[sft]",
+    ),
+    "gradient_norm_of_nothing": (
+        """
+        def _after_step(self, metrics):
+            return super()._after_step(metrics | {"grad_norm": 0.0})
+        """,
+        "test_live_events[sft]",
+    ),
+    "one_token_a_step": (
+        """
+        def _after_step(self, metrics):
+            return super()._after_step(metrics | {"tokens": 1})
+        """,
+        "test_live_events[sft]",
+    ),
+    "evaluates_on_its_own_rows_only": (
+        """
+        def evaluate(self, dataset=None):
+            return super().evaluate(None)
+        """,
+        "test_live_evaluate",
+    ),
+    "saves_in_one_place_only": (
+        """
+        def save_model(self, path, merged=False):
+            own = merged or path.name.startswith("checkpoint-")
+            super().save_model(path if own else self.run.output_dir, merged)
+        """,
+        "test_live_saved_model_reloads",
+    ),
+}
+# Trains DPO and nothing else: what other backends are asked with SFT, it is asked too.
+FAULTS |= {
+    "dpo_that_does_not_stop": (
+        """
+        def __init__(self, loaded, config, datasets, run):
+            super().__init__(loaded, config, datasets, replace(run, stop=lambda: None))
+        """,
+        "test_live_stop",
+    ),
+    "dpo_that_repeats_the_prompt": (
+        """
+        def generate(self, prompts, *more, **keywords):
+            answers = super().generate(prompts, *more, **keywords)
+            texts = [p if isinstance(p, str) else p[-1]["content"] for p in prompts]
+            return [text + answer for text, answer in zip(texts, answers)]
+        """,
+        "test_live_generate",
+    ),
+    "dpo_that_resumes_from_the_start": (
+        """
+        def train(self, resume_from=None):
+            return super().train(None)
+        """,
+        "test_live_resume",
+    ),
+    "dpo_that_evaluates_what_it_trains_on": (
+        """
+        def evaluate(self, dataset=None):
+            if dataset is None:
+                self.eval_rows = self.rows
+            return super().evaluate(dataset)
+        """,
+        "test_live_evaluate",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def found(judge: Judge, torch_with: Callable[..., str]) -> Outcomes:
+    sources = {
+        name: torch_with(body, "dpo" if name.startswith("dpo") else "sft")
+        for name, (body, _) in FAULTS.items()
+    }
+    return judge(sources, "-k", "live or ready")
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_fails_its_test_and_no_other(
+    name: str, found: Outcomes, failures: Callable[..., dict[str, str]]
+) -> None:
+    test = FAULTS[name][1]
+    failed = failures(found[name])
+    assert {t.partition("[")[0] if "[" not in test else t for t in failed} == {test}, failed
+    waits = [said for said in found[name].values() if said.startswith("skipped: waits for")]
+    assert {said.split()[3].rstrip(":") for said in waits} <= failed.keys()
+
+
+def test_a_selection_without_the_run_that_fails_shows_the_exception(
+    judge: Judge, torch_with: Callable[..., str], failures: Callable[..., dict[str, str]]
+) -> None:
+    source = torch_with(FAULTS["nan_at_the_end"][0])
+    found = judge({"alone": source}, "-k", "live_optimizer or same_call")["alone"]
+    failed = failures(found)
+    assert failed.keys() == {"test_live_optimizer[sft]", "test_live_same_call_same_run"}
+    assert all("step 3: loss is nan" in said for said in failed.values())
