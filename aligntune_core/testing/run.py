@@ -110,17 +110,18 @@ class Run:
         folder = Path(self.trainer.output_dir)
         elsewhere = folder.with_name(f"{folder.name}-elsewhere")
         self.trainer.save_model(elsewhere)
-        found = {
+        adapted = (folder / "adapter_config.json").is_file()
+        found: dict[str, Any] = {
             "lacking": _lacking(folder),
             "lacking_elsewhere": _lacking(elsewhere),
             "moved": float((self._logits(self.trainer.model) - self._logits_before).abs().max()),
-            "adapted": (folder / "adapter_config.json").is_file(),
+            "adapted": adapted,
             "adapter": {},
             "shapes": {},
         }
         if not found["lacking"]:
-            found |= self._adapter(folder) if found["adapted"] else {}
-            found |= self._reloaded(folder, found["adapted"])
+            found |= self._adapter(folder) if adapted else {}
+            found |= self._reloaded(folder, adapted)
         return found
 
     def _adapter(self, folder: Path) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class Fault:
     cause: str
 
 
-class _Waits(pytest.skip.Exception):
+class _Waits(pytest.skip.Exception):  # type: ignore[name-defined, misc]
     """Raised by a test that waits for another one."""
 
     def __init__(self, fault: Fault) -> None:

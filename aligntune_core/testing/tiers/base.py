@@ -139,4 +139,4 @@ class Kit:
         with self.waits.on("test_static_hooks_are_complete"):
             assert found is not None, f"{module.__name__} has no hook {name}"
             assert list(validation.function_problems(name, found)) == []
-        return found  # type: ignore[return-value]
+        return found
