@@ -7,6 +7,7 @@ Canonical rows hold conversations as message lists: ``prompt`` and ``completion`
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from aligntune_core.data.detect import Shape
@@ -158,14 +159,14 @@ def _different(prompt: list[Message], chosen: list[Message], rejected: list[Mess
 
 def _preference(row: Row, shape: Shape, system_prompt: str | None) -> dict[str, Any]:
     (chosen, chosen_column), (rejected, rejected_column) = _both(row, shape)
-    whole = None
+    whole, bare = None, _without_system(shape)
     if _starts_with_user(chosen) and _starts_with_user(rejected):
-        whole = _implicit(row, shape, None)  # the lists repeat the prompt, as UltraFeedback's do
+        whole = _implicit(row, bare, None)  # the lists repeat the prompt, as UltraFeedback's do
     elif shape.dialogue and (starts_dialogue(chosen) or starts_dialogue(rejected)):
-        whole = _dialogues(row, shape, None)
+        whole = _dialogues(row, bare, None)
     if whole is not None:
-        prompt = _with_given(whole["prompt"], row, shape)
-        return {**whole, "prompt": with_system(prompt, system_prompt)}
+        prompt = _with_given(whole["prompt"], row, bare)
+        return {**whole, "prompt": with_system(prompt, _system(row, shape) or system_prompt)}
     prompt = _prompt(row, shape, system_prompt)
     strip = shape.dialogue
     sides = []
@@ -175,6 +176,11 @@ def _preference(row: Row, shape: Shape, system_prompt: str | None) -> dict[str, 
         else:
             sides.append(_reply(value, column))
     return _different(prompt, sides[0], sides[1])
+
+
+def _without_system(shape: Shape) -> Shape:
+    """The shape without its column of system messages, which only go where a conversation has none."""
+    return replace(shape, slots={role: column for role, column in shape.slots.items() if role != "system"})
 
 
 def _with_given(shared: list[Message], row: Row, shape: Shape) -> list[Message]:

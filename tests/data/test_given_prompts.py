@@ -88,5 +88,7 @@ def test_system_prompt_and_system_column_go_in_front_once(prepare: Any) -> None:
     assert prepare([row], "dpo", system_prompt="be kind").train[0]["prompt"] == [SYSTEM, ASK]
     got = prepare([{**row, "system": "be kind"}], "dpo", system_prompt="else")
     assert got.train[0]["prompt"] == [SYSTEM, ASK]
-    got = prepare([{**row, "prompt": [SYSTEM, ASK]}], "dpo", system_prompt="else")
-    assert got.train[0]["prompt"] == [SYSTEM, ASK]
+    for own in ({"prompt": [SYSTEM, ASK]}, {"chosen": [SYSTEM, ASK, YES], "rejected": [SYSTEM, ASK, NO]}):
+        for other in ({}, {"system": "other"}):
+            got = prepare([{**row, **own, **other}], "dpo", system_prompt="else")
+            assert got.train[0]["prompt"] == [SYSTEM, ASK]
