@@ -12,6 +12,19 @@ logger = logging.getLogger("aligntune")
 
 PROBE_SECONDS = 10.0
 
+EXTENSIONS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
+"""Of the data files that are read; a name with one of them is no hub id."""
+
+
+def looks_local(spec: str) -> bool:
+    """Whether a name that does not exist here was meant as a path rather than as a hub id."""
+    return (
+        spec.startswith((".", "/", "~"))
+        or "\\" in spec
+        or spec.count("/") > 1
+        or spec.lower().removesuffix(".gz").endswith((*EXTENSIONS, ".txt", ".zip", ".xlsx", ".pkl", ".pt"))
+    )
+
 
 def check(
     kind: Literal["model", "dataset"],

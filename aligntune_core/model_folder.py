@@ -46,8 +46,6 @@ def check_source(name: Any, revision: str | None = None, token: str | None = Non
     Raises:
         ConfigError: says which.
     """
-    from aligntune_core.data.folders import looks_local
-
     if not isinstance(name, (str, os.PathLike)):
         return
     path = Path(name)
@@ -58,7 +56,7 @@ def check_source(name: Any, revision: str | None = None, token: str | None = Non
     if path.exists():
         return
     near = did_you_mean(path.name, _neighbours(path))
-    if looks_local(os.fspath(name)):
+    if hub.looks_local(os.fspath(name)):
         raise ConfigError(f'there is no model folder "{name}".{near} Looked in {path.absolute().parent}.')
     hub.check(
         "model",
@@ -119,9 +117,7 @@ def check_base(adapter: str, base: str) -> None:
     Raises:
         ConfigError: names the adapter's file.
     """
-    from aligntune_core.data.folders import looks_local
-
-    if looks_local(base) and not Path(base).exists():
+    if hub.looks_local(base) and not Path(base).exists():
         raise ConfigError(
             f'{Path(adapter) / ADAPTER_FILE}: base_model_name_or_path is "{base}", and there is no such folder. '
             "Write there where the base model is now: a folder or a hub id."

@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Literal
 
 from aligntune_core.algorithms.base import Algorithm, Batch, Default
+from aligntune_core.config_paths import KEYWORDS
 from aligntune_core.errors import ConfigError, UnknownAlgorithm, a_type, listed
 
 if TYPE_CHECKING:
@@ -114,9 +115,8 @@ def _clash(algorithm: Algorithm, taken: Mapping[str, str]) -> str:
     """Whose name the algorithm or one of its parameters has, as a sentence; empty where they are its own."""
     if names := _names(algorithm) & taken.keys():
         return f"that name belongs to {taken[names.pop()]}"
-    from aligntune_core.config.keywords import taken_by
-
-    if keywords := taken_by(algorithm):
+    own_names = algorithm.parameters.model_fields
+    if keywords := [n for n in own_names if n in KEYWORDS and algorithm.has(KEYWORDS[n])]:
         return f"its parameter {listed(keywords)} has the name of a keyword of ours"
     return ""
 

@@ -79,6 +79,10 @@ class Algorithm:
         """Whether it generates its own completions and scores them with rewards."""
         return tuple(self.columns) == ("prompt",)
 
+    def has(self, only: str) -> bool:
+        """Whether it has the fields of the tree that are for "sft", "online" or "offline" algorithms only; "": all."""
+        return {"sft": self.kind == "sft", "online": self.online, "offline": not self.online}.get(only, True)
+
 
 def epochs(number: float, source: str) -> Default:
     """Passes over the rows, with an adapter or without."""

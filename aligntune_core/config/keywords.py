@@ -159,21 +159,7 @@ def owners(name: str) -> dict[str, Entry]:
 
 def belongs(entry: Entry, algorithm: Algorithm) -> bool:
     """Whether a field of the tree is one that this algorithm has."""
-    match entry.only:
-        case "sft":
-            return algorithm.kind == "sft"
-        case "online":
-            return algorithm.online
-        case "offline":
-            return not algorithm.online
-        case _:
-            return True
-
-
-def taken_by(algorithm: Algorithm) -> list[str]:
-    """Parameters of an algorithm that are called as a keyword of the tree which it has as well."""
-    names = algorithm.parameters.model_fields
-    return [name for name in names if name in flat() and belongs(flat()[name], algorithm)]
+    return algorithm.has(entry.only)
 
 
 def algorithms_with(entry: Entry) -> list[str]:

@@ -17,8 +17,7 @@ from typing import IO, Any
 from aligntune_core.data.jsonfiles import ESCAPED, not_utf8, read_json
 from aligntune_core.data.rows import Broken, RowSource, from_dataset, from_list
 from aligntune_core.errors import DataError
-
-EXTENSIONS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
+from aligntune_core.hub import EXTENSIONS
 
 
 def kind_of(path: Path) -> str | None:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from aligntune_core.data.files import EXTENSIONS, kind_of, read_file
+from aligntune_core.data.files import kind_of, read_file
 from aligntune_core.data.rows import RowSource, concatenate
 from aligntune_core.errors import DataError, did_you_mean, listed
+from aligntune_core.hub import EXTENSIONS
 
 _SHARD = re.compile(r"^(?P<split>.+?)-\d+-of-\d+$")
 _PART = re.compile(r"[-_.](?:part|shard)?[-_.]?\d+$")
@@ -27,18 +28,6 @@ _SPLIT_WORDS = {
     "val": "validation",
     "dev": "validation",
 }
-
-
-def looks_local(spec: str) -> bool:
-    """Whether a name that does not exist here was meant as a path rather than as a hub id."""
-    path = Path(spec)
-    return (
-        spec.startswith((".", "/", "~"))
-        or "\\" in spec
-        or spec.count("/") > 1
-        or kind_of(path) is not None
-        or path.suffix.lower() in (".txt", ".zip", ".xlsx", ".pkl", ".pt")
-    )
 
 
 def missing_path(spec: str) -> DataError:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aligntune_core.data import hub
-from aligntune_core.data.folders import LocalFiles, looks_local, missing_path, open_path
+from aligntune_core.data.folders import LocalFiles, missing_path, open_path
 from aligntune_core.data.rows import RowSource, concatenate, from_dataset, from_list
 from aligntune_core.data.splits import parse_split, require_split
 from aligntune_core.errors import DataError, listed
+from aligntune_core.hub import looks_local
 from aligntune_core.rewards.reasoning_gym import PREFIX, reasoning_gym_rows
 
 if TYPE_CHECKING:

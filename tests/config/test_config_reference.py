@@ -13,7 +13,7 @@ import pytest
 from aligntune_core import config_paths
 from aligntune_core.algorithms import own
 from aligntune_core.config import load_config, plain, schema
-from aligntune_core.config.keywords import parameters_of, sections, tree
+from aligntune_core.config.keywords import flat, parameters_of, sections, tree
 from aligntune_core.config.reference import main, reference
 from aligntune_core.errors import ConfigError
 
@@ -38,6 +38,7 @@ def test_every_field_and_every_name_of_it_is_in_the_reference() -> None:
 def test_the_paths_that_listings_go_by_are_the_trees() -> None:
     assert set(tree()) == config_paths.PATHS
     assert set(sections()) == config_paths.SECTIONS
+    assert {name: entry.only for name, entry in flat().items()} == config_paths.KEYWORDS
 
 
 def test_every_field_is_described() -> None:
