@@ -22,19 +22,11 @@ class Fault:
 
     Attributes:
         test: "test_live_trains[sft]".
-        cause: a line or more.
+        cause: the exception, on the first line, and what else there is to say.
     """
 
     test: str
     cause: str
-
-
-class _Waits(pytest.skip.Exception):  # type: ignore[name-defined, misc]
-    """Raised by a test that waits for another one."""
-
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(f"waits for {fault.test}: {fault.cause}")
-        self.fault = fault
 
 
 class Waiting:
@@ -84,10 +76,8 @@ class Waiting:
                 if name not in parameter
             }
             function(**arguments, **parameter)
-        except _Waits as waits:
-            return waits.fault
-        except pytest.skip.Exception:
-            return None
+        except pytest.skip.Exception as skip:
+            return getattr(skip, "fault", None)  # of a test that waits itself
         except FAILURES as error:
             return Fault(name, said(error))
         return None
@@ -95,7 +85,9 @@ class Waiting:
     def wait(self, fault: Fault) -> NoReturn:
         """Skip, or fail where the test that fails is not part of this session."""
         if self._is_selected(f"{self._class.nodeid}::{fault.test}"):
-            raise _Waits(fault)
+            skip = pytest.skip.Exception(f"waits for {fault.test}: {fault.cause.splitlines()[0]}")
+            skip.fault = fault
+            raise skip
         pytest.fail(f"{fault.cause}\n({fault.test} reports it; this session leaves that out)", pytrace=False)
 
     def _is_selected(self, nodeid: str) -> bool:

@@ -5,6 +5,7 @@ As in ``test_kit_bad_live``, each fails exactly its test. What cannot pass besid
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -97,6 +98,7 @@ FAULTS: dict[str, tuple[str, str]] = {
         "test_live_checkpoints",
     ),
 }
+WAITED_FOR = {*FAULTS, "dpo_that_does_not_stop"}
 # What is told is not what happened.
 FAULTS |= {
     "logs_every_step": (
@@ -190,6 +192,27 @@ FAULTS |= {
         """,
         "test_live_resume",
     ),
+    "dpo_that_keeps_every_checkpoint": (
+        """
+        def effective(self):
+            told = super().effective()
+            self.loop = replace(self.loop, save_total_limit=None)
+            return told
+        """,
+        "test_live_checkpoints",
+    ),
+    "dpo_that_never_clips": (
+        """
+        def _update(self, batches):
+            clip = self.accelerator.clip_grad_norm_
+            self.accelerator.clip_grad_norm_ = lambda parameters, limit: clip(parameters, float("inf"))
+            try:
+                return super()._update(batches)
+            finally:
+                self.accelerator.clip_grad_norm_ = clip
+        """,
+        "test_live_gradient_clipping",
+    ),
     "dpo_that_evaluates_what_it_trains_on": (
         """
         def evaluate(self, dataset=None):
@@ -218,8 +241,9 @@ def test_a_fault_fails_its_test_and_no_other(
     test = FAULTS[name][1]
     failed = failures(found[name])
     assert {t.partition("[")[0] if "[" not in test else t for t in failed} == {test}, failed
-    waits = [said for said in found[name].values() if said.startswith("skipped: waits for")]
-    assert {said.split()[3].rstrip(":") for said in waits} <= failed.keys()
+    waits = {seen[1] for said in found[name].values() if (seen := re.search(r"waits for (\S+): \S", said))}
+    assert waits <= failed.keys()
+    assert bool(waits) == (name in WAITED_FOR), waits
 
 
 def test_a_selection_without_the_run_that_fails_shows_the_exception(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -341,7 +342,7 @@ def test_skips_say_what_the_backend_declares_or_which_failed_test_they_wait_for(
     found: Outcomes, failures: Callable[..., dict[str, str]]
 ) -> None:
     skips = [(b, said) for b, tests in found.items() for said in tests.values() if said.startswith("skipped")]
-    waiting = {(b, said.split()[3].rstrip(":")) for b, said in skips if "waits for" in said}
+    waiting = {(b, seen[1]) for b, said in skips if (seen := re.search(r"waits for (\S+): \S", said))}
     assert len(waiting) > 15
     assert [said for _, said in skips if "waits for" not in said and "declares" not in said] == []
     assert [(b, test) for b, test in waiting if test not in failures(found[b])] == []

@@ -25,11 +25,12 @@ class LiveAfterTier(Watched):
     @pytest.mark.parametrize("run", EVERY)
     def test_live_adapter_shapes(self, run: str, session: Session) -> None:
         """The saved adapter has matrices A (r x in) and B (out x r) on each target module, and no others."""
-        record, saved = self.record(session, run), self.look(session, run, "saved")
+        record = self.record(session, run)
         with (
             self.waits.on("test_live_saved_model_reloads", run=run),
             self.waits.on("test_live_trains", run=run),
         ):
+            saved = self.look(session, run, "saved")
             assert saved["adapted"], "output_dir has no adapter_config.json"
             self._assert_shapes(record, saved)
 
@@ -69,7 +70,7 @@ class LiveAfterTier(Watched):
         """``use_peft=False`` trains every weight and adds none."""
         if not covers(session.info.honours, "peft.enabled"):
             pytest.skip("declares that it trains adapters only: peft.enabled is not honoured")
-        record = self.record(session, "full")
+        record = self.like_full(session, {"peft.enabled": False, "peft.r": None})
         assert record["others"] == [], "there are weights that the model does not have"
         assert record["base_unchanged"] == [], "these weights did not move"
 
@@ -78,9 +79,16 @@ class LiveAfterTier(Watched):
         for path in ("run.save_strategy", "run.save_steps", "run.save_total_limit"):
             if not covers(session.info.honours, path):
                 pytest.skip(f"declares that it does not honour {path}")
-        with self.waits.on("test_live_saved_model_reloads", run="full"):
-            assert self.record(session, "full")["checkpoints"] == {"checkpoint-2": None}
-        record = self.record(session, "sft")
+        run = self.first(session)
+        with self.waits.on("test_live_saved_model_reloads", run="full" if run == "sft" else run):
+            every = {"run.save_strategy": "steps", "run.save_steps": 1, "run.save_total_limit": 1}
+            record = self.like_full(session, every)
+            last = f"checkpoint-{record['config']['optim.max_steps']}"
+            assert record["checkpoints"] == {last: None}, "with save_steps=1 and save_total_limit=1"
+        record = self.record(session, run)
+        if run != "sft":  # whose run saves as it goes
+            settings = {"run.save_strategy": "steps", "run.save_steps": STOP_AFTER}
+            record = self.kept(session, run, "saving", settings=settings)
         found = {step for name in record["checkpoints"] if (step := int(name.rpartition("-")[2])) < 3}
         assert found == {STOP_AFTER}, f"with save_steps={STOP_AFTER}, of three steps"
 

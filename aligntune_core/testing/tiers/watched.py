@@ -61,6 +61,14 @@ class Watched(Kit):
             return run
         pytest.skip("declares that it trains neither SFT nor DPO nor an online algorithm")
 
+    def like_full(self, session: Session, settings: Mapping[str, Any]) -> Record:
+        """The run "full", which has these settings and more; without SFT, the first run again with them."""
+        run = self.first(session)
+        if run == "sft":
+            return self.record(session, "full")
+        self.record(session, run)
+        return self.kept(session, run, f"{run} with {sorted(settings)}", settings=settings)
+
     @contextmanager
     def waits_for_run(self, run: str) -> Iterator[None]:
         """Whatever fails inside is left to the tests that say whether the run worked, and told of each step once."""
