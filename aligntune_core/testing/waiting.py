@@ -86,7 +86,7 @@ class Waiting:
         """Skip, or fail where the test that fails is not part of this session."""
         if self._is_selected(f"{self._class.nodeid}::{fault.test}"):
             skip = pytest.skip.Exception(f"waits for {fault.test}: {fault.cause.splitlines()[0]}")
-            skip.fault = fault
+            skip.fault = fault  # type: ignore[attr-defined]
             raise skip
         pytest.fail(f"{fault.cause}\n({fault.test} reports it; this session leaves that out)", pytrace=False)
 
