@@ -8,6 +8,7 @@ import sys
 import textwrap
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from aligntune_core.testing.site import Site
 
 Outcomes = dict[str, dict[str, str]]
 Judge = Callable[..., Outcomes]
+Judged = Callable[[str], dict[str, str]]
 
 CLASSES = """
 from aligntune_core.testing import BackendConformance
@@ -104,6 +106,25 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
         return outcomes(folder / "found.xml")
 
     return run
+
+
+@pytest.fixture(scope="session")
+def judge_halves(judge: Judge) -> Callable[..., Judged]:
+    """``judge_halves(backends, *arguments)``: a function that gives the outcomes of one of them.
+
+    Each half runs when first asked for, in a pytest of its own, so that no test waits for all of them.
+    """
+
+    def halves(backends: Mapping[str, str], *arguments: str) -> Judged:
+        names = list(backends)
+
+        @cache
+        def half(number: int) -> Outcomes:
+            return judge({name: backends[name] for name in names[number::2]}, *arguments)
+
+        return lambda name: half(names.index(name) % 2)[name]
+
+    return halves
 
 
 def outcomes(report: Path) -> Outcomes:

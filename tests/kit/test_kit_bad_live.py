@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.kit.conftest import Judge, Outcomes
+    from tests.kit.conftest import Judged
 
 pytestmark = pytest.mark.backend
 
@@ -260,9 +260,9 @@ def apply_peft(loaded, config):
 
 
 @pytest.fixture(scope="module")
-def found(judge: Judge, torch_with: Callable[..., str]) -> Outcomes:
+def judged(judge_halves: Callable[..., Judged], torch_with: Callable[..., str]) -> Judged:
     small = {"adapter_too_small": SMALL_ADAPTER}
-    return judge(
+    return judge_halves(
         {
             name: torch_with(body, "dpo" if "dpo" in test else "sft") + small.get(name, "")
             for name, (body, test) in FAULTS.items()
@@ -274,8 +274,8 @@ def found(judge: Judge, torch_with: Callable[..., str]) -> Outcomes:
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_fails_its_test_and_no_other(
-    name: str, found: Outcomes, failures: Callable[..., dict[str, str]]
+    name: str, judged: Judged, failures: Callable[..., dict[str, str]]
 ) -> None:
-    test = FAULTS[name][1]
-    failed = failures(found[name])
+    test, found = FAULTS[name][1], judged(name)
+    failed = failures(found)
     assert {t.partition("[")[0] if "[" not in test else t for t in failed} == {test}, failed

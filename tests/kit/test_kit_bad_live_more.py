@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.kit.conftest import Judge, Outcomes
+    from tests.kit.conftest import Judge, Judged
 
 pytestmark = pytest.mark.backend
 
@@ -226,22 +226,22 @@ FAULTS |= {
 
 
 @pytest.fixture(scope="module")
-def found(judge: Judge, torch_with: Callable[..., str]) -> Outcomes:
+def judged(judge_halves: Callable[..., Judged], torch_with: Callable[..., str]) -> Judged:
     sources = {
         name: torch_with(body, "dpo" if name.startswith("dpo") else "sft")
         for name, (body, _) in FAULTS.items()
     }
-    return judge(sources, "-k", "live or ready")
+    return judge_halves(sources, "-k", "live or ready")
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_fails_its_test_and_no_other(
-    name: str, found: Outcomes, failures: Callable[..., dict[str, str]]
+    name: str, judged: Judged, failures: Callable[..., dict[str, str]]
 ) -> None:
-    test = FAULTS[name][1]
-    failed = failures(found[name])
+    test, found = FAULTS[name][1], judged(name)
+    failed = failures(found)
     assert {t.partition("[")[0] if "[" not in test else t for t in failed} == {test}, failed
-    waits = {seen[1] for said in found[name].values() if (seen := re.search(r"waits for (\S+): \S", said))}
+    waits = {seen[1] for said in found.values() if (seen := re.search(r"waits for (\S+): \S", said))}
     assert waits <= failed.keys()
     assert bool(waits) == (name in WAITED_FOR), waits
 
