@@ -44,6 +44,8 @@ class Events(TrainerCallback):  # type: ignore[misc]
         total = event.pop("num_tokens", None)
         event.pop("eval_num_tokens", None)
         event.pop("total_flos", None)
+        if total is None and self._tokens:
+            total = self._tokens  # GSPO and the like: this step learns again from what an earlier one generated
         if total is not None and "loss" in event:
             event["tokens"], self._tokens = total - self._tokens, total
         self._emit(event)
