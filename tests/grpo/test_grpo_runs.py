@@ -40,7 +40,9 @@ def test_trains_logs_and_saves(
 
     assert result["total_steps"] == 2
     for step in look.steps(trainer):
-        assert {"reward", "completion_length", "truncated", "grad_norm", "learning_rate", "tokens"} <= set(step)
+        assert {"reward", "completion_length", "truncated", "grad_norm", "learning_rate", "tokens"} <= set(
+            step
+        )
     samples = look.lines(trainer, "samples.jsonl")
     drawn = 1 if algorithm == "gspo" else 2
     assert len(samples) == (32 if algorithm == "gspo" else 8) * drawn

@@ -45,7 +45,7 @@ class Events(TrainerCallback):  # type: ignore[misc]
         event.pop("eval_num_tokens", None)
         event.pop("total_flos", None)
         if total is None and self._tokens:
-            total = self._tokens  # GSPO and the like: this step learns again from what an earlier one generated
+            total = self._tokens  # GSPO: a step that learns again from earlier completions
         if total is not None and "loss" in event:
             event["tokens"], self._tokens = total - self._tokens, total
         self._emit(event)
