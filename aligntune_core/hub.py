@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Literal
 
 from aligntune_core.errors import AligntuneError
@@ -50,12 +51,10 @@ def check(
     Raises:
         AligntuneError: of class ``error``; says whether it is unknown, private, gated or unreachable.
     """
-    from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
-    ask = HfApi().model_info if kind == "model" else HfApi().dataset_info
     try:
-        ask(name, revision=revision, token=token, timeout=PROBE_SECONDS)
+        _ask(kind, name, revision, token)
         return
     except HFValidationError as problem:
         raise error(
@@ -87,6 +86,15 @@ def check(
             kind,
             name,
         )
+
+
+@lru_cache(maxsize=32)  # a model is looked for as model and as tokenizer; what raises is asked again
+def _ask(kind: str, name: str, revision: str | None, token: str | None) -> None:
+    """Raise what the hub's client raises where it has no such repository, or cannot be reached."""
+    from huggingface_hub import HfApi
+
+    ask = HfApi().model_info if kind == "model" else HfApi().dataset_info
+    ask(name, revision=revision, token=token, timeout=PROBE_SECONDS)
 
 
 def _not_found(kind: str, name: str, revision: str | None, status: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -58,7 +59,7 @@ def _unread(config: Config, given: Given) -> Iterator[str]:
         if not switch or entry.path not in given:
             continue
         value = getattr(parameters, switch)
-        if wanted not in value if isinstance(value, list) else value != wanted if wanted else not value:
+        if not _is_on(value, wanted):
             to = f"{switch}={wanted!r}" if wanted else switch
             yield f"{given[entry.path]} has no effect with {switch}={shown(value)}: set {to}, or drop {name}"
     dropout = given.get("peft.dropout")
@@ -68,6 +69,13 @@ def _unread(config: Config, given: Given) -> Iterator[str]:
             f"{dropout} has no effect with disable_dropout=True{whose}: set disable_dropout=False to train with "
             "dropout, or lora_dropout=0"
         )
+
+
+def _is_on(value: Any, wanted: str) -> bool:
+    """Whether a switch is on: has, or holds, the wanted value; without one, whether it is anything at all."""
+    if not wanted:
+        return bool(value)
+    return wanted in value if isinstance(value, list) else bool(value == wanted)
 
 
 def _empty(config: Config) -> Iterator[str]:

@@ -2,8 +2,8 @@
 
 A batch function is called in TRL's form: ``f(prompts=..., completions=..., completion_ids=..., **columns)``, each
 a list with one entry a sample: texts where the rows' prompts are texts (unless the function cannot take them), else
-conversations. A per-sample function is called once a sample, with text,
-and with its own row's values for the columns that it declares.
+conversations. A per-sample function is called once a sample, with text, and with its own row's values for the columns
+that it declares.
 """
 
 from __future__ import annotations

@@ -154,6 +154,20 @@ def test_revision_token_and_trust_reach_the_library(monkeypatch: pytest.MonkeyPa
     assert asked.items() >= {"name": "org/model", "revision": "v3", "token": "hf_secret"}.items()
 
 
+def test_the_hub_is_asked_once_for_a_model_and_its_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+    import transformers
+
+    asked: list[str] = []
+    # no hub to ask here
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda self, name, **_: asked.append(name))
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", lambda name, **_: object())
+    model = config("org/asked-once").model
+    check_model(model)
+    load_tokenizer(model)
+    assert asked == ["org/asked-once"]
+
+
 def test_chat_template_replaces_the_tokenizers(words: Callable[..., Path]) -> None:
     folder = words("hi", template="{{ 'old' }}")
     talk = [{"role": "user", "content": "hi"}]

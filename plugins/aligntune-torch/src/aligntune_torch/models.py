@@ -51,9 +51,8 @@ def load(config: ResolvedConfig, prepared: Prepared) -> LoadedModel:
     model = config.model.name
     if isinstance(model, str):
         model = AutoModelForCausalLM.from_pretrained(model, **load_arguments(config))
-    for (
-        parameter
-    ) in model.parameters():  # not model.to(dtype): buffers, as of rotary embeddings, stay float32
+    # Not model.to(dtype): buffers, as those of rotary embeddings, stay float32.
+    for parameter in model.parameters():
         parameter.data = parameter.data.to(frozen_dtype(config))
     return LoadedModel(model.to(prepared.device.kind), prepared.tokenizer)
 
