@@ -151,9 +151,10 @@ def interference(name: str, info: BackendInfo) -> str | None:
         m for m in PATCHED_LIBRARIES if m in sys.modules and started[m] < started.get(first, sys.maxsize)
     ]
     if early:
+        were = "was" if len(early) == 1 else "were"
         return (
-            f"{listed(early)} was imported before {first}, which must come first. Restart the process and, above every "
-            f"import of {early[0]}, write:\n"
+            f"{listed(early)} {were} imported before {first}, which must come first. Restart the process and, above "
+            f"every import of {early[0]}, write:\n"
             "    from aligntune.core.backend_factory import create_sft_trainer\n"
             f"    import {first}\n"
             'or leave this process as it is and give isolation="process"'
