@@ -4,11 +4,13 @@
 
 For each backend, in a process of its own, on a Llama of the shape of Llama-3.2-1B with random weights:
 
-runs    SFT in full, with LoRA and with QLoRA, DPO with LoRA and with QLoRA, 20 steps each: every loss (so that the two
-        backends can be compared over the whole trajectory), milliseconds a step, tokens per second, peak memory.
-pairs   the library by hand beside this backend with the same settings, SFT and DPO with LoRA: five windows of 20 steps
-        each, in turns, in one process, after one window each that is not counted. Two more steps go before each
-        window and are not counted either.
+runs    SFT in full, with LoRA and with QLoRA, DPO with LoRA and with QLoRA, 20 steps each on short rows: every loss (so
+        that the two backends can be compared over the whole trajectory), milliseconds a step, tokens per second, peak
+        memory.
+pairs   the library by hand beside this backend with the same settings, SFT and DPO with LoRA on long rows: five windows
+        of 20 steps each, in turns, in one process. Two more steps go before each window and are not counted. Rows are
+        long because a step on short ones waits for the host, whose speed changes from minute to minute by more than
+        what is to be measured.
 
 Writes one JSON file with versions and prints one table. Times are of a host clock with the device synchronised at both
 ends. Memory is the allocator's peak; in pairs, what the other trainer keeps on the device is taken off.
@@ -48,6 +50,9 @@ LIBRARIES = (
 STEPS, WARM, WINDOWS, WINDOW = 20, 2, 5, 20
 ALGORITHMS = ("sft", "dpo")
 BATCH = 4
+PAIR_BATCH = {"sft": 8, "dpo": 4}
+SHORT, LONG = (7, 11), (14, 70)
+"""Median words of a prompt and of an answer."""
 QLORA = {"quantization": {"load_in_4bit": True}}
 WORDS = [a + b for a in ("war", "col", "fla", "bre") for b in ("m", "ds", "ter", "ken")]
 COMMON: dict[str, Any] = {
@@ -80,17 +85,17 @@ def make_model(folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def rows(algorithm: str, count: int = 400) -> list[dict[str, Any]]:
+def rows(algorithm: str, count: int = 400, words: tuple[int, int] = SHORT) -> list[dict[str, Any]]:
     """Conversations whose lengths spread as those of instruction data do: most short, a few long."""
     draw = random.Random(0)
 
-    def said(role: str, mean: float) -> list[dict[str, str]]:
-        length = max(2, round(draw.lognormvariate(math.log(mean), 0.7)))
+    def said(role: str, middle: float) -> list[dict[str, str]]:
+        length = min(max(2, round(draw.lognormvariate(math.log(middle), 0.7))), 110)
         return [{"role": role, "content": " ".join(draw.choice(WORDS) for _ in range(length))}]
 
     answers = ("completion",) if algorithm == "sft" else ("chosen", "rejected")
     return [
-        {"prompt": said("user", 7)} | {answer: said("assistant", 11) for answer in answers}
+        {"prompt": said("user", words[0])} | {answer: said("assistant", words[1]) for answer in answers}
         for _ in range(count)
     ]
 
@@ -168,17 +173,22 @@ def build(backend: str, algorithm: str, model: Path, output: Path, **more: Any) 
 
 
 def by_hand(backend: str, algorithm: str, model: Path, output: Path) -> Any:
-    """The same run as its users write it: TRL, or TRL's classes after ``import unsloth`` on a FastLanguageModel."""
+    """The same run as its users write it: TRL, or TRL's classes after ``import unsloth`` on a FastLanguageModel.
+
+    TRL is given the model and a ``LoraConfig``: it then takes DPO's reference from the model without its adapter. Of a
+    model that comes with an adapter, as Unsloth's users give it, it copies the adapter and runs the copy.
+    """
     import torch
     import trl
     from datasets import Dataset
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     config, trainer = {"sft": (trl.SFTConfig, trl.SFTTrainer), "dpo": (trl.DPOConfig, trl.DPOTrainer)}[
         algorithm
     ]
     names = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    lora = None
     if backend == "unsloth":
         from unsloth import FastLanguageModel
 
@@ -196,11 +206,10 @@ def by_hand(backend: str, algorithm: str, model: Path, output: Path) -> Any:
     else:
         policy = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16)
         lora = LoraConfig(r=16, lora_alpha=32, target_modules=names, task_type="CAUSAL_LM")
-        policy = get_peft_model(policy, lora)
     args = config(
         output_dir=str(output),
         max_steps=WARM + WINDOW,
-        per_device_train_batch_size=BATCH,
+        per_device_train_batch_size=PAIR_BATCH[algorithm],
         gradient_accumulation_steps=1,
         learning_rate=COMMON["learning_rate"],
         optim="adamw_torch",
@@ -219,8 +228,9 @@ def by_hand(backend: str, algorithm: str, model: Path, output: Path) -> Any:
     return trainer(
         model=policy,
         args=args,
-        train_dataset=Dataset.from_list(rows(algorithm)),
+        train_dataset=Dataset.from_list(rows(algorithm, words=LONG)),
         processing_class=AutoTokenizer.from_pretrained(model),
+        peft_config=lora,
     )
 
 
@@ -243,7 +253,8 @@ def measure_run(backend: str, name: str, model: Path, folder: Path) -> dict[str,
 
 
 def measure_pair(backend: str, algorithm: str, model: Path, folder: Path) -> dict[str, Any]:
-    ours = build(backend, algorithm, model, folder / f"pair-{algorithm}", max_steps=WARM + WINDOW)
+    more = {"dataset_name": rows(algorithm, words=LONG), "batch_size": PAIR_BATCH[algorithm]}
+    ours = build(backend, algorithm, model, folder / f"pair-{algorithm}", max_steps=WARM + WINDOW, **more)
     raw = by_hand(backend, algorithm, model, folder / f"raw-{algorithm}")
     sides: dict[str, tuple[Any, Callable[[], Any]]] = {
         "raw": (raw, raw.train),
@@ -251,7 +262,7 @@ def measure_pair(backend: str, algorithm: str, model: Path, folder: Path) -> dic
     }
     watches = {side: Stopwatch(native) for side, (native, _) in sides.items()}
     found: dict[str, list[dict[str, Any]]] = {"raw": [], "ours": []}
-    for window in range(WINDOWS + 1):
+    for _ in range(WINDOWS):
         for side in ("raw", "ours"):
             other = sides["ours" if side == "raw" else "raw"][0]
             kept = resident(other) if getattr(other, "optimizer", None) else 0
@@ -259,8 +270,7 @@ def measure_pair(backend: str, algorithm: str, model: Path, folder: Path) -> dic
             sides[side][1]()
             figures = watches[side].figures()
             figures["own_peak_bytes"] = figures["peak_bytes"] - kept
-            if window:  # the first fills the allocator's pools and compiles kernels
-                found[side].append(figures)
+            found[side].append(figures)
     return summary(found)
 
 
@@ -275,6 +285,8 @@ def summary(found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         "peak_bytes": memory,
         "memory_ratio": memory["ours"] / memory["raw"],
         "step_ms": {side: median(w["step_ms"] for w in windows) for side, windows in found.items()},
+        "windows": {side: [round(value) for value in values] for side, values in speed.items()},
+        "tokens_per_step": {side: w[0]["tokens"] / w[0]["steps"] for side, w in found.items()},
         "first_losses": {side: windows[0]["losses"][:3] for side, windows in found.items()},
     }
 
@@ -327,12 +339,12 @@ def table(results: dict[str, Any]) -> list[str]:
         lines.append(f"| {name} | {backend} | {figures} |")
     lines += [
         "",
-        "| by hand against aligntune | tokens/s raw | ours | ratio | memory ratio |",
+        "| by hand against aligntune | tokens/s by hand | ours | ratio | memory ratio |",
         "|---|---|---|---|---|",
     ]
     for backend, name, pair in _rows(results, "pairs"):
         figures = pair.get("error") or (
-            f"{pair['tokens_per_second']['raw']:,.0f} | {pair['tokens_per_second']['ours']:,.0f} | "
+            f"{_speed(pair, 'raw')} | {_speed(pair, 'ours')} | "
             f"{pair['speed_ratio']:.3f} | {pair['memory_ratio']:.3f}"
         )
         lines.append(f"| {backend} {name} | {figures} |")
@@ -344,6 +356,11 @@ def table(results: dict[str, Any]) -> list[str]:
     for name, found in sorted(results["parity"].items()):
         lines.append(f"| {name} | {found['steps']} | {found['largest']:.2e} | {found['mean']:.2e} |")
     return lines
+
+
+def _speed(pair: dict[str, Any], side: str) -> str:
+    least, most = pair["spread"][side]
+    return f"{pair['tokens_per_second'][side]:,.0f} ({least:,.0f} to {most:,.0f})"
 
 
 def _rows(results: dict[str, Any], part: str) -> list[tuple[str, str, dict[str, Any]]]:

@@ -206,6 +206,20 @@ def test_a_reward_models_head_is_the_one_that_trl_draws(tiny_model_dir: Path, pr
     assert torch.equal(made.score.weight, wanted.score.weight)
 
 
+@pytest.mark.backend
+def test_masters_of_a_float32_checkpoint_get_its_own_values(tiny_model_dir: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from aligntune_unsloth.models import unround
+
+    wanted = dict(AutoModelForCausalLM.from_pretrained(tiny_model_dir).named_parameters())
+    made = AutoModelForCausalLM.from_pretrained(tiny_model_dir, dtype=torch.bfloat16).float()
+    assert any(not torch.equal(p, wanted[name]) for name, p in made.named_parameters())
+    unround(made, str(tiny_model_dir), {})
+    assert all(torch.equal(p, wanted[name]) for name, p in made.named_parameters())
+
+
 def test_the_matrix_of_the_documentation_is_what_the_plugin_says() -> None:
     import re
 

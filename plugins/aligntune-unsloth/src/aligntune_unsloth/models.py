@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,18 +91,38 @@ def _from_pretrained(config: Any, prepared: Prepared, found: Source, name: Any) 
     if config.algorithm == "reward":
         given["num_labels"] = 1
     model, _ = FastLanguageModel.from_pretrained(**given)
-    if config.algorithm == "reward" and not _is_classifier(config, found):
-        draw_head(model, config)
+    _complete(model, config, found, rounded=not config.peft.enabled and given["dtype"] == torch.bfloat16)
     return model
 
 
-def _is_classifier(config: Any, found: Source) -> bool:
-    """Whether the checkpoint holds a head of its own."""
+def _complete(model: Any, config: Any, found: Source, rounded: bool) -> None:
+    """What Unsloth's loading leaves different from the same checkpoint on the TRL backend."""
+    import torch
     from transformers import AutoConfig
 
     hub = source.hub_arguments(config, found.revision)
     stored = AutoConfig.from_pretrained(found.base, trust_remote_code=config.model.trust_remote_code, **hub)
-    return any("SequenceClassification" in name for name in stored.architectures or ())
+    if rounded and stored.dtype != torch.bfloat16:
+        unround(model, found.base, hub)
+    has_head = any("SequenceClassification" in name for name in stored.architectures or ())
+    if config.algorithm == "reward" and not has_head:
+        draw_head(model, config)
+
+
+def unround(model: Any, name: str, hub: Mapping[str, Any]) -> None:
+    """Give float32 masters the checkpoint's own values; loaded in bf16 they lost digits that a finer format keeps.
+
+    Args:
+        model: of float32 parameters.
+        name: hub id or folder of the checkpoint.
+        hub: revision and token.
+    """
+    import torch
+
+    finer = type(model).from_pretrained(name, dtype=torch.float32, **hub).state_dict()
+    with torch.no_grad():
+        for key, parameter in model.named_parameters():
+            parameter.copy_(finer[key])
 
 
 def draw_head(model: Any, config: Any) -> None:
