@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -39,6 +40,7 @@ class Measured:
         effective: config path -> value in force.
         output_dir: its run folder.
         error: why there are no figures, or None.
+        traceback: of an error that is not aligntune's own; None otherwise.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Measured:
     effective: Mapping[str, Any] = field(default_factory=dict)
     output_dir: str = ""
     error: str | None = None
+    traceback: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,12 +64,14 @@ class Comparison:
     Attributes:
         backends: one a backend, in the order asked for.
         differences: config path -> backend -> value in force, where they are not the same; the folder left out.
+        untold: backend -> config paths of which others say what is in force, and it does not.
         plot: the loss curves as PNG; None where matplotlib is not installed or nothing ran.
         folder: holds the runs, the plot and this summary as JSON.
     """
 
     backends: list[Measured]
     differences: dict[str, dict[str, Any]]
+    untold: dict[str, list[str]]
     plot: str | None
     folder: str
 
@@ -76,6 +81,7 @@ class Comparison:
         return {
             "backends": rows,
             "differences": self.differences,
+            "untold": self.untold,
             "plot": self.plot,
             "folder": self.folder,
         }
@@ -99,7 +105,7 @@ def compare(config: Config, names: Sequence[str]) -> Comparison:
     ]
     ran = [m for m in measured if m.error is None]
     plot = draw(ran, folder / PLOT) if ran else None
-    return Comparison(measured, differences(ran), str(plot) if plot else None, str(folder))
+    return Comparison(measured, differences(ran), untold(ran), str(plot) if plot else None, str(folder))
 
 
 def measure(config: Config, name: str, output_dir: Path, options: dict[str, Any]) -> Measured:
@@ -113,11 +119,15 @@ def measure(config: Config, name: str, output_dir: Path, options: dict[str, Any]
     try:
         trainer = create_trainer(config.model_copy(update=changes))
         assert isinstance(trainer, RemoteTrainer)
-        trainer.on_event = clock
-        result = trainer.train()
-        trainer.close()
-    except AligntuneError as error:
-        return Measured(name, output_dir=str(output_dir), error=f"{type(error).__name__}: {error}")
+        try:
+            trainer.on_event = clock
+            result = trainer.train()
+        finally:
+            trainer.close()  # its memory is wanted by the next backend
+    except Exception as error:  # one backend's failure, of whatever kind, is a row of the table
+        trace = None if isinstance(error, AligntuneError) else "".join(traceback.format_exception(error))
+        said = f"{type(error).__name__}: {error}"
+        return Measured(name, output_dir=str(output_dir), error=said, traceback=trace)
     if result.stopped:
         raise KeyboardInterrupt(result.stopped)
     return Measured(
@@ -172,16 +182,26 @@ def _peak(output_dir: Path) -> int | None:
 
 
 def differences(measured: Sequence[Measured]) -> dict[str, dict[str, Any]]:
-    """Config path -> backend -> value in force, where the backends do not agree or one does not say."""
+    """Config path -> backend -> value in force, where those that tell it do not agree."""
     from aligntune_core.checks import same
 
     found = {}
-    for path in sorted({path for m in measured for path in m.effective} - _OWN):
-        values = {m.name: m.effective.get(path, "not told") for m in measured}
+    for path in _told(measured):
+        values = {m.name: m.effective[path] for m in measured if path in m.effective}
         first, *others = values.values()
         if any(not same(path, first, other) for other in others):
             found[path] = values
     return found
+
+
+def untold(measured: Sequence[Measured]) -> dict[str, list[str]]:
+    """Backend -> config paths that another tells and it does not; only backends that lack some."""
+    lacking = {m.name: [path for path in _told(measured) if path not in m.effective] for m in measured}
+    return {name: paths for name, paths in lacking.items() if paths}
+
+
+def _told(measured: Sequence[Measured]) -> list[str]:
+    return sorted({path for m in measured for path in m.effective} - _OWN)
 
 
 def draw(measured: Sequence[Measured], path: Path) -> Path | None:

@@ -84,11 +84,17 @@ def _print(found: Comparison) -> None:
             typer.secho(f"{m.name}: {m.error}", fg="red")
     if found.differences:
         names = [m.name for m in found.backends if m.error is None]
-        rows = [(path, *(str(values[name]) for name in names)) for path, values in found.differences.items()]
+        rows = [
+            (path, *(str(values.get(name, "not told")) for name in names))
+            for path, values in found.differences.items()
+        ]
         print_table(("in force differently", *names), rows)
     elif sum(m.error is None for m in found.backends) > 1:
         typer.echo("In force: the same arguments on all.")
-    typer.echo(f"Loss curves: {found.plot or 'not drawn: pip install matplotlib'}")
+    for name, paths in found.untold.items():
+        typer.echo(f"{name} does not tell: {', '.join(paths)}")
+    if any(m.error is None for m in found.backends):
+        typer.echo(f"Loss curves: {found.plot or 'not drawn: pip install matplotlib'}")
     typer.echo(f"Runs and figures: {found.folder}")
 
 

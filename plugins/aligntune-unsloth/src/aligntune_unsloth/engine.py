@@ -21,6 +21,10 @@ def build(loaded: LoadedModel, config: Any, datasets: Datasets, run: RunContext)
         made = import_module(RECIPES[config.algorithm].module).build(loaded, config, datasets, run)
     # Unsloth asks for evaluation in the training precision, for which transformers casts the adapters for good.
     made.native.args.bf16_full_eval = made.native.args.fp16_full_eval = False
+    if config.algorithm == "sft":
+        from aligntune_unsloth import tokens
+
+        tokens.count(made.native)
     return UnslothEngine(made, config)
 
 
