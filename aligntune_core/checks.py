@@ -241,7 +241,7 @@ def why_not(backend: Backend, config: Config, available: list[str]) -> str | Non
     if why := refuse_device(backend.name, backend.info, available):
         return why
     if why := interference(backend.name, backend.info):
-        return why.splitlines()[0]
+        return why.split(". ")[0]
     try:
         refuse_unsupported(backend, config, dict)
     except (ConfigError, BackendUnavailable) as error:

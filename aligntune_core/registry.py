@@ -203,9 +203,9 @@ class Registry:
         if not entries:
             return Verdict("unknown", "not installed", HINTS.get(name, ""))
         if name in self._disabled:
-            return Verdict("disabled", f"disabled by {DISABLE}", f"take it out of {DISABLE} to use it")
+            return Verdict("disabled", f"disabled by {DISABLE}", f"take it out of {DISABLE}")
         if self._allowed and name not in self._allowed:
-            return Verdict("disabled", f"not in {ALLOW}", f"add it to {ALLOW} to use it")
+            return Verdict("disabled", f"not in {ALLOW}", f"add it to {ALLOW}")
         if len(entries) > 1:
             distributions = sorted(str(e.distribution) for e in entries)
             return Verdict("conflict", f"claimed by {' and '.join(distributions)}", "uninstall one of them")

@@ -1,19 +1,10 @@
-"""Messages over a socket pair: (kind, value) pairs, pickled by value where needed (lambdas, functions of a script)."""
+"""Messages over a socket pair: a kind and a content, which stays bytes until whoever received it opens it."""
 
 from __future__ import annotations
 
 import queue
 import threading
 from multiprocessing.connection import Connection
-from typing import Any
-
-import cloudpickle
-
-
-def pickled(kind: str, value: Any) -> bytes:
-    """A message as bytes."""
-    data: bytes = cloudpickle.dumps((kind, value))
-    return data
 
 
 class Channel:
@@ -27,27 +18,23 @@ class Channel:
         self._connection = Connection(descriptor)
         self._lock = threading.Lock()
 
-    def send(self, kind: str, value: Any = None) -> None:
+    def send(self, kind: str, content: bytes) -> None:
         """Send one message.
 
         Raises:
             OSError: the other side is gone.
         """
-        self.send_pickled(pickled(kind, value))
-
-    def send_pickled(self, message: bytes) -> None:
-        """Send what ``pickled`` made."""
         with self._lock:
-            self._connection.send_bytes(message)
+            self._connection.send_bytes(kind.encode() + b"\n" + content)
 
-    def receive(self) -> tuple[str, Any]:
+    def receive(self) -> tuple[str, bytes]:
         """Wait for one message.
 
         Raises:
             EOFError, OSError: the other side is gone.
         """
-        message: tuple[str, Any] = cloudpickle.loads(self._connection.recv_bytes())
-        return message
+        kind, _, content = self._connection.recv_bytes().partition(b"\n")
+        return kind.decode(), content
 
     def close(self) -> None:
         """Close this end."""
@@ -59,13 +46,13 @@ class Outbox:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._waiting: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[tuple[str, bytes] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, daemon=True, name="aligntune-outbox")
         self._thread.start()
 
-    def send(self, kind: str, value: Any = None) -> None:
-        """Send one message; it is pickled now, so that later changes of ``value`` do not show."""
-        self._waiting.put(pickled(kind, value))
+    def send(self, kind: str, content: bytes) -> None:
+        """Send one message, some time soon."""
+        self._waiting.put((kind, content))
 
     def close(self) -> None:
         """Wait until everything is sent."""
@@ -73,8 +60,8 @@ class Outbox:
         self._thread.join()
 
     def _work(self) -> None:
-        while (data := self._waiting.get()) is not None:
+        while (message := self._waiting.get()) is not None:
             try:
-                self._channel.send_pickled(data)
+                self._channel.send(*message)
             except OSError:  # the other side is gone; whoever receives notices it
                 return

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from aligntune.comparison import Measured, _Clock, differences
+from aligntune.comparison import Measured, _Clock, differences, untold
 
 Command = Callable[..., Result]
 
@@ -53,6 +53,21 @@ def test_a_backend_that_fails_is_told_and_the_other_still_runs(command: Command,
     assert "trl" in result.stdout
 
 
+@pytest.mark.backend
+def test_an_error_of_the_users_own_on_one_backend_is_a_row_as_well(command: Command, sft_file: Path) -> None:
+    if find_spec("aligntune_torch") is None:
+        pytest.skip("the torch backend is not installed")
+    Path("scores.py").write_text("def broken(completions, **columns):\n    return [1 / 0]\n")
+    words = ("algorithm=grpo", "save_strategy=no", "num_generations=2", "reward_functions=[scores:broken]")
+    result = command("compare", sft_file, *words, "--backends", "trl,torch", "--json")
+    assert result.exit_code == 1, result.output
+    trl, theirs = json.loads(result.stdout)["backends"].values()
+    assert "ZeroDivisionError" in trl["error"]
+    assert "scores.py" in trl["traceback"]
+    assert "grpo" in theirs["error"]
+    assert theirs["traceback"] is None
+
+
 @pytest.mark.parametrize("names", ["trl", "trl,trl"])
 def test_one_backend_is_nothing_to_compare(command: Command, sft_file: Path, names: str) -> None:
     result = command("compare", sft_file, "--backends", names)
@@ -74,11 +89,9 @@ def test_differences_are_named_and_equal_spellings_are_none() -> None:
         effective=common
         | {"optim.batch_size": 4, "optim.optimizer": "adamw_torch_fused", "run.output_dir": "y"},
     )
-    assert differences([one, two]) == {
-        "data.packing": {"one": False, "two": "not told"},
-        "optim.batch_size": {"one": 2, "two": 4},
-    }
-    assert differences([one, one]) == {}
+    assert differences([one, two]) == {"optim.batch_size": {"one": 2, "two": 4}}
+    assert untold([one, two]) == {"two": ["data.packing"]}
+    assert differences([one, one]) == untold([one, one]) == {}
 
 
 def test_the_clock_leaves_the_first_step_out(monkeypatch: pytest.MonkeyPatch) -> None:

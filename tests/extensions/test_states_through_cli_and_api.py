@@ -76,7 +76,7 @@ STATES: dict[str, tuple[Arrange, str, type[Exception], str, int]] = {
         "disabled by ALIGNTUNE_DISABLE_BACKENDS",
         errors.BackendUnavailable,
         'backend "acme" (fake-acme 1.0) is disabled by ALIGNTUNE_DISABLE_BACKENDS. '
-        "To mend it: take it out of ALIGNTUNE_DISABLE_BACKENDS to use it",
+        "To mend it: take it out of ALIGNTUNE_DISABLE_BACKENDS",
         3,
     ),
     "unknown": (

@@ -207,6 +207,51 @@ def test_a_reward_models_head_is_the_one_that_trl_draws(tiny_model_dir: Path, pr
 
 
 @pytest.mark.backend
+@pytest.mark.parametrize("more", [{}, {"packing": True, "max_seq_length": 64}], ids=["padded", "packed"])
+def test_tokens_are_counted_as_trl_counts_them(
+    more: dict[str, Any], driver: dict[str, Any], tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    from aligntune import create_sft_trainer
+    from aligntune_unsloth import tokens
+
+    shape = {"batch_size": 2, "gradient_accumulation_steps": 2, "max_steps": 3, "save_strategy": "no"}
+    trainer = create_sft_trainer(
+        str(tiny_model_dir), driver["rows"]("sft"), "trl", output_dir=str(tmp_path), **shape, **more
+    )
+    counting = tokens.count(trainer.native)
+    trainer.train()
+    logged = [e["num_tokens"] for e in trainer.native.state.log_history if "num_tokens" in e]
+    assert int(counting.total) == logged[-1] > logged[0] > 0
+    args, state, control = trainer.native.args, trainer.native.state, trainer.native.control
+    lacking: dict[str, float] = {"loss": 1.0}
+    counting.on_log(args, state, control, logs=lacking)
+    assert lacking["num_tokens"] == logged[-1]
+
+
+def test_an_unsloth_that_the_user_has_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its statistics are still switched off; where it compiles cannot be changed any more, and is told."""
+    from types import ModuleType
+
+    from aligntune_unsloth.start import _set_environment
+
+    for name in ("UNSLOTH_DISABLE_STATISTICS", "UNSLOTH_COMPILE_LOCATION", "UNSLOTH_DISABLE_CPU_FALLBACK"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setitem(sys.modules, "unsloth", ModuleType("unsloth"))
+    _set_environment("cuda", str(tmp_path))
+    assert os.environ["UNSLOTH_DISABLE_STATISTICS"] == "1"
+    assert "UNSLOTH_COMPILE_LOCATION" not in os.environ
+    assert "set UNSLOTH_COMPILE_LOCATION before the import" in caplog.text
+    caplog.clear()
+    monkeypatch.delitem(sys.modules, "unsloth")
+    _set_environment("cuda", str(tmp_path))
+    assert os.environ["UNSLOTH_COMPILE_LOCATION"].startswith(str(tmp_path))
+    assert caplog.text == ""
+
+
+@pytest.mark.backend
 def test_masters_of_a_float32_checkpoint_get_its_own_values(tiny_model_dir: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM

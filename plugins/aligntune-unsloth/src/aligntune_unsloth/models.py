@@ -9,6 +9,7 @@ from typing import Any
 
 from aligntune_core import LoadedModel, Prepared
 from aligntune_core.algorithms import find
+from aligntune_core.isolation import environment
 from aligntune_core.run.folder import CACHE
 from aligntune_core.run.seeding import seed_everything
 from aligntune_trl import adapter, refusals, rewards_bridge, source
@@ -86,8 +87,9 @@ def _from_pretrained(config: Any, prepared: Prepared, found: Source, name: Any) 
     if prepared.device.kind != "cpu" and not config.peft.enabled:
         # Loaded in bf16, then float32 masters under autocast: what the run contract says of a full fine-tune.
         given |= {"dtype": torch.bfloat16, "float32_mixed_precision": True}
-    # Unsloth leaves this set after a full fine-tune, and later adapters of the process would have no effect.
-    os.environ["UNSLOTH_ENABLE_FULL_FINETUNING"] = "0" if config.peft.enabled else "1"
+    with environment.recorded():
+        # Unsloth leaves this set after a full fine-tune, and later adapters of the process would have no effect.
+        os.environ["UNSLOTH_ENABLE_FULL_FINETUNING"] = "0" if config.peft.enabled else "1"
     if config.algorithm == "reward":
         given["num_labels"] = 1
     model, _ = FastLanguageModel.from_pretrained(**given)

@@ -31,8 +31,7 @@ def start(kind: str, output_dir: str) -> Any:
     Raises:
         BackendUnavailable: unsloth does not accept this machine.
     """
-    if "unsloth" not in sys.modules:
-        _set_environment(kind, output_dir)
+    _set_environment(kind, output_dir)
     with environment.recorded(), spoken():
         try:
             import unsloth
@@ -40,6 +39,9 @@ def start(kind: str, output_dir: str) -> Any:
             raise BackendUnavailable(
                 f'backend "unsloth" found a GPU that unsloth cannot use: {error} backend="trl" may.'
             ) from error
+        except ImportError as error:
+            error.add_note("`aligntune doctor` names what does not go together here, and the command that mends it.")
+            raise
     found = "cpu" if unsloth.DEVICE_TYPE == "cpu" else "cuda"
     if found != kind:
         raise BackendUnavailable(
@@ -50,15 +52,23 @@ def start(kind: str, output_dir: str) -> Any:
 
 
 def _set_environment(kind: str, output_dir: str) -> None:
-    """What unsloth reads at its import. A value that the user has set stays."""
+    """What unsloth reads: at its import, but for the statistics. A value that the user has set stays."""
+    early = "unsloth" not in sys.modules
     with environment.recorded():
         os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")
         if kind == "cpu":
             os.environ["UNSLOTH_FORCE_CPU"] = "1"
-            return
-        os.environ["UNSLOTH_DISABLE_CPU_FALLBACK"] = "1"
-        # Absolute: unsloth puts this folder on sys.path, and by default takes one below the working directory.
-        os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(Path(output_dir).resolve() / CACHE / COMPILED))
+        elif early:
+            os.environ["UNSLOTH_DISABLE_CPU_FALLBACK"] = "1"
+            # Absolute: unsloth puts this folder on sys.path, and by default takes one below the working directory.
+            folder = str(Path(output_dir).resolve() / CACHE / COMPILED)
+            os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", folder)
+        elif "UNSLOTH_COMPILE_LOCATION" not in os.environ:
+            logger.warning(
+                "unsloth was imported before this run was created, so what it compiles goes to %s in the working "
+                "directory; set UNSLOTH_COMPILE_LOCATION before the import to have it elsewhere",
+                COMPILED,
+            )
 
 
 class _Lines(io.TextIOBase):
