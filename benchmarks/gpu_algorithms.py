@@ -27,8 +27,8 @@ from typing import Any
 from aligntune_core.prepare import versions
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks import gpu_backends
-from benchmarks.gpu_backends import LIBRARIES, QLORA, rows
+from benchmarks import gpu_jobs
+from benchmarks.gpu_jobs import LIBRARIES, QLORA, rows
 
 STEPS, WARM = 10, 2
 LESSONS = 100
@@ -65,7 +65,7 @@ def make_model(folder: Path) -> None:
     from aligntune import create_sft_trainer
 
     start = folder.with_name("random")
-    gpu_backends.make_model(start)
+    gpu_jobs.make_model(start)
     trainer = create_sft_trainer(
         str(start),
         rows("sft", 1600),
@@ -227,7 +227,7 @@ def main() -> None:
         make_model(given.work / "model")
     results: dict[str, Any] = {
         "measured": time.strftime("%Y-%m-%d"),
-        "shape": gpu_backends.SHAPE,
+        "shape": gpu_jobs.SHAPE,
         "backends": {},
     }
     for backend in given.backends.split(","):

@@ -214,7 +214,12 @@ def test_tokens_are_counted_as_trl_counts_them(
     from aligntune import create_sft_trainer
     from aligntune_unsloth import tokens
 
-    shape = {"batch_size": 2, "gradient_accumulation_steps": 2, "max_steps": 3, "save_strategy": "no"}
+    shape: dict[str, Any] = {
+        "batch_size": 2,
+        "gradient_accumulation_steps": 2,
+        "max_steps": 3,
+        "save_strategy": "no",
+    }
     trainer = create_sft_trainer(
         str(tiny_model_dir), driver["rows"]("sft"), "trl", output_dir=str(tmp_path), **shape, **more
     )

@@ -40,7 +40,9 @@ def start(kind: str, output_dir: str) -> Any:
                 f'backend "unsloth" found a GPU that unsloth cannot use: {error} backend="trl" may.'
             ) from error
         except ImportError as error:
-            error.add_note("`aligntune doctor` names what does not go together here, and the command that mends it.")
+            error.add_note(
+                "`aligntune doctor` names what does not go together here, and the command that mends it."
+            )
             raise
     found = "cpu" if unsloth.DEVICE_TYPE == "cpu" else "cuda"
     if found != kind:
