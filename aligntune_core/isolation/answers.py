@@ -15,7 +15,7 @@ from typing import Any
 
 import cloudpickle
 
-from aligntune_core.errors import WORKER_TRACEBACK, RunError
+from aligntune_core.errors import WORKER_TRACEBACK, RunError, a_type
 
 # Besides the standard library: what is imported where it is needed, since it is known to be light.
 LIGHT = frozenset({"aligntune", "aligntune_core"})
@@ -85,12 +85,21 @@ def opened(content: bytes, asked: str) -> Any:
         ) from error
 
 
-def text_or_value(content: bytes) -> Any:
-    """As ``opened``, for a (text, pickled value) pair; the text where the value cannot be had here."""
-    text, pickled = content
+def parcel(value: Any) -> tuple[str, bytes]:
+    """A value that may be of the library's own kind, with its text for a parent that cannot have it."""
+    text = repr(value)
     try:
-        return _open(pickled)
-    except Exception:
+        return text, plain(value)
+    except Exception:  # nothing that can travel; a text says what it is
+        return text, plain(text)
+
+
+def value_or_text(sent: tuple[str, bytes]) -> Any:
+    """What ``parcel`` packed; its text where the value would import something."""
+    text, content = sent
+    try:
+        return _open(content)
+    except Exception:  # the text is what was sent for this case
         return text
 
 
@@ -100,48 +109,39 @@ class Failure:
 
     Attributes:
         said: "module.Class: message".
-        notes: its own, and the worker's traceback.
-        pickled: the exception itself; None where it cannot be pickled.
-        problem: why it cannot.
+        notes: its own, and the worker's traceback. A class with a __reduce__ of its own would lose them.
+        content: the exception, pickled; a RunError that quotes it where it cannot be.
     """
 
     said: str
     notes: list[str]
-    pickled: bytes | None
-    problem: str = ""
+    content: bytes
 
 
 def failure(error: BaseException) -> Failure:
-    """What the worker sends of an exception. Its notes travel beside it: a __reduce__ of its own may lose them."""
+    """What the worker sends of an exception."""
     kind = type(error)
     module = "" if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}."
-    text = "".join(traceback.format_exception(error))
     said = f"{module}{kind.__qualname__}: {error}"
+    text = "".join(traceback.format_exception(error))
     notes = [*map(str, getattr(error, "__notes__", ())), f"{WORKER_TRACEBACK}\n{text}"]
     try:
         return Failure(said, notes, plain(error))
     except Exception as why:
-        return Failure(said, notes, None, f"it cannot be pickled: {why}")
+        return Failure(said, notes, plain(RunError(f"{said} (the exception itself cannot be sent: {why})")))
 
 
 def rebuilt(sent: Failure) -> BaseException:
     """The worker's exception; a RunError that quotes it where its class cannot be had without an import."""
-    error, problem = _rebuilt(sent.pickled, sent.problem)
-    notes = sent.notes
-    if error is None:
+    error: BaseException
+    try:
+        error = _open(sent.content)
+        if not isinstance(error, BaseException):
+            raise TypeError(f"it comes back as {a_type(error)}")
+    except Exception as why:
         error = RunError(sent.said)
-        notes = [*notes, f"the exception itself could not be handed over: {problem}"]
-    for note in notes:
+        error.add_note(f"the exception itself cannot be opened in this process: {why}")
+    for note in sent.notes:
         if note not in getattr(error, "__notes__", ()):
             error.add_note(note)
     return error
-
-
-def _rebuilt(pickled: bytes | None, problem: str) -> tuple[BaseException | None, str]:
-    if pickled is None:
-        return None, problem
-    try:
-        found = _open(pickled)
-    except Exception as why:
-        return None, str(why)
-    return (found, "") if isinstance(found, BaseException) else (None, "it comes back as something else")

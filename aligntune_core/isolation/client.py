@@ -1,23 +1,16 @@
-"""The parent's side: starts a worker, hands it the configuration, and stands for its Trainer."""
+"""The parent's side: hands a worker process the configuration, and stands for its Trainer."""
 
 from __future__ import annotations
 
-import logging
 import signal
-import socket
-import subprocess
-import sys
-import threading
-import weakref
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from aligntune_core.errors import RunError
-from aligntune_core.isolation import environment
-from aligntune_core.isolation.channel import Channel
+from aligntune_core.isolation.answers import value_or_text
 from aligntune_core.isolation.payload import pack
+from aligntune_core.isolation.process import Worker
 from aligntune_core.run.progress import Progress
 from aligntune_core.run.signals import StopFlag
 from aligntune_core.trainer import Trainer
@@ -26,99 +19,6 @@ if TYPE_CHECKING:
     from aligntune_core.config import Config, ResolvedConfig
     from aligntune_core.types import TrainResult
 
-logger = logging.getLogger("aligntune")
-
-_LINES_KEPT = 20
-
-
-class Worker:
-    """A child process and the channel to it; killed when this object goes."""
-
-    def __init__(self) -> None:
-        ours, theirs = socket.socketpair()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "aligntune_core.isolation", str(theirs.fileno())],
-            pass_fds=(theirs.fileno(),),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            env=environment.clean(),
-            start_new_session=True,  # the terminal's Ctrl-C reaches the parent alone, which passes it on once
-        )
-        theirs.close()
-        self.channel = Channel(ours.detach())
-        self.last_lines: deque[str] = deque(maxlen=_LINES_KEPT)
-        self._copy(self.process.stdout, lambda: sys.stdout)
-        self._copy(self.process.stderr, lambda: sys.stderr)
-        self.close = weakref.finalize(self, _end, self.process, self.channel)
-        level = logger.getEffectiveLevel()
-        self._guarded(lambda: self.channel.send("header", {"path": sys.path, "log_level": level}))
-
-    def _copy(self, source: Any, target: Callable[[], TextIO]) -> None:
-        lines = self.last_lines
-
-        def read() -> None:
-            for line in source:
-                lines.append(line)
-                target().write(line)
-                target().flush()
-
-        threading.Thread(target=read, daemon=True, name="aligntune-worker-output").start()
-
-    def call(self, kind: str, value: Any, on_event: Callable[[Mapping[str, Any]], None] | None = None) -> Any:
-        """Ask for one thing and wait for it; log records and events that come meanwhile are passed on.
-
-        Raises:
-            Whatever the worker raised, with its traceback as a note.
-            RunError: the worker died.
-        """
-        self._guarded(lambda: self.channel.send(kind, value))
-        while True:
-            answer, content = self._guarded(self.channel.receive)
-            if answer == "log":
-                logger.log(content[0], "%s", content[1])
-            elif answer == "event":
-                if on_event:
-                    on_event(content)
-            elif answer == "failed":
-                raise _with_notes(*content)
-            else:
-                return content
-
-    def _guarded(self, action: Callable[[], Any]) -> Any:
-        try:
-            return action()
-        except (EOFError, OSError):
-            self._died()
-        except KeyboardInterrupt:
-            self.close()
-            raise
-
-    def _died(self) -> NoReturn:
-        code = self.process.wait()
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        hint = " (the system kills processes when memory runs out)" if code == -signal.SIGKILL else ""
-        tail = "".join(self.last_lines)
-        raise RunError(
-            f"the worker process {how}{hint}. Create the trainer again and call train(resume=True) to go on from the "
-            f"last complete checkpoint. The worker's last lines:\n{tail}"
-        )
-
-
-def _with_notes(error: BaseException, notes: list[str]) -> BaseException:
-    for note in notes:
-        if note not in getattr(error, "__notes__", ()):
-            error.add_note(note)
-    return error
-
-
-def _end(process: subprocess.Popen[str], channel: Channel) -> None:
-    channel.close()
-    process.kill()
-    process.wait()
-
 
 class RemoteTrainer(Trainer):
     """A Trainer whose backend lives in a worker process. Same methods; models stay over there."""
@@ -126,10 +26,14 @@ class RemoteTrainer(Trainer):
     def __init__(self, config: Config, backend: str) -> None:
         packed = pack(config.model_copy(update={"backend": backend, "isolation": "none"}))
         self._worker = Worker()
-        described = self._worker.call("create", packed)
+        try:
+            described = self._worker.call("create", packed)
+        except BaseException:
+            self._worker.end("a trainer that could not be created")
+            raise
         self._resolved: ResolvedConfig = described["config"]
-        self.effective = described["effective"]
-        self._planned_arguments = described["planned"]
+        self.effective = {path: value_or_text(sent) for path, sent in described["effective"].items()}
+        self._planned_arguments = {path: value_or_text(sent) for path, sent in described["planned"].items()}
         self._backend_name = backend
         self.on_event = None
 
@@ -170,10 +74,27 @@ class RemoteTrainer(Trainer):
 
     def train(self, resume: bool | str | Path | None = None) -> TrainResult:
         title = f"{self.config.algorithm} on {self.backend} (worker {self._worker.process.pid})"
-        stop = StopFlag(on_request=lambda _: self._worker.process.send_signal(signal.SIGINT))
-        with stop, Progress(title, self.config.optim.max_steps) as progress:
-            result: TrainResult = self._worker.call("train", ((resume,), {}), self.on_event or progress)
+        stop = self._passed_on()
+        try:
+            with stop, Progress(title, self.config.optim.max_steps) as progress:
+                result: TrainResult = self._worker.call("train", ((resume,), {}), self.on_event or progress)
+        except RunError:
+            if stop.reason == "SIGTERM" and self._worker.process.returncode == -signal.SIGTERM:
+                # It came before or after the run itself, where it ends a process of its own at once, too.
+                signal.raise_signal(signal.SIGTERM)
+            raise
         return result
+
+    def _passed_on(self) -> StopFlag:
+        """The worker gets the signal that asks this process to stop; once, since a second Ctrl-C is not patient."""
+        process, sent = self._worker.process, set[str]()
+
+        def pass_on(reason: str) -> None:
+            if not sent:
+                sent.add(reason)
+                process.send_signal(signal.Signals[reason])
+
+        return StopFlag(on_request=pass_on)
 
     def evaluate(self, dataset: Any = None) -> dict[str, float]:
         found: dict[str, float] = self._worker.call("evaluate", ((dataset,), {}))
@@ -198,5 +119,5 @@ class RemoteTrainer(Trainer):
         return str(self._worker.call("push_to_hub", ((repo, private, token, commit_message), {})))
 
     def close(self) -> None:
-        """End the worker process."""
-        self._worker.close()
+        """End the worker process; nothing can be asked of this trainer afterwards."""
+        self._worker.end("close()")

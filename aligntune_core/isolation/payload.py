@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import cloudpickle
 
-from aligntune_core.errors import ConfigError, a_type
+from aligntune_core.errors import ConfigError, RunError, a_type
 
 if TYPE_CHECKING:
     from aligntune_core.config import Config
@@ -36,7 +36,22 @@ class Pickled:
 
     def open(self) -> Any:
         """Unpickle it."""
-        return cloudpickle.loads(self.data)
+        return opened(self.data, self.described)
+
+
+def opened(content: bytes, described: str) -> Any:
+    """What the parent pickled, opened in the worker.
+
+    Raises:
+        RunError: it cannot be, e.g. since a module of the user's is not found here.
+    """
+    try:
+        return cloudpickle.loads(content)
+    except Exception as error:
+        raise RunError(
+            f"the worker process could not read {described}: {type(error).__name__}: {error}. What it is made of must "
+            "be importable there: put the folder of its module on sys.path before the trainer is created."
+        ) from error
 
 
 def _is_plain(value: Any) -> bool:
@@ -67,7 +82,7 @@ def _pickled(value: Any, path: str) -> Any:
     if isinstance(value, list) and path != "data.dataset" and path != "data.eval_dataset":
         return [v if _is_plain(v) else _pickled(v, path) for v in value]
     try:
-        return Pickled(cloudpickle.dumps(value), type(value).__name__)
+        return Pickled(cloudpickle.dumps(value), f"{path} ({a_type(value)})")
     except Exception as error:
         raise ConfigError(
             f'{path}: {a_type(value)} cannot be sent to another process with isolation="process" ({error}); '

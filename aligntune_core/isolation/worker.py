@@ -7,14 +7,13 @@ import os
 import queue
 import sys
 import threading
-import traceback
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
-
-from aligntune_core.errors import WORKER_TRACEBACK, RunError
+from aligntune_core.errors import RunError
+from aligntune_core.isolation.answers import failure, parcel, plain
 from aligntune_core.isolation.channel import Channel, Outbox
+from aligntune_core.isolation.payload import opened, pack
 
 if TYPE_CHECKING:
     from aligntune_core.trainer import Trainer
@@ -30,30 +29,21 @@ class _Forward(logging.Handler):
         self._outbox = outbox
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._outbox.send("log", (record.levelno, record.getMessage()))
+        self._outbox.send("log", plain((record.levelno, record.getMessage())))
 
 
-def portable(error: BaseException) -> tuple[BaseException, list[str]]:
-    """The exception and its notes, the traceback among them; a RunError quotes one that cannot be pickled."""
-    text = "".join(traceback.format_exception(error))
-    try:
-        sent = cloudpickle.loads(cloudpickle.dumps(error))
-    except Exception as why:
-        sent = RunError(f"{type(error).__name__}: {error} (the exception itself cannot be sent: {why})")
-    # An exception with a __reduce__ of its own loses its notes on the way: they travel beside it.
-    return sent, [*getattr(error, "__notes__", ()), f"{WORKER_TRACEBACK}\n{text}"]
-
-
-def _commands(channel: Channel) -> queue.Queue[tuple[str, Any]]:
-    """Read commands on a thread; when the parent is gone, however it ended, this process ends too."""
-    commands: queue.Queue[tuple[str, Any]] = queue.Queue()
+def _commands(channel: Channel) -> queue.Queue[tuple[str, bytes]]:
+    """Read commands on a thread, unopened; when the parent is gone, however it ended, this process ends too."""
+    commands: queue.Queue[tuple[str, bytes]] = queue.Queue()
 
     def read() -> None:
-        while True:
-            try:
+        try:
+            while True:
                 commands.put(channel.receive())
-            except (EOFError, OSError):
-                os._exit(1)
+        except (EOFError, OSError):
+            pass  # the parent is gone
+        finally:
+            os._exit(1)
 
     threading.Thread(target=read, daemon=True, name="aligntune-parent").start()
     return commands
@@ -64,37 +54,54 @@ def _create(config: Any, outbox: Outbox) -> Trainer:
 
     planned = plan(config)
     trainer = build(planned)
-    trainer.on_event = lambda event: outbox.send("event", dict(event))
+    trainer.on_event = lambda event: outbox.send("event", plain(dict(event)))
     return trainer
 
 
 def _described(trainer: Trainer) -> Mapping[str, Any]:
-    from aligntune_core.isolation.payload import pack
+    return {
+        "config": pack(trainer.config),
+        "effective": {path: parcel(value) for path, value in trainer.effective.items()},
+        "planned": {path: parcel(value) for path, value in trainer.planned.items()},
+    }
 
-    return {"config": pack(trainer.config), "effective": trainer.effective, "planned": dict(trainer.planned)}
+
+class _Service:
+    """Answers one command after the other; holds the Trainer."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self._trainer: Trainer | None = None
+
+    def answer(self, kind: str, content: bytes) -> bytes:
+        """The pickled answer to a command."""
+        value = opened(content, f"the arguments of {kind}()")
+        if kind == "create":
+            self._trainer = _create(value, self._outbox)
+            return plain(_described(self._trainer))
+        if kind not in CALLS or self._trainer is None:
+            raise RunError(f'the worker was asked for "{kind}"')
+        args, keywords = value
+        return plain(getattr(self._trainer, kind)(*args, **keywords))
 
 
 def main(descriptor: int) -> None:
     """Serve until the parent closes the connection."""
     channel = Channel(descriptor)
-    _, header = channel.receive()
+    _, content = channel.receive()
+    header = opened(content, "the header")
     sys.path[:] = header["path"]
     logger = logging.getLogger("aligntune")
     logger.setLevel(header["log_level"])
     outbox = Outbox(channel)
     logger.addHandler(_Forward(outbox))
-    commands = _commands(channel)
-    trainer: Trainer | None = None
+    commands, service = _commands(channel), _Service(outbox)
     while True:
-        kind, value = commands.get()
         try:
-            if kind == "create":
-                trainer = _create(value, outbox)
-                outbox.send("done", _described(trainer))
-            elif kind in CALLS and trainer is not None:
-                args, keywords = value
-                outbox.send("done", getattr(trainer, kind)(*args, **keywords))
-            else:
-                raise RunError(f'the worker was asked for "{kind}"')
+            kind, content = commands.get()
+        except KeyboardInterrupt:
+            continue  # it was meant for a run that has just ended
+        try:
+            outbox.send("done", service.answer(kind, content))
         except (Exception, KeyboardInterrupt) as error:
-            outbox.send("failed", portable(error))
+            outbox.send("failed", plain(failure(error)))

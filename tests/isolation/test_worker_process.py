@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -24,10 +23,11 @@ Script = Callable[[str], "subprocess.Popen[str]"]
 HEAD = """
 import json, os, sys, time
 from aligntune.core.backend_factory import create_sft_trainer
+MODEL = {model!r}
 rows = [{{"prompt": f"What is {{i}} plus {{i}}?", "completion": f"It is {{2 * i}}."}} for i in range(16)]
 def make(**more):
     settings = dict(backend="trl", max_steps=3, batch_size=4, save_strategy="no", isolation="process") | more
-    return create_sft_trainer({model!r}, rows, output_dir={output!r}, **settings)
+    return create_sft_trainer(MODEL, rows, output_dir={output!r}, **settings)
 """
 
 
@@ -101,7 +101,12 @@ def test_a_whole_run_in_a_worker_leaves_the_parent_clean(script: Script, tmp_pat
     assert json.loads((tmp_path / "run" / "aligntune.json").read_text())["state"] == "finished"
 
 
-def test_ctrl_c_stops_the_run_with_a_checkpoint(script: Script, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("first", "second"), [(signal.SIGINT, signal.SIGTERM), (signal.SIGTERM, None)], ids=["SIGINT", "SIGTERM"]
+)
+def test_a_signal_stops_the_run_with_a_checkpoint_under_its_own_name(
+    script: Script, tmp_path: Path, first: signal.Signals, second: signal.Signals | None
+) -> None:
     process = script(
         """
         trainer = make(max_steps=100000)
@@ -116,11 +121,53 @@ def test_ctrl_c_stops_the_run_with_a_checkpoint(script: Script, tmp_path: Path) 
     while not metrics.exists():
         time.sleep(0.1)
         assert process.poll() is None
-    os.kill(process.pid, signal.SIGINT)
+    process.send_signal(first)
+    if second is not None:  # as in process, no reason not to save
+        time.sleep(0.01)
+        process.send_signal(second)
     stopped, path = finished(process)[-1].split()
-    assert stopped == "SIGINT"
+    assert stopped == first.name
+    assert json.loads((tmp_path / "run" / "aligntune.json").read_text())["stopped"] == first.name
     assert (Path(path) / "trainer_state.json").is_file()
     assert gone(worker)
+
+
+def test_an_error_of_torch_imports_no_torch_and_is_itself_where_torch_is_loaded(script: Script) -> None:
+    lines = finished(
+        script(
+            """
+            from aligntune.core.backend_factory import create_rl_trainer
+
+            def greedy(completions, **columns):
+                import torch
+                raise torch.OutOfMemoryError("tried to allocate a lot")
+
+            trainer = create_rl_trainer(
+                MODEL, [{"prompt": row["prompt"]} for row in rows], algorithm="grpo", backend="trl", max_steps=1,
+                batch_size=4, num_generations=4, max_completion_length=4, reward_functions=[greedy],
+                save_strategy="no", output_dir="grpo", isolation="process",
+            )
+
+            def told():
+                try:
+                    trainer.train()
+                except Exception as error:
+                    return [type(error).__module__, type(error).__name__, str(error), "".join(error.__notes__)]
+
+            there = told()
+            heavy = [m for m in ("torch", "transformers", "trl", "numpy", "datasets") if m in sys.modules]
+            import torch
+            print(json.dumps([there, heavy, told()]))
+            """
+        )
+    )
+    quoted, heavy, itself = json.loads(lines[-1])
+    assert heavy == []
+    assert quoted[1] == "RunError"
+    assert quoted[2] == "torch.OutOfMemoryError: tried to allocate a lot"
+    assert "traceback in the worker process" in quoted[3]
+    assert 'reward "greedy"' in quoted[3]
+    assert itself[:3] == ["torch", "OutOfMemoryError", "tried to allocate a lot"]
 
 
 def test_a_killed_parent_leaves_no_worker(script: Script) -> None:

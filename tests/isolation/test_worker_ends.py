@@ -1,0 +1,163 @@
+"""A worker that cannot read what it is sent says so; one that is no longer wanted is gone, and later calls say why."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aligntune_core.errors import RunError
+from aligntune_core.isolation import payload
+from aligntune_core.isolation.process import Worker
+
+
+class Call:
+    """Unpickling it calls ``function``, over there."""
+
+    def __init__(self, function: Any, *args: Any) -> None:
+        self.function, self.args = function, args
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.function, self.args
+
+
+@pytest.fixture
+def worker() -> Iterator[Worker]:
+    """One that has no trainer."""
+    made = Worker()
+    yield made
+    made.end("the test")
+
+
+@pytest.fixture
+def stranger(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An object of a module that only this process has."""
+    module = types.ModuleType("only_here")
+    exec("class Rows:\n    pass", module.__dict__)
+    monkeypatch.setitem(sys.modules, "only_here", module)
+    return module.__dict__["Rows"]()
+
+
+def test_an_argument_that_the_worker_cannot_read_is_told(worker: Worker, stranger: Any) -> None:
+    with pytest.raises(RunError, match=r"could not read the arguments of evaluate\(\).*only_here.*sys\.path"):
+        worker.call("evaluate", ((stranger,), {}))
+    with pytest.raises(RunError, match=r"FileNotFoundError.*/not/there"):
+        worker.call("evaluate", ((Call(open, "/not/there"),), {}))
+    # It still answers.
+    with pytest.raises(RunError, match='was asked for "evaluate"'):
+        worker.call("evaluate", ((None,), {}))
+
+
+def test_an_object_of_the_configuration_that_cannot_be_read_is_named(stranger: Any) -> None:
+    from aligntune_core.config import resolve_config
+
+    packed = payload.pack(resolve_config("sft", model_name="m", dataset_name=stranger))
+    del sys.modules["only_here"]
+    with pytest.raises(RunError, match=r"could not read data\.dataset \(a Rows\).*only_here"):
+        payload.unpack(packed)
+
+
+def test_an_argument_that_cannot_be_sent_leaves_the_worker_as_it_is(worker: Worker) -> None:
+    with pytest.raises(RunError, match=r"arguments of evaluate\(\) cannot be sent.*generator"):
+        worker.call("evaluate", (((i for i in "ab"),), {}))
+    with pytest.raises(RunError, match="was asked for"):
+        worker.call("evaluate", ((None,), {}))
+
+
+def test_a_failed_call_does_not_keep_the_worker() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        worker = Worker()
+        process = worker.process
+        with pytest.raises(RunError, match="was asked for"):
+            worker.call("evaluate", ((None,), {}))
+        del worker
+        assert process.returncode is not None
+    finally:
+        gc.enable()
+
+
+def test_a_trainer_that_cannot_be_created_leaves_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    from aligntune_core.config import resolve_config
+    from aligntune_core.errors import BackendError
+    from aligntune_core.isolation import client
+
+    made: list[Worker] = []
+
+    def kept() -> Worker:
+        made.append(Worker())
+        return made[0]
+
+    monkeypatch.setattr(client, "Worker", kept)
+    with pytest.raises(BackendError, match="no backend"):
+        client.RemoteTrainer(resolve_config("sft", model_name="m", dataset_name="d"), "not-there")
+    assert made[0].process.returncode is not None
+
+
+def test_a_closed_worker_says_so_and_not_that_memory_ran_out(worker: Worker) -> None:
+    worker.end("close()")
+    for _ in range(2):
+        with pytest.raises(RunError) as caught:
+            worker.call("evaluate", ((None,), {}))
+        assert str(caught.value) == "the worker process was ended by close(). Create the trainer again."
+
+
+def test_ctrl_c_ends_a_worker_that_is_at_work(worker: Worker) -> None:
+    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        worker.call("generate", Call(time.sleep, 60))
+    assert worker.process.returncode is not None
+    with pytest.raises(RunError, match=r"was ended by Ctrl-C\. Create the trainer again"):
+        worker.call("evaluate", ((None,), {}))
+
+
+def test_a_late_ctrl_c_does_not_end_an_idle_worker(worker: Worker) -> None:
+    with pytest.raises(RunError, match="was asked for"):
+        worker.call("evaluate", ((None,), {}))
+    worker.process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    with pytest.raises(RunError, match="was asked for"):
+        worker.call("evaluate", ((None,), {}))
+
+
+def test_a_worker_that_died_keeps_its_reason(worker: Worker) -> None:
+    worker.process.send_signal(signal.SIGKILL)
+    for _ in range(2):
+        with pytest.raises(RunError, match=r"was killed by SIGKILL.*resume=True"):
+            worker.call("evaluate", ((None,), {}))
+
+
+TRAIN = """
+import sys, time
+from aligntune_core.config import resolve_config
+from aligntune_core.isolation.client import RemoteTrainer
+from aligntune_core.isolation.process import Worker
+class Slow:
+    def __reduce__(self):
+        return time.sleep, (60,)
+trainer = RemoteTrainer.__new__(RemoteTrainer)
+trainer._worker, trainer._backend_name, trainer.on_event = Worker(), "trl", None
+trainer._resolved = resolve_config("sft", model_name="m", dataset_name="d")
+print(trainer._worker.process.pid, flush=True)
+trainer.train(Slow())
+"""
+
+
+def test_a_sigterm_before_the_run_ends_both_at_once(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", TRAIN], stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(3)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == -signal.SIGTERM
