@@ -11,8 +11,6 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from aligntune_core.errors import AligntuneError
-
 if TYPE_CHECKING:
     from aligntune_core.config import Config
 
@@ -40,7 +38,7 @@ class Measured:
         effective: config path -> value in force.
         output_dir: its run folder.
         error: why there are no figures, or None.
-        traceback: of an error that is not aligntune's own; None otherwise.
+        traceback: of that error, the worker's among it; None where there is none.
     """
 
     name: str
@@ -125,7 +123,7 @@ def measure(config: Config, name: str, output_dir: Path, options: dict[str, Any]
         finally:
             trainer.close()  # its memory is wanted by the next backend
     except Exception as error:  # one backend's failure, of whatever kind, is a row of the table
-        trace = None if isinstance(error, AligntuneError) else "".join(traceback.format_exception(error))
+        trace = "".join(traceback.format_exception(error))
         said = f"{type(error).__name__}: {error}"
         return Measured(name, output_dir=str(output_dir), error=said, traceback=trace)
     if result.stopped:

@@ -16,7 +16,6 @@ import argparse
 import gc
 import json
 import platform
-import subprocess
 import sys
 import time
 import traceback
@@ -225,20 +224,12 @@ def main() -> None:
     given.work.mkdir(parents=True, exist_ok=True)
     if not (given.work / "model").exists():
         make_model(given.work / "model")
-    results: dict[str, Any] = {
+    results = {
         "measured": time.strftime("%Y-%m-%d"),
         "shape": gpu_jobs.SHAPE,
-        "backends": {},
+        "backends": gpu_jobs.in_workers(__file__, given.backends, given.work),
     }
-    for backend in given.backends.split(","):
-        part = given.work / f"{backend}.json"
-        command = [sys.executable, __file__, "--worker", backend, "--work", str(given.work)]
-        subprocess.run([*command, "--out", str(part)], check=False)
-        if part.exists():
-            results["backends"][backend] = json.loads(part.read_text())
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(results, indent=1))
-    print("\n".join(table(results)))
+    gpu_jobs.keep(results, given.out, table(results))
 
 
 if __name__ == "__main__":

@@ -25,9 +25,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import os
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -35,10 +33,11 @@ from pathlib import Path
 from typing import Any
 
 from aligntune_core.prepare import versions
+from aligntune_core.testing.tiny import make_tiny_model
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import gpu_pairs
-from benchmarks.gpu_jobs import LIBRARIES, QLORA, SHAPE, Stopwatch, build, make_model
+from benchmarks.gpu_jobs import LIBRARIES, QLORA, SHAPE, Stopwatch, build, in_workers, keep, make_model
 
 STEPS = 20
 RUNS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -113,7 +112,7 @@ def table(results: dict[str, Any]) -> list[str]:
     for backend, name, pair in _rows(results, "pairs"):
         figures = pair.get("error") or (
             f"{_speed(pair, 'raw')} | {_speed(pair, 'ours')} | "
-            f"{pair['speed_ratio']:.3f} | {pair['memory_ratio']:.3f}"
+            f"{pair['speed_ratio']:.3f} | {pair['memory_ratio'] or '-'}"
         )
         lines.append(f"| {backend} {name} | {figures} |")
     lines += [
@@ -146,41 +145,25 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("gpu-backends"), help="folder for model and runs")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    model = given.work / "model"
+    model = given.work / ("tiny" if given.host else "model")
     if given.worker:
         worker(given.worker, given.parts.split(","), model, given.out)
         return
     given.work.mkdir(parents=True, exist_ok=True)
+    results: dict[str, Any] = {"measured": time.strftime("%Y-%m-%d")}
+    options, environment = ["--parts", given.parts], {}
     if given.host:
-        from aligntune_core.testing.tiny import make_tiny_model
-
-        given.parts = "pairs"
         make_tiny_model(model)
-    elif not model.exists():
-        make_model(model)
-    results: dict[str, Any] = {"measured": time.strftime("%Y-%m-%d"), "backends": {}}
-    results |= {} if given.host else {"shape": SHAPE}
-    for backend in given.backends.split(","):
-        part = given.work / f"{backend}.json"
-        command = [
-            sys.executable,
-            __file__,
-            "--worker",
-            backend,
-            "--parts",
-            given.parts,
-            "--work",
-            str(given.work),
-        ]
-        hidden = {"CUDA_VISIBLE_DEVICES": "", "ALIGNTUNE_UNSLOTH_ALLOW_CPU": "1"} if given.host else {}
-        subprocess.run([*command, "--out", str(part)], check=False, env={**os.environ, **hidden})
-        if part.exists():
-            results["backends"][backend] = json.loads(part.read_text())
-    both = [results["backends"].get(b, {"runs": {}})["runs"] for b in ("trl", "unsloth")]
-    results["parity"] = parity(*both)
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(results, indent=1))
-    print("\n".join(table(results)))
+        options = ["--host", "--parts", "pairs"]
+        environment = {"CUDA_VISIBLE_DEVICES": "", "ALIGNTUNE_UNSLOTH_ALLOW_CPU": "1"}
+    else:
+        results["shape"] = SHAPE
+        if not model.exists():
+            make_model(model)
+    backends = in_workers(__file__, given.backends, given.work, *options, environment=environment)
+    both = [backends.get(b, {"runs": {}})["runs"] for b in ("trl", "unsloth")]
+    results |= {"backends": backends, "parity": parity(*both)}
+    keep(results, given.out, table(results))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import random
+import subprocess
+import sys
 import time
 from pathlib import Path
 from statistics import median
@@ -35,6 +39,31 @@ COMMON: dict[str, Any] = {
     "save_strategy": "no",
     "max_seq_length": 1024,
 }
+
+
+def in_workers(
+    script: str, backends: str, work: Path, *options: str, environment: dict[str, str] | None = None
+) -> dict[str, Any]:
+    """Run ``script --worker BACKEND`` for each backend in turn, and gather what each wrote to ``--out``.
+
+    A worker writes after each of its jobs; one that dies keeps what it had.
+    """
+    found = {}
+    for backend in backends.split(","):
+        part = work / f"{backend}.json"
+        part.unlink(missing_ok=True)  # of an earlier run
+        command = [sys.executable, script, "--worker", backend, "--work", str(work), *options]
+        subprocess.run([*command, "--out", str(part)], check=False, env={**os.environ, **(environment or {})})
+        if part.exists():
+            found[backend] = json.loads(part.read_text())
+    return found
+
+
+def keep(results: dict[str, Any], out: Path, table: list[str]) -> None:
+    """Write the results as JSON and print the table."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(results, indent=1, allow_nan=False))
+    print("\n".join(table))
 
 
 def make_model(folder: Path) -> None:

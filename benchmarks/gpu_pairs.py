@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,7 +146,7 @@ def summary(found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         "spread": {side: [min(values), max(values)] for side, values in speed.items()},
         "speed_ratio": median(speed["ours"]) / median(speed["raw"]),
         "peak_bytes": memory,
-        "memory_ratio": memory["ours"] / memory["raw"] if memory["raw"] else math.nan,
+        "memory_ratio": round(memory["ours"] / memory["raw"], 4) if memory["raw"] else None,
         "step_ms": {side: median(w["step_ms"] for w in windows) for side, windows in found.items()},
         "windows": {side: [round(value) for value in values] for side, values in speed.items()},
         "tokens_per_step": {side: w[0]["tokens"] / w[0]["steps"] for side, w in found.items()},

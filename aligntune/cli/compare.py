@@ -47,7 +47,7 @@ def compare(
     if json:
         print_json(found.as_dict())
     else:
-        _print(found)
+        _print(found, debug)
     if any(m.error for m in found.backends):
         raise typer.Exit(ExitCode.FAILED)
 
@@ -76,12 +76,14 @@ def _keep(found: Comparison) -> None:
     (folder / SUMMARY).write_text(text, encoding="utf-8")
 
 
-def _print(found: Comparison) -> None:
+def _print(found: Comparison, debug: bool) -> None:
     columns = ("backend", "tokens/s", "ms/step", "peak memory", "first step after", "steps", "final loss")
     print_table(columns, [_row(m) for m in found.backends])
     for m in found.backends:
         if m.error:
             typer.secho(f"{m.name}: {m.error}", fg="red")
+            if debug and m.traceback:
+                typer.echo(m.traceback, err=True)
     if found.differences:
         names = [m.name for m in found.backends if m.error is None]
         rows = [
@@ -90,7 +92,9 @@ def _print(found: Comparison) -> None:
         ]
         print_table(("in force differently", *names), rows)
     elif sum(m.error is None for m in found.backends) > 1:
-        typer.echo("In force: the same arguments on all.")
+        typer.echo(
+            f"In force: the same arguments on all{', as far as they are told' if found.untold else ''}."
+        )
     for name, paths in found.untold.items():
         typer.echo(f"{name} does not tell: {', '.join(paths)}")
     if any(m.error is None for m in found.backends):

@@ -36,10 +36,10 @@ class Pickled:
 
     def open(self) -> Any:
         """Unpickle it."""
-        return opened(self.data, self.described)
+        return read(self.data, self.described)
 
 
-def opened(content: bytes, described: str) -> Any:
+def read(content: bytes, described: str) -> Any:
     """What the parent pickled, opened in the worker.
 
     Raises:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import signal
 import sys
 import threading
+import traceback
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from aligntune_core.errors import RunError
 from aligntune_core.isolation.answers import failure, parcel, plain
 from aligntune_core.isolation.channel import Channel, Outbox
-from aligntune_core.isolation.payload import opened, pack
+from aligntune_core.isolation.payload import pack, read
 
 if TYPE_CHECKING:
     from aligntune_core.trainer import Trainer
@@ -36,16 +38,19 @@ def _commands(channel: Channel) -> queue.Queue[tuple[str, bytes]]:
     """Read commands on a thread, unopened; when the parent is gone, however it ended, this process ends too."""
     commands: queue.Queue[tuple[str, bytes]] = queue.Queue()
 
-    def read() -> None:
+    def listen() -> None:
         try:
             while True:
                 commands.put(channel.receive())
         except (EOFError, OSError):
             pass  # the parent is gone
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
         finally:
             os._exit(1)
 
-    threading.Thread(target=read, daemon=True, name="aligntune-parent").start()
+    threading.Thread(target=listen, daemon=True, name="aligntune-parent").start()
     return commands
 
 
@@ -72,36 +77,45 @@ class _Service:
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
         self._trainer: Trainer | None = None
+        self._busy = False
 
-    def answer(self, kind: str, content: bytes) -> bytes:
-        """The pickled answer to a command."""
-        value = opened(content, f"the arguments of {kind}()")
+    def interrupt(self, *_: Any) -> None:
+        """On SIGINT outside of a run's own handling; one that comes when all is done is for nobody."""
+        if self._busy:
+            raise KeyboardInterrupt
+
+    def answer(self, kind: str, content: bytes) -> tuple[str, bytes]:
+        """What to send back for a command."""
+        self._busy = True
+        try:
+            return "done", plain(self._result(kind, content))
+        except (Exception, KeyboardInterrupt) as error:
+            return "failed", plain(failure(error))
+        finally:
+            self._busy = False
+
+    def _result(self, kind: str, content: bytes) -> Any:
+        value = read(content, f"the arguments of {kind}()")
         if kind == "create":
             self._trainer = _create(value, self._outbox)
-            return plain(_described(self._trainer))
+            return _described(self._trainer)
         if kind not in CALLS or self._trainer is None:
             raise RunError(f'the worker was asked for "{kind}"')
         args, keywords = value
-        return plain(getattr(self._trainer, kind)(*args, **keywords))
+        return getattr(self._trainer, kind)(*args, **keywords)
 
 
 def main(descriptor: int) -> None:
     """Serve until the parent closes the connection."""
     channel = Channel(descriptor)
     _, content = channel.receive()
-    header = opened(content, "the header")
+    header = read(content, "the header")
     sys.path[:] = header["path"]
     logger = logging.getLogger("aligntune")
     logger.setLevel(header["log_level"])
     outbox = Outbox(channel)
     logger.addHandler(_Forward(outbox))
     commands, service = _commands(channel), _Service(outbox)
+    signal.signal(signal.SIGINT, service.interrupt)
     while True:
-        try:
-            kind, content = commands.get()
-        except KeyboardInterrupt:
-            continue  # it was meant for a run that has just ended
-        try:
-            outbox.send("done", service.answer(kind, content))
-        except (Exception, KeyboardInterrupt) as error:
-            outbox.send("failed", plain(failure(error)))
+        outbox.send(*service.answer(*commands.get()))

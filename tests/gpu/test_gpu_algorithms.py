@@ -68,5 +68,5 @@ def test_trains_with_qlora(runs: dict[str, dict[str, Any]], backend: str, algori
 
 
 def test_peak_memory_is_that_of_four_bit_weights(runs: dict[str, dict[str, Any]]) -> None:
-    """In 16 bits the weights alone are 2.5 GB, and a full fine-tune takes 25 GB."""
-    assert 1.0e9 < runs["sft"]["peak_bytes"] < 12e9
+    """In 16 bits the weights take 1.5 GB more."""
+    assert 1.0e9 < runs["sft"]["peak_bytes"] < 6.5e9

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -154,10 +154,11 @@ trainer.train(Slow())
 """
 
 
-def test_a_sigterm_before_the_run_ends_both_at_once(tmp_path: Path) -> None:
+def test_a_sigterm_before_the_run_ends_both_at_once(tmp_path: Path, gone: Callable[[int], bool]) -> None:
     process = subprocess.Popen([sys.executable, "-c", TRAIN], stdout=subprocess.PIPE, text=True, cwd=tmp_path)
     assert process.stdout is not None
-    process.stdout.readline()
+    worker = int(process.stdout.readline())
     time.sleep(3)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=30) == -signal.SIGTERM
+    assert gone(worker)

@@ -19,6 +19,7 @@ from aligntune_core.isolation import payload
 pytestmark = pytest.mark.backend
 
 Script = Callable[[str], "subprocess.Popen[str]"]
+Process = Callable[[int], bool]
 
 HEAD = """
 import json, os, sys, time
@@ -52,21 +53,6 @@ def finished(process: subprocess.Popen[str]) -> list[str]:
     out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     return out.splitlines()
-
-
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
-
-
-def gone(pid: int) -> bool:
-    deadline = time.monotonic() + 20
-    while alive(pid) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return not alive(pid)
 
 
 def test_a_whole_run_in_a_worker_leaves_the_parent_clean(script: Script, tmp_path: Path) -> None:
@@ -105,7 +91,7 @@ def test_a_whole_run_in_a_worker_leaves_the_parent_clean(script: Script, tmp_pat
     ("first", "second"), [(signal.SIGINT, signal.SIGTERM), (signal.SIGTERM, None)], ids=["SIGINT", "SIGTERM"]
 )
 def test_a_signal_stops_the_run_with_a_checkpoint_under_its_own_name(
-    script: Script, tmp_path: Path, first: signal.Signals, second: signal.Signals | None
+    script: Script, tmp_path: Path, first: signal.Signals, second: signal.Signals | None, gone: Process
 ) -> None:
     process = script(
         """
@@ -170,7 +156,7 @@ def test_an_error_of_torch_imports_no_torch_and_is_itself_where_torch_is_loaded(
     assert itself[:3] == ["torch", "OutOfMemoryError", "tried to allocate a lot"]
 
 
-def test_a_killed_parent_leaves_no_worker(script: Script) -> None:
+def test_a_killed_parent_leaves_no_worker(script: Script, alive: Process, gone: Process) -> None:
     process = script("trainer = make(); print(trainer._worker.process.pid, flush=True); time.sleep(100)")
     assert process.stdout is not None
     worker = int(process.stdout.readline())

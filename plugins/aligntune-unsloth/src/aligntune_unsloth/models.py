@@ -105,23 +105,23 @@ def _complete(model: Any, config: Any, found: Source, rounded: bool) -> None:
     hub = source.hub_arguments(config, found.revision)
     stored = AutoConfig.from_pretrained(found.base, trust_remote_code=config.model.trust_remote_code, **hub)
     if rounded and stored.dtype != torch.bfloat16:
-        unround(model, found.base, hub)
+        unround(model, found.base, hub | ({"num_labels": 1} if config.algorithm == "reward" else {}))
     has_head = any("SequenceClassification" in name for name in stored.architectures or ())
     if config.algorithm == "reward" and not has_head:
         draw_head(model, config)
 
 
-def unround(model: Any, name: str, hub: Mapping[str, Any]) -> None:
+def unround(model: Any, name: str, given: Mapping[str, Any]) -> None:
     """Give float32 masters the checkpoint's own values; loaded in bf16 they lost digits that a finer format keeps.
 
     Args:
         model: of float32 parameters.
-        name: hub id or folder of the checkpoint.
-        hub: revision and token.
+        name: hub id or folder of the checkpoint; it is loaded once more, in float32, into the host's memory.
+        given: revision, token and what else loads it.
     """
     import torch
 
-    finer = type(model).from_pretrained(name, dtype=torch.float32, **hub).state_dict()
+    finer = type(model).from_pretrained(name, dtype=torch.float32, **given).state_dict()
     with torch.no_grad():
         for key, parameter in model.named_parameters():
             parameter.copy_(finer[key])
