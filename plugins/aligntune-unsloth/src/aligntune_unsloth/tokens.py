@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback
 
 FIGURE = "num_tokens"
 """TRL's name of it: tokens since the start of the run, padding left out."""
@@ -28,14 +28,7 @@ class TokenCount(TrainerCallback):  # type: ignore[misc]
         self.total += inputs["input_ids"].numel() if mask is None else mask.sum()
         return self._step(model, inputs, *more, **keywords)
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: Any = None,
-        **more: Any,
-    ) -> None:
+    def on_log(self, *_: Any, logs: Any = None, **more: Any) -> None:
         if logs and "loss" in logs:
             logs.setdefault(FIGURE, float(self.total))
 
