@@ -7,10 +7,10 @@ For each backend, in a process of its own, on a Llama of the shape of Llama-3.2-
 runs    SFT in full, with LoRA and with QLoRA, DPO with LoRA and with QLoRA, 20 steps each on short rows: every loss (so
         that the two backends can be compared over the whole trajectory), milliseconds a step, tokens per second, peak
         memory.
-pairs   the library by hand beside this backend with the same settings, SFT and DPO with LoRA on long rows: five windows
-        of 20 steps each, in turns, in one process. Two more steps go before each window and are not counted. Rows are
-        long because a step on short ones waits for the host, whose speed changes from minute to minute by more than
-        what is to be measured.
+pairs   the library by hand beside this backend with the same settings, SFT and DPO with LoRA: five windows of 20 steps
+        each, in turns, in one process. Two more steps go before each window and are not counted. Rows are long, batches
+        large and activations recomputed, so that the GPU is what a step waits for: a small step waits for the host,
+        whose speed changes from minute to minute by more than what is to be measured.
 
 Without a GPU, pairs alone, on a model so small that a step is the host's work and nothing else:
 

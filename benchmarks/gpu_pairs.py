@@ -16,16 +16,17 @@ WINDOWS, WINDOW = 5, 20
 
 @dataclass(frozen=True)
 class Pairing:
-    """What a pair is measured on: rows a batch, median words, steps a window, number format."""
+    """What a pair is measured on: rows a batch, median words, steps a window, number format, recomputation."""
 
     batch: dict[str, int]
     words: tuple[int, int]
     window: int
     precision: str
+    checkpointing: bool
 
 
-ON_GPU = Pairing({"sft": 8, "dpo": 4}, LONG, WINDOW, "bf16")
-ON_HOST = Pairing({"sft": 1, "dpo": 1}, SHORT, 5 * WINDOW, "fp32")
+ON_GPU = Pairing({"sft": 24, "dpo": 12}, LONG, WINDOW, "bf16", checkpointing=True)
+ON_HOST = Pairing({"sft": 1, "dpo": 1}, SHORT, 5 * WINDOW, "fp32", checkpointing=False)
 
 
 def pairing() -> Pairing:
@@ -58,14 +59,18 @@ def by_hand(backend: str, algorithm: str, model: Path, output: Path) -> Any:
         from unsloth import FastLanguageModel
 
         policy, _ = FastLanguageModel.from_pretrained(
-            str(model), max_seq_length=1024, dtype=dtype, load_in_4bit=False
+            str(model),
+            max_seq_length=1024,
+            dtype=dtype,
+            load_in_4bit=False,
+            use_gradient_checkpointing=on.checkpointing,
         )
         policy = FastLanguageModel.get_peft_model(
             policy,
             r=16,
             lora_alpha=32,
             target_modules=names,
-            use_gradient_checkpointing=False,
+            use_gradient_checkpointing=on.checkpointing,
             random_state=42,
         )
     else:
@@ -83,7 +88,8 @@ def by_hand(backend: str, algorithm: str, model: Path, output: Path) -> Any:
         max_length=1024,
         bf16=on.precision == "bf16",
         use_cpu=not torch.cuda.is_available(),
-        gradient_checkpointing=False,
+        gradient_checkpointing=on.checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False} if on.checkpointing else None,
         padding_free=False,
         logging_steps=1,
         save_strategy="no",
@@ -116,6 +122,7 @@ def measure_pair(backend: str, algorithm: str, model: Path, folder: Path) -> dic
         "batch_size": on.batch[algorithm],
         "max_steps": WARM + on.window,
         "precision": on.precision,
+        "gradient_checkpointing": on.checkpointing,
     }
     ours = build(backend, algorithm, model, folder / f"pair-{algorithm}", **more)
     raw = by_hand(backend, algorithm, model, folder / f"raw-{algorithm}")

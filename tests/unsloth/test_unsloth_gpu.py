@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -41,6 +42,7 @@ SAME: dict[str, tuple[str, dict[str, Any]]] = {
     "dpo-qlora": ("dpo", QLORA),
     "dpo-full": ("dpo", FULL),
     "reward": ("reward", LORA),
+    "reward-full": ("reward", FULL),
     "grpo-fixed": ("grpo", {**LORA, **GROUP, "num_iterations": 2, "beta": 0.04, "learning_rate": 1e-3}),
     "dr_grpo-fixed": ("dr_grpo", {**LORA, **GROUP, "num_iterations": 2, "learning_rate": 1e-3}),
     "dapo-fixed": ("dapo", {**LORA, **GROUP, "num_iterations": 2, "learning_rate": 1e-3}),
@@ -77,7 +79,7 @@ PROCESSES = (
     ("sft-lora", "sft-qlora", "sft-checkpointing"),
     ("offloaded", "sft-packing", "sft-full"),
     ("dpo-lora", "dpo-qlora", "dpo-full"),
-    ("refused fp32", "reward", "ppo"),
+    ("refused fp32", "reward", "reward-full", "ppo"),
     ("grpo", "dr_grpo"),
     ("grpo-fixed", "dr_grpo-fixed", "dapo-fixed"),
     ("dapo", "dapo-unmasked"),
@@ -105,8 +107,6 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def page_files(model_dir: Path) -> dict[str, str]:
     """What the page's calls name: a 4-bit checkpoint, a reward model, rows like alpaca's and hh-rlhf's."""
-    import json
-
     import torch
     from transformers import (
         AutoModelForCausalLM,
@@ -230,6 +230,19 @@ def test_the_same_trainable_weights_in_float32(runs: dict[str, dict[str, Any]], 
     assert set(unsloth) == set(trl)
     assert {p.dtype for p in unsloth.values()} == {torch.float32}
     assert [k for k in trl if not torch.equal(trl[k], unsloth[k])] == []
+
+
+@pytest.mark.parametrize("name", [name for name, (algorithm, _) in SAME.items() if algorithm == "sft"])
+def test_the_same_tokens_are_counted(runs: dict[str, dict[str, Any]], name: str) -> None:
+    """Unsloth's loss on a GPU counts none: the plugin does."""
+    both(runs, name)
+    root = runs["root"]["path"] / name
+    trl, unsloth = (
+        [json.loads(line) for line in (root / backend / "metrics.jsonl").read_text().splitlines()]
+        for backend in ("trl", "unsloth")
+    )
+    assert [line["tokens"] for line in unsloth] == [line["tokens"] for line in trl]
+    assert all(line["tokens_per_second"] > 0 for line in unsloth)
 
 
 @pytest.mark.parametrize("name", ONLINE)
