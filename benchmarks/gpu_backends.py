@@ -140,7 +140,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--backends", default="trl,unsloth")
-    parser.add_argument("--parts", default="runs,pairs")
+    parser.add_argument("--parts", default="pairs,runs")
     parser.add_argument("--host", action="store_true", help="pairs on a tiny model, on the CPU")
     parser.add_argument("--work", type=Path, default=Path("gpu-backends"), help="folder for model and runs")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
