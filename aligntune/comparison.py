@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aligntune_core.config import Config
+
+logger = logging.getLogger("aligntune")
 
 FOLDER = "compare"
 PLOT = "losses.png"
@@ -88,15 +91,24 @@ class Comparison:
 def compare(config: Config, names: Sequence[str]) -> Comparison:
     """Run ``config`` on each backend; one that fails is told, the others still run.
 
+    Every step is logged, whatever ``logging_steps`` says: the figures are taken from what is logged.
+
     Raises:
         BackendError: a backend that is named is not there. Nothing has run.
         KeyboardInterrupt: stopped by Ctrl-C.
     """
     from aligntune_core.config.defaults import default_output_dir
     from aligntune_core.registry import registry
+    from aligntune_core.run import logs
 
+    logs.show_by_default()
     options = {name: registry().get(name).info.options for name in names}
     folder = Path(config.run.output_dir or default_output_dir(config)) / FOLDER
+    if config.run.logging_steps != 1:
+        logger.info(
+            "compare logs every step (logging_steps=1, not %d as the job has it): its figures are taken from them",
+            config.run.logging_steps,
+        )
     measured = [
         measure(config, name, folder / name, config.backend_options if options[name] else {})
         for name in names
@@ -111,7 +123,8 @@ def measure(config: Config, name: str, output_dir: Path, options: dict[str, Any]
     from aligntune_core.factory import create_trainer
     from aligntune_core.isolation.client import RemoteTrainer
 
-    run = config.run.model_copy(update={"output_dir": str(output_dir)})
+    # eval_steps was filled in with the configuration, and stays what the job made of it.
+    run = config.run.model_copy(update={"output_dir": str(output_dir), "logging_steps": 1})
     changes = {"backend": name, "isolation": "process", "backend_options": options, "run": run}
     clock = _Clock()
     try:

@@ -33,7 +33,7 @@ def compare(
     Each runs in a process of its own, one after the other; by default all that are ready. Shows speed, memory,
     start-up and final loss of each, what was in force differently (nothing, or named), and draws the loss curves.
     Runs, curves and figures are kept in compare/ below the run folder. backend_options of the file go to the backends
-    that have options.
+    that have options. Every step is logged, whatever logging_steps says.
 
     Exit code 1 where a backend failed.
     """

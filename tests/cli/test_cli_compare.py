@@ -17,14 +17,16 @@ Command = Callable[..., Result]
 
 @pytest.mark.backend
 def test_the_same_job_on_two_backends(
-    command: Command, sft_file: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command, sft_file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     other = "unsloth" if find_spec("aligntune_unsloth") and find_spec("unsloth") else "torch"
     monkeypatch.setenv("ALIGNTUNE_UNSLOTH_ALLOW_CPU", "1")
-    words = (sft_file, "max_steps=4", "save_strategy=no", "--backends", f"trl,{other}", "--json")
-    result = command("compare", *words)
+    words = (sft_file, "max_steps=4", "save_strategy=no", "logging_steps=3")
+    with caplog.at_level("INFO", "aligntune"):
+        result = command("compare", *words, "--backends", f"trl,{other}", "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
+    assert "every step (logging_steps=1, not 3" in caplog.text
     assert list(found["backends"]) == ["trl", other]
     for name, row in found["backends"].items():
         assert row["error"] is None
@@ -33,7 +35,9 @@ def test_the_same_job_on_two_backends(
         assert 0 < row["step_ms"] < 60_000
         assert row["peak_memory_bytes"] > 10**8
         assert row["startup_s"] > row["step_ms"] / 1000
-        assert Path("run", "compare", name, "aligntune.json").is_file()
+        ran = json.loads(Path("run", "compare", name, "aligntune.json").read_text())["config"]["run"]
+        assert ran["logging_steps"] == 1
+        assert ran["eval_steps"] == 3, "the job's, which follows from its logging_steps"
     trl, theirs = found["backends"].values()
     assert theirs["final_loss"] == pytest.approx(trl["final_loss"], rel=1e-5)
     if other == "unsloth":
