@@ -1,11 +1,13 @@
 """What the worker answers, opened in the parent without importing anything: no answer may bring torch along.
 
 The worker makes numbers plain before they leave (``plain``); the parent opens only what needs no module that it has
-not got already (``opened``). An error whose class needs one becomes a RunError that quotes it (``rebuilt``).
+not got already (``opened``). An error whose class needs one becomes a RunError that quotes it (``rebuilt``); one whose
+constructor wants other arguments than it hands on is put together without it (``_Pieces``).
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickle
 import sys
@@ -103,6 +105,53 @@ def value_or_text(sent: tuple[str, bytes]) -> Any:
         return text
 
 
+class _Pieces:
+    """Pickles an exception so that nothing of its class runs when it is opened, for a constructor may want more.
+
+    Its built-in base says what it holds (the filename of an OSError, the code of a SystemExit) and takes it again.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        _, args, *more = _built_in(type(self._error)).__reduce__(self._error)
+        state = dict(more[0] or {}) if more else {}
+        return _assembled, (type(self._error), args, _that_travel(state))
+
+
+def _that_travel(state: dict[str, Any]) -> dict[str, bytes]:
+    """The attributes that can be pickled, each by itself; notes travel apart."""
+    sent = {}
+    for name, value in state.items():
+        if name != "__notes__":
+            with contextlib.suppress(Exception):  # an open file, a lock: the exception goes without
+                sent[name] = plain(value)
+    return sent
+
+
+def _assembled(kind: type[BaseException], args: tuple[Any, ...], state: dict[str, bytes]) -> BaseException:
+    base = _built_in(kind)
+    error: BaseException = base.__new__(kind, *args)
+    base.__init__(error, *args)
+    for name, content in state.items():
+        with contextlib.suppress(Exception):  # what needs a library that is not here
+            object.__setattr__(error, name, _open(content))
+    return error
+
+
+def _built_in(kind: type) -> Any:
+    while kind.__module__ != "builtins":
+        kind = kind.__base__ or BaseException
+    return kind
+
+
+def _said(error: BaseException) -> str:
+    kind = type(error)
+    module = "" if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}."
+    return f"{module}{kind.__qualname__}: {error}"
+
+
 @dataclass(frozen=True)
 class Failure:
     """An exception on its way.
@@ -110,38 +159,57 @@ class Failure:
     Attributes:
         said: "module.Class: message".
         notes: its own, and the worker's traceback. A class with a __reduce__ of its own would lose them.
-        content: the exception, pickled; a RunError that quotes it where it cannot be.
+        ways: the exception, pickled: as its class has it, and in pieces; fewer where that cannot be done.
+        why: why the first of them could not be, or empty.
     """
 
     said: str
     notes: list[str]
-    content: bytes
+    ways: list[bytes]
+    why: str = ""
 
 
 def failure(error: BaseException) -> Failure:
     """What the worker sends of an exception."""
-    kind = type(error)
-    module = "" if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}."
-    said = f"{module}{kind.__qualname__}: {error}"
     text = "".join(traceback.format_exception(error))
     notes = [*map(str, getattr(error, "__notes__", ())), f"{WORKER_TRACEBACK}\n{text}"]
-    try:
-        return Failure(said, notes, plain(error))
-    except Exception as why:
-        return Failure(said, notes, plain(RunError(f"{said} (the exception itself cannot be sent: {why})")))
+    ways, why = [], ""
+    for value in (error, _Pieces(error)):
+        try:
+            ways.append(plain(value))
+        except Exception as refused:
+            why = why or str(refused)
+    return Failure(_said(error), notes, ways, why)
 
 
 def rebuilt(sent: Failure) -> BaseException:
     """The worker's exception; a RunError that quotes it where its class cannot be had without an import."""
-    error: BaseException
-    try:
-        error = _open(sent.content)
-        if not isinstance(error, BaseException):
-            raise TypeError(f"it comes back as {a_type(error)}")
-    except Exception as why:
-        error = RunError(sent.said)
-        error.add_note(f"the exception itself cannot be opened in this process: {why}")
-    for note in sent.notes:
-        if note not in getattr(error, "__notes__", ()):
-            error.add_note(note)
+    error = _itself(sent)
+    notes = list(getattr(error, "__notes__", ()))
+    notes += [note for note in sent.notes if note not in notes]
+    object.__setattr__(error, "__notes__", notes)  # add_note() fails on a frozen dataclass
     return error
+
+
+def _itself(sent: Failure) -> BaseException:
+    found: BaseException | None = None
+    why = ""
+    for way in sent.ways:
+        try:
+            error = _open(way)
+            if not isinstance(error, BaseException):
+                raise TypeError(f"it comes back as {a_type(error)}")
+            says = _said(error)
+        except Exception as refused:
+            why = why or str(refused)
+            continue
+        found = error
+        if says == sent.said:  # else its constructor made another message of the one that it had made
+            break
+    if found is not None:
+        return found
+    if not sent.ways:
+        return RunError(f"{sent.said} (the exception itself cannot be sent: {sent.why})")
+    quoted = RunError(sent.said)
+    quoted.add_note(f"the exception itself cannot be opened in this process: {why}")
+    return quoted

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib
 import sys
+import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aligntune_core.errors import BadRows, ConfigError, RunError
+from aligntune_core.errors import BadRows, ConfigError, RunError, a_type
 from aligntune_core.isolation.answers import failure, opened, parcel, plain, rebuilt, value_or_text
 
 LIBRARY = """
@@ -75,17 +77,91 @@ def test_our_own_and_pythons_errors_are_themselves() -> None:
         assert str(found) == str(error)
 
 
-def test_an_error_that_cannot_be_made_again_is_quoted() -> None:
-    class Odd(Exception):
-        def __init__(self, one: int, two: int) -> None:
-            super().__init__(f"{one} and {two}")
+class Odd(Exception):
+    """Its constructor cannot be called with what it hands on."""
 
-    found = rebuilt(opened(plain(failure(Odd(1, 2))), "train"))
+    def __init__(self, one: int, two: int, three: int = 3) -> None:
+        super().__init__(f"{one} and {two}")
+        self.sum = one + two + three
+
+
+class Again(Exception):
+    """Its constructor can, and would say something else."""
+
+    def __init__(self, one: object, two: object = "more") -> None:
+        super().__init__(f"{one} and {two}")
+
+
+class OddFile(FileNotFoundError):
+    def __init__(self, number: int, path: str) -> None:
+        super().__init__(number, "no such thing", path)
+
+
+class OddExit(SystemExit):
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(one + two)
+
+
+@dataclass(frozen=True)
+class Frozen(Exception):
+    one: int
+    two: int
+
+
+def arrived(error: BaseException) -> Any:
+    return rebuilt(opened(plain(failure(error)), "train"))
+
+
+@pytest.mark.parametrize(
+    "error", [Odd(1, 2), Again(1, 2), OddFile(2, "there"), OddExit(3, 4), Frozen(1, 2)], ids=a_type
+)
+def test_an_error_whose_constructor_takes_other_arguments_is_itself(error: BaseException) -> None:
+    error.__dict__["more"] = {"rows": [1]}
+    error.__dict__["__notes__"] = ["reward 2"]
+    found = arrived(error)
+    assert type(found) is type(error)
+    assert str(found) == str(error)
+    assert found.args == error.args
+    assert {**vars(found), "__notes__": None} == {**vars(error), "__notes__": None}
+    assert found.__notes__[0] == "reward 2"
+    assert found.__notes__[1].startswith("traceback in the worker process:")
+    assert len(found.__notes__) == 2
+    for name in ("code", "filename", "errno"):
+        assert getattr(found, name, None) == getattr(error, name, None)
+
+
+def test_what_cannot_travel_of_an_error_is_left_out(library: Any) -> None:
+    error = ValueError("too long")
+    error.__dict__.update(lock=threading.Lock(), row=3, kind=library.Kind("k"))
+    sent = plain(failure(error))
+    assert vars(rebuilt(opened(sent, "train")))["kind"] == "k"
+    forget()
+    found = rebuilt(opened(sent, "train"))
+    assert type(found) is ValueError
+    assert str(found) == "too long"
+    assert {name: value for name, value in vars(found).items() if name != "__notes__"} == {"row": 3}
+    assert "a_heavy_library" not in sys.modules
+
+
+def test_an_error_that_cannot_be_sent_is_quoted() -> None:
+    found = arrived(ValueError("open", (i for i in "ab")))
     assert type(found) is RunError
-    assert "Odd: 1 and 2" in str(found)
-    found = rebuilt(opened(plain(failure(ValueError("open", (i for i in "ab")))), "train"))
     assert "ValueError: ('open'" in str(found)
     assert "cannot pickle" in str(found)
+
+
+def test_an_error_that_cannot_say_what_it_is_without_what_was_left_out_is_quoted() -> None:
+    class Response(Exception):
+        def __str__(self) -> str:
+            return f"answer {self.lock.locked()}"
+
+        lock: Any
+
+    error = Response()
+    error.lock = threading.Lock()
+    found = arrived(error)
+    assert type(found) is RunError
+    assert str(found).endswith("Response: answer False")
 
 
 def test_numbers_of_a_library_arrive_as_pythons() -> None:
