@@ -135,7 +135,7 @@ def measure(config: Config, name: str, output_dir: Path, options: dict[str, Any]
             result = trainer.train()
         finally:
             trainer.close()  # its memory is wanted by the next backend
-    except Exception as error:  # one backend's failure, of whatever kind, is a row of the table
+    except (Exception, SystemExit) as error:  # one backend's failure, of whatever kind, is a row of the table
         trace = "".join(traceback.format_exception(error))
         said = f"{type(error).__name__}: {error}"
         return Measured(name, output_dir=str(output_dir), error=said, traceback=trace)

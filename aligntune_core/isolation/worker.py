@@ -78,6 +78,7 @@ class _Service:
         self._outbox = outbox
         self._trainer: Trainer | None = None
         self._busy = False
+        self._process = os.getpid()
 
     def interrupt(self, *_: Any) -> None:
         """On SIGINT outside of a run's own handling; one that comes when all is done is for nobody."""
@@ -89,7 +90,9 @@ class _Service:
         self._busy = True
         try:
             return "done", plain(self._result(kind, content))
-        except (Exception, KeyboardInterrupt) as error:
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
+            if isinstance(error, SystemExit) and os.getpid() != self._process:
+                raise  # a fork of this process ends itself, and answers nobody
             return "failed", plain(failure(error))
         finally:
             self._busy = False

@@ -58,15 +58,20 @@ def test_a_backend_that_fails_is_told_and_the_other_still_runs(command: Command,
 
 
 @pytest.mark.backend
-def test_an_error_of_the_users_own_on_one_backend_is_a_row_as_well(command: Command, sft_file: Path) -> None:
+@pytest.mark.parametrize(
+    ("does", "said"), [("return [1 / 0]", "ZeroDivisionError"), ("raise SystemExit(7)", "SystemExit: 7")]
+)
+def test_an_error_of_the_users_own_on_one_backend_is_a_row_as_well(
+    command: Command, sft_file: Path, does: str, said: str
+) -> None:
     if find_spec("aligntune_torch") is None:
         pytest.skip("the torch backend is not installed")
-    Path("scores.py").write_text("def broken(completions, **columns):\n    return [1 / 0]\n")
+    Path("scores.py").write_text(f"def broken(completions, **columns):\n    {does}\n")
     words = ("algorithm=grpo", "save_strategy=no", "num_generations=2", "reward_functions=[scores:broken]")
     result = command("compare", sft_file, *words, "--backends", "trl,torch", "--json")
     assert result.exit_code == 1, result.output
     trl, theirs = json.loads(result.stdout)["backends"].values()
-    assert "ZeroDivisionError" in trl["error"]
+    assert said in trl["error"]
     assert "scores.py" in trl["traceback"]
     assert "grpo" in theirs["error"]
     assert "aligntune" in theirs["traceback"]

@@ -122,6 +122,32 @@ def test_ctrl_c_ends_a_worker_that_is_at_work(worker: Worker) -> None:
         worker.call("evaluate", ((None,), {}))
 
 
+@pytest.mark.parametrize("code", [7, None, "no data"])
+def test_an_exit_over_there_is_one_here_and_leaves_the_worker(worker: Worker, code: int | str | None) -> None:
+    with pytest.raises(SystemExit) as caught:
+        worker.call("generate", Call(sys.exit, code))
+    assert caught.value.code == code
+    assert caught.value.__notes__[-1].startswith("traceback in the worker process:")
+    with pytest.raises(RunError, match="was asked for"):
+        worker.call("evaluate", ((None,), {}))
+
+
+FORK = """
+import os, sys
+child = os.fork()
+if child == 0:
+    sys.exit(3)
+raise ValueError(f"the child ended with {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}")
+"""
+
+
+def test_the_exit_of_a_fork_of_the_worker_ends_the_fork_alone(worker: Worker) -> None:
+    with pytest.raises(RunError, match="the child ended with 3"):
+        worker.call("generate", Call(exec, FORK))
+    with pytest.raises(RunError, match="was asked for"):
+        worker.call("evaluate", ((None,), {}))
+
+
 def test_a_late_ctrl_c_does_not_end_an_idle_worker(worker: Worker) -> None:
     with pytest.raises(RunError, match="was asked for"):
         worker.call("evaluate", ((None,), {}))

@@ -118,14 +118,23 @@ def test_a_signal_stops_the_run_with_a_checkpoint_under_its_own_name(
     assert gone(worker)
 
 
-def test_an_error_of_torch_imports_no_torch_and_is_itself_where_torch_is_loaded(script: Script) -> None:
+def test_an_error_of_torch_imports_no_torch_and_is_itself_where_that_is_possible(script: Script) -> None:
     lines = finished(
         script(
             """
             from aligntune.core.backend_factory import create_rl_trainer
 
+            class Mine(Exception):
+                def __init__(self, one, two):
+                    super().__init__(f"{one} {two}")
+
             def greedy(completions, **columns):
                 import torch
+                how = open("how").read()
+                if how == "own":
+                    raise Mine("out of", "patience")
+                if how == "exit":
+                    sys.exit(7)
                 raise torch.OutOfMemoryError("tried to allocate a lot")
 
             trainer = create_rl_trainer(
@@ -134,26 +143,30 @@ def test_an_error_of_torch_imports_no_torch_and_is_itself_where_torch_is_loaded(
                 save_strategy="no", output_dir="grpo", isolation="process",
             )
 
-            def told():
+            def told(how="torch"):
+                with open("how", "w") as file:
+                    file.write(how)
                 try:
                     trainer.train()
-                except Exception as error:
+                except BaseException as error:
                     return [type(error).__module__, type(error).__name__, str(error), "".join(error.__notes__)]
 
             there = told()
             heavy = [m for m in ("torch", "transformers", "trl", "numpy", "datasets") if m in sys.modules]
             import torch
-            print(json.dumps([there, heavy, told()]))
+            print(json.dumps([there, heavy, told(), told("own"), told("exit")]))
             """
         )
     )
-    quoted, heavy, itself = json.loads(lines[-1])
+    quoted, heavy, itself, own, ended = json.loads(lines[-1])
     assert heavy == []
     assert quoted[1] == "RunError"
     assert quoted[2] == "torch.OutOfMemoryError: tried to allocate a lot"
     assert "traceback in the worker process" in quoted[3]
     assert 'reward "greedy"' in quoted[3]
     assert itself[:3] == ["torch", "OutOfMemoryError", "tried to allocate a lot"]
+    assert own[:3] == ["__main__", "Mine", "out of patience"]
+    assert ended[:3] == ["builtins", "SystemExit", "7"]
 
 
 def test_a_killed_parent_leaves_no_worker(script: Script, alive: Process, gone: Process) -> None:
