@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 app = make_app()
 
-# Versions that decide what happens; the rest of the tree is in --json.
+# Versions that decide what happens, by normalised name; the rest of the tree is in --json.
 SHOWN = (
     *(
         "torch",
@@ -173,21 +173,25 @@ def _of_trial(row: BackendRow, trial: Trial) -> list[Problem]:
         found.append(
             Problem(
                 f'backend "{row.name}" trains on {", ".join(row.devices)}; torch sees {", ".join(kinds)} here',
-                f"export ALIGNTUNE_DISABLE_BACKENDS={row.name} leaves it out. It {row.hint}",
+                f"export ALIGNTUNE_DISABLE_BACKENDS={row.name} leaves it out. "
+                + (f"A run says: {trial.refusal}" if trial.refusal else f"It {row.hint}"),
             )
         )
     return found
 
 
 def _print(report: Report, verbose: bool) -> None:
+    from packaging.utils import canonicalize_name
     from rich.text import Text
 
     out = console()
     out.print(
         Text(f"aligntune {report.aligntune}  Python {report.python}  {report.platform}"), soft_wrap=True
     )
-    shown = [(name, report.versions[name]) for name in SHOWN if name in report.versions]
-    out.print(Text("  ".join(f"{name} {version}" for name, version in shown)), soft_wrap=True)
+    versions = {
+        str(canonicalize_name(name)): f"{name} {version}" for name, version in report.versions.items()
+    }
+    out.print(Text("  ".join(versions[name] for name in SHOWN if name in versions)), soft_wrap=True)
     out.print(Text("\n".join(["Devices", *(f"  {place}" for place in report.probe.looked)])), soft_wrap=True)
     print_table(
         ("backend", "state", "imported", "torch sees"),

@@ -47,6 +47,7 @@ class Trial:
         advice: what to do about it.
         traceback: the whole of it.
         devices: what torch sees, where the backend has loaded it: kind, name, count, bf16.
+        refusal: what the backend says to a run here, where it trains on these devices only if it is asked to.
     """
 
     ok: bool
@@ -56,6 +57,7 @@ class Trial:
     advice: str = ""
     traceback: str = ""
     devices: list[dict[str, Any]] = field(default_factory=list)
+    refusal: str = ""
 
 
 def run(name: str, timeout: float = TIMEOUT) -> Trial:
@@ -102,7 +104,8 @@ def attempt(name: str) -> Trial:
             ADVICE.get(package, ""),
             traceback.format_exc()[-8000:],
         )
-    return Trial(True, time.perf_counter() - began, devices=devices)
+    seconds = time.perf_counter() - began
+    return Trial(True, seconds, devices=devices, refusal=refusal(name, {d["kind"] for d in devices}))
 
 
 def _modules(name: str) -> Iterator[str]:
@@ -141,6 +144,32 @@ def _required_modules(requires: tuple[str, ...]) -> Iterator[str]:
     for module, distributions in sorted(packages_distributions().items()):
         if wanted & {canonicalize_name(d) for d in distributions} and module.isidentifier():
             yield module
+
+
+def refusal(name: str, kinds: set[str]) -> str:
+    """What ``prepare`` of a backend says where all that is here is opt-in: only the plugin knows how to opt in.
+
+    Args:
+        name: a backend that the registry calls ready.
+        kinds: of the devices that torch sees.
+
+    Returns:
+        str: empty where it trains on one of them unasked, or on none; or where it does not refuse.
+    """
+    from aligntune_core.config import resolve_config
+    from aligntune_core.errors import BackendUnavailable
+    from aligntune_core.registry import registry
+
+    backend = registry().get(name)
+    if kinds & set(backend.info.devices) or not kinds & set(backend.info.opt_in_devices):
+        return ""
+    try:
+        backend.prepare(resolve_config("sft", model_name="no-model", dataset_name="no-rows"))
+    except BackendUnavailable as error:
+        return str(error)
+    except (Exception, SystemExit):  # it let the device pass, and failed where there is no such model
+        return ""
+    return ""
 
 
 def root_cause(error: BaseException) -> BaseException:

@@ -8,11 +8,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
+from importlib.util import find_spec
 
 import pytest
 from typer.testing import Result
 
 from aligntune.diagnosis import requirements, trial
+from aligntune_core.devices import available
 from aligntune_core.testing.site import Site, plugin
 
 Command = Callable[..., Result]
@@ -108,6 +110,58 @@ def test_the_module_that_must_come_first_is_imported_first(site: Site) -> None:
     assert trial.run("acme").error == ""
 
 
+OPT_IN = """
+@hookimpl
+def prepare(config):
+    from aligntune_core.errors import BackendUnavailable
+    raise BackendUnavailable(f"acme trains {config.algorithm} on a GPU; for the CPU: export ACME_CPU=yes")
+"""
+
+
+@pytest.mark.parametrize("opt_in", [True, False])
+def test_a_device_that_has_to_be_asked_for_is_told_in_the_plugins_words(
+    command: Command, site: Site, opt_in: bool
+) -> None:
+    cuda = "class cuda:\n    is_available = staticmethod(lambda: False)\n"
+    package(site, "torch", init=f"{cuda}def get_num_threads():\n    return 1\n")
+    light = plugin(prepare=OPT_IN).replace(
+        'devices=("cpu",)', f'devices=("cuda",), opt_in_devices={("cpu",) if opt_in else ()}'
+    )
+    name = f"acme_that_asks_{opt_in}".lower()  # this process keeps the modules that it has imported
+    package(site, name, plugin=light, training="import torch\n")
+    site.install("acme-train", {"aligntune.backends": {"acme": f"{name}.plugin"}})
+    code, found = problems(command)
+    assert code == 1
+    assert [p["what"] for p in found] == ['backend "acme" trains on cuda; torch sees cpu here']
+    assert "ALIGNTUNE_DISABLE_BACKENDS=acme leaves it out" in found[0]["remedy"]
+    assert found[0]["remedy"].endswith("for the CPU: export ACME_CPU=yes") is opt_in
+
+
+@pytest.mark.backend
+@pytest.mark.slow
+@pytest.mark.skipif(available()[0] != "cpu", reason="there is a GPU")
+def test_doctor_says_how_unsloth_is_let_train_on_a_cpu(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("aligntune_unsloth")
+    if find_spec("unsloth") is None:
+        pytest.skip("unsloth is not installed")
+    monkeypatch.setenv("ALIGNTUNE_BACKENDS", "unsloth")
+    monkeypatch.delenv("ALIGNTUNE_UNSLOTH_ALLOW_CPU", raising=False)
+    code, found = problems(command)
+    assert code == 1
+    assert any("ALIGNTUNE_UNSLOTH_ALLOW_CPU=1" in p["remedy"] for p in found)
+
+
+def test_versions_are_shown_however_a_distribution_spells_its_name(command: Command, site: Site) -> None:
+    site.install("unsloth_zoo", version="2026.10.77")
+    site.install("Torch", version="2.13.0+cpu")
+    acme(site, requires=("unsloth-zoo", "torch"))
+    shown = command("doctor").stdout
+    assert "unsloth_zoo 2026.10.77" in shown
+    assert "Torch 2.13.0+cpu" in shown
+
+
 def test_an_import_that_takes_too_long_is_told(site: Site) -> None:
     acme(site, training="import time\ntime.sleep(60)\n")
     result = trial.run("acme", timeout=2)
@@ -150,7 +204,7 @@ def test_what_unsloth_needs_on_a_gpu_alone_is_not_asked_for_beside_a_torch_for_c
     site.install("torch", version=torch)
     site.install("unsloth", version="2026.10.9", requires=("torchvision_of_nobody", "xformers"))
     acme(site, requires=("unsloth",))
-    found = [p for p in problems(command)[1] if p["what"].startswith("unsloth")]
+    found = [p for p in problems(command)[1] if p["what"].startswith("unsloth ")]
     assert len(found) == 1 + wanted
     assert any("torchvision-of-nobody" in p["what"] for p in found)
     assert any("xformers" in p["what"] for p in found) is bool(wanted)
