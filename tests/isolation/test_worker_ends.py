@@ -133,9 +133,10 @@ def test_an_exit_over_there_is_one_here_and_leaves_the_worker(worker: Worker, co
 
 
 FORK = """
-import os, sys
+import os, signal, sys
 child = os.fork()
 if child == 0:
+    signal.alarm(20)  # should it go on as a second worker
     sys.exit(3)
 raise ValueError(f"the child ended with {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}")
 """
