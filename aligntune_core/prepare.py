@@ -123,6 +123,19 @@ def load_tokenizer(model: ModelConfig) -> Any:
     return tokenizer
 
 
+def check_ends(model: ModelConfig, tokenizer: Any) -> None:
+    """Refuse a tokenizer without a token that ends a text.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    if tokenizer.eos_token is None:
+        raise ConfigError(
+            f"the tokenizer of {model.name!r} has no end-of-sequence token, so a model would not learn to stop; name "
+            "another with tokenizer_name"
+        )
+
+
 def _loaded_tokenizer(model: ModelConfig) -> Any:
     from transformers import AutoTokenizer
 

@@ -119,6 +119,8 @@ def _evaluation(config: Config, given: Given) -> Iterator[str]:
     run = config.run
     if run.eval_strategy != "no" and not has_eval(config):
         yield f"eval_strategy={run.eval_strategy!r} needs {_HELD_OUT}"
+    if run.save_strategy == "best" and not has_eval(config):
+        yield f'save_strategy="best" needs {_HELD_OUT}'
     if run.load_best_model_at_end:
         if not has_eval(config):
             yield f"load_best_model_at_end=True needs {_HELD_OUT}"
@@ -141,10 +143,12 @@ def _online(config: Config) -> Iterator[str]:
     if rewards.weights is not None and functions and len(rewards.weights) not in fitting:
         yield f"{len(rewards.weights)} reward_function_weights for {functions} reward_functions"
     run = config.run
-    if run.load_best_model_at_end and run.metric_for_best_model in (None, "loss", "eval_loss"):
+    wanted = "load_best_model_at_end=True" if run.load_best_model_at_end else 'save_strategy="best"'
+    needs_best = run.load_best_model_at_end or run.save_strategy == "best"
+    if needs_best and run.metric_for_best_model in (None, "loss", "eval_loss"):
         yield (
-            'load_best_model_at_end=True needs metric_for_best_model="eval_reward": what generates its own '
-            "completions has no loss on held-out rows"
+            f'{wanted} needs metric_for_best_model="eval_reward": what generates its own completions has no loss on '
+            "held-out rows"
         )
     completion = getattr(config.parameters, "max_completion_length", None)
     prompt = getattr(config.parameters, "max_prompt_length", None)

@@ -103,7 +103,14 @@ def _by_path(path: str) -> Callable[..., Any]:
     here = os.getcwd()
     if importlib.util.find_spec(module.partition(".")[0]) is None and here not in sys.path:
         sys.path.append(here)  # as `python script.py` would have it; a console command does not
-    found: Any = importlib.import_module(module)
+    try:
+        found: Any = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # the module is there, and lacks one that it imports
+        raise ConfigError(
+            f'"{path}": there is no module {error.name}; looked in {here} and sys.path'
+        ) from error
     for part in attribute.split("."):
         if not hasattr(found, part):
             names = [n for n in vars(found) if not n.startswith("_")] if hasattr(found, "__dict__") else []

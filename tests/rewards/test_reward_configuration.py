@@ -229,9 +229,12 @@ def test_a_function_by_module_and_name(tmp_path: Path, monkeypatch: pytest.Monke
         build("mine_1:shrot")
     with pytest.raises(ConfigError, match="is an int, which cannot be called"):
         build("mine_1:number")
-    with pytest.raises(ModuleNotFoundError) as caught:
+    with pytest.raises(ConfigError, match=r'"mine_0:f": there is no module mine_0; looked in') as caught:
         build("mine_0:f")
     assert 'reward "f" could not be imported from mine_0:f' in caught.value.__notes__[0]
+    (tmp_path / "mine_2.py").write_text("import no_such_module_here")
+    with pytest.raises(ModuleNotFoundError, match="no_such_module_here"):
+        build("mine_2:f")  # not the name that was given: its own error
 
 
 def test_reading_a_configuration_imports_no_function(tmp_path: Path) -> None:

@@ -143,7 +143,12 @@ REFUSED: dict[str, tuple[str, dict[str, Any], type[Exception], str]] = {
     "fp16": ("sft", {"precision": "fp16"}, ConfigError, "no loss scaling"),
     "a schedule that is none": ("sft", {"lr_scheduler": "cosin"}, ConfigError, 'Did you mean "cosine"'),
     "a schedule with settings": ("sft", {"lr_scheduler": "warmup_stable_decay"}, ConfigError, "not offered"),
-    "the best checkpoint": ("sft", {"save_strategy": "best"}, ConfigError, "saves by steps or epochs"),
+    "the best checkpoint": (
+        "sft",
+        {"save_strategy": "best", "eval_dataset": [{"prompt": "salt ", "completion": "water"}]},
+        ConfigError,
+        "saves by steps or epochs",
+    ),
     "streams": ("sft", {"streaming": True}, ConfigError, "tokenises all rows"),
     "packing": ("sft", {"packing": True}, NotHonoured, "packing"),
     "grpo": ("grpo", {"num_generations": 4}, UnsupportedAlgorithm, "trains sft and dpo only"),

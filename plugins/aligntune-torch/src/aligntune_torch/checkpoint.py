@@ -11,6 +11,7 @@ import torch
 from peft import PeftModel, set_peft_model_state_dict
 from safetensors.torch import load_file
 
+from aligntune_core.errors import CheckpointError
 from aligntune_core.run.checkpoints import checkpoints
 
 STATE = "trainer_state.json"
@@ -38,6 +39,11 @@ def load(folder: Path, model: Any, optimizer: Any, schedule: Any) -> tuple[int, 
         model.load_state_dict(weights, strict=False)  # tied weights are stored once
         model.tie_weights()
     state = torch.load(folder / OPTIMIZER, weights_only=True)
+    if "schedule" not in state:
+        raise CheckpointError(
+            f'{folder} is another backend\'s, whose optimiser backend "torch" cannot go on with. Resume it on the '
+            "backend that wrote it, or start a new run from its weights with model_name and another output_dir"
+        )
     optimizer.load_state_dict(state["optimizer"])
     schedule.load_state_dict(state["schedule"])
     torch.set_rng_state(state["cpu"].cpu())

@@ -136,7 +136,8 @@ class Engine:
         if resume_from is not None:
             self.step, self.loss_sum = checkpoint.load(resume_from, self.model, self.optimizer, self.schedule)
         stopped = None
-        for epoch, indices in self.batches.after(self.step):
+        left = self.batches.after(self.step) if self.step < self.loop.max_steps else ()
+        for epoch, indices in left:
             self.epoch = epoch
             self.policy.train()
             metrics = self._update([self._batch([self.rows[i] for i in part]) for part in indices])

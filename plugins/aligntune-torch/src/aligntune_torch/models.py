@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from aligntune_core import LoadedModel
 from aligntune_torch.arguments import ADAPTER
 
 if TYPE_CHECKING:
     from aligntune_core import Prepared
-    from aligntune_core.config import ResolvedConfig
+    from aligntune_core.config import Config, ResolvedConfig
 
 
 def load_arguments(config: ResolvedConfig) -> dict[str, Any]:
@@ -33,6 +33,18 @@ def load_arguments(config: ResolvedConfig) -> dict[str, Any]:
         "attn_implementation": model.attn_implementation,
     }
     return {name: value for name, value in given.items() if value is not None}
+
+
+def description(config: Config) -> tuple[Any, tuple[str, ...], bool]:
+    """The model's configuration, the classes that it is stored for or its class in memory, whether it is there."""
+    model = config.model.name
+    if not isinstance(model, str):
+        return model.config, (type(model).__name__,), True
+    token = config.model.token.get_secret_value() if config.model.token else None
+    found = AutoConfig.from_pretrained(
+        model, revision=config.model.revision, token=token, trust_remote_code=config.model.trust_remote_code
+    )
+    return found, tuple(found.architectures or ()), False
 
 
 def frozen_dtype(config: ResolvedConfig) -> Any:

@@ -52,6 +52,8 @@ def apply_peft(loaded: LoadedModel, config: ResolvedConfig) -> LoadedModel:
 
 @hookimpl
 def build_trainer(loaded: LoadedModel, config: ResolvedConfig, datasets: Datasets, run: RunContext) -> Engine:
+    from aligntune_core.model_kind import check_positions
     from aligntune_torch import engine
 
+    check_positions(loaded.model, config, datasets.report)
     return engine.Engine(loaded, config, datasets, run)

@@ -12,6 +12,7 @@ from transformers import SchedulerType, get_scheduler
 from aligntune_core import Prepared
 from aligntune_core import prepare as core
 from aligntune_core.errors import ConfigError, did_you_mean
+from aligntune_core.model_kind import language_model_problems
 from aligntune_core.run.distributed import world_size
 from aligntune_torch import models
 from aligntune_torch.arguments import ADAPTER, LOAD, PARAMETERS
@@ -32,6 +33,10 @@ def prepare(config: Config) -> Prepared:
     if problems:
         raise ConfigError(problems)
     prepared = core.prepare(config)
+    core.check_ends(config.model, prepared.tokenizer)
+    problems = language_model_problems(*models.description(config))
+    if problems:
+        raise ConfigError(problems)
     if prepared.tokenizer.pad_token is None:
         prepared.tokenizer.pad_token = prepared.tokenizer.eos_token  # padding never enters a loss
     return replace(prepared, planned=planned, versions=core.versions(DISTRIBUTIONS))

@@ -247,12 +247,17 @@ def starts_at_base(model: Any) -> bool:
 def targets(model: Any) -> Any:
     """What carries the adapter, in peft's spelling: "all-linear", a regex, or those of the names that were found."""
     asked = model.aligntune_targets
-    carried = {n for n, m in model.get_base_model().named_modules() if NAME in getattr(m, "lora_A", ())}
+    carried = {n for n, m in model.get_base_model().named_modules() if _carries(m)}
     if asked == ALL_LINEAR:
         return asked if not _linear(model.get_base_model()) else sorted(carried)
     if isinstance(asked, str):
         return asked
     return sorted(name for name in asked if any(n == name or n.endswith(f".{name}") for n in carried))
+
+
+def _carries(module: Any) -> bool:
+    """Whether a layer has the adapter's matrices; those of embeddings have a name of their own."""
+    return any(NAME in getattr(module, matrices, ()) for matrices in ("lora_A", "lora_embedding_A"))
 
 
 def built(model: Any, config: Any) -> dict[str, Any]:
@@ -263,7 +268,7 @@ def built(model: Any, config: Any) -> dict[str, Any]:
         whole = [n.removesuffix(".modules_to_save") for n in names if n.endswith(".modules_to_save")]
         values["peft.modules_to_save"] = sorted(a for a in asked if any(n.endswith(a) for n in whole))
     if config.peft.layers_to_transform is not None:
-        carried = [n for n in names if n.endswith(".lora_A")]
+        carried = [n for n in names if n.endswith((".lora_A", ".lora_embedding_A"))]
         found = [re.match(r".*\.[^.]*\.(\d+)\.", n) for n in carried]  # peft's own idea of a layer's number
         values["peft.layers_to_transform"] = sorted({int(m[1]) for m in found if m})
     return values

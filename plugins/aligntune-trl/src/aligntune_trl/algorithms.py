@@ -22,6 +22,9 @@ class Recipe:
     fixed: Mapping[str, Any] = field(default_factory=dict)
 
 
+# TRL would add the load-balancing loss of a mixture of experts by itself; see router.py.
+NO_ROUTER_LOSS = {"router_aux_loss_coef": 0.0}
+
 GROUP = Recipe(
     "aligntune_trl.grpo_config:GroupConfig",
     "aligntune_trl.grpo",
@@ -37,7 +40,7 @@ GROUP = Recipe(
         "use_adaptive_entropy": False,
         "off_policy_mask_threshold": None,
         "cast_lm_head_to_fp32": False,
-        "router_aux_loss_coef": None,
+        **NO_ROUTER_LOSS,
         "cache_implementation": None,
         "use_transformers_continuous_batching": False,
         "vllm_importance_sampling_correction": True,
@@ -48,8 +51,8 @@ GROUP = Recipe(
 )
 
 RECIPES: dict[str, Recipe] = {
-    "sft": Recipe("SFTConfig", "aligntune_trl.sft"),
-    "dpo": Recipe("DPOConfig", "aligntune_trl.dpo"),
+    "sft": Recipe("SFTConfig", "aligntune_trl.sft", NO_ROUTER_LOSS),
+    "dpo": Recipe("DPOConfig", "aligntune_trl.dpo", NO_ROUTER_LOSS),
     "grpo": GROUP,
     "gspo": GROUP,
     "dapo": GROUP,

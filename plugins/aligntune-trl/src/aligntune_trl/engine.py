@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from aligntune_core import Datasets, LoadedModel, RunContext, TrainResult
-from aligntune_core.errors import RunError
+from aligntune_core.errors import CheckpointError, RunError
 from aligntune_trl import adapter, arguments, callbacks, merging, prepare
 from aligntune_trl.generation import generate
 from aligntune_trl.quiet import known_warnings_hidden, no_bars
@@ -112,16 +113,38 @@ class TrlEngine:
         """Train to the end, or until ``run.stop()`` gives a reason: then a checkpoint is saved first."""
         adapter.place_merged_base(self._run.output_dir)
         self._stop.reason = None
+        start = str(resume_from) if resume_from else None
+        if start is not None:
+            _check_origin(Path(start))
         with known_warnings_hidden(), no_bars():
-            output = self._trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+            if start is not None and self._is_finished(start):
+                metrics = self._take(start)
+            else:
+                metrics = {"train_loss": self._trainer.train(resume_from_checkpoint=start).training_loss}
         state = self._trainer.state
         losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
-        metrics = {"train_loss": output.training_loss}
-        if resume_from is not None and losses:
+        if start is not None and losses:
             metrics["train_loss"] = sum(losses) / len(
                 losses
-            )  # transformers counts the steps since the resume only
+            )  # transformers counts the steps since the resume
         return TrainResult(steps=state.global_step, metrics=metrics, stopped=self._stop.reason)
+
+    def _is_finished(self, checkpoint: str) -> bool:
+        """Whether ``max_steps`` are done; in the middle of an epoch transformers would take one step more."""
+        from aligntune_core.run.resume import step_of
+
+        return bool(0 < self._trainer.args.max_steps <= step_of(Path(checkpoint)))
+
+    def _take(self, checkpoint: str) -> dict[str, float]:
+        """What is left of a finished run: its weights, and what it logged."""
+        from transformers import TrainerState
+
+        trainer = self._trainer
+        trainer.state = TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json"))
+        trainer._load_from_checkpoint(checkpoint)
+        if trainer.args.load_best_model_at_end and trainer.state.best_model_checkpoint:
+            trainer._load_best_model()
+        return {}
 
     def evaluate(self, dataset: Any = None) -> Mapping[str, float]:
         """Loss and the algorithm's figures on ``dataset``, by default on the run's held-out rows.
@@ -193,3 +216,12 @@ def _accepted_rows(trainer: Any) -> int | None:
     if "seq_lengths" not in dataset.column_names:
         return None
     return sum(len(lengths) for lengths in dataset["seq_lengths"])
+
+
+def _check_origin(checkpoint: Path) -> None:
+    """Refuse a checkpoint that another library's trainer wrote."""
+    if "log_history" not in json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8")):
+        raise CheckpointError(
+            f"{checkpoint} is another backend's, whose optimiser TRL cannot go on with. Resume it on the backend that "
+            "wrote it, or start a new run from its weights with model_name and another output_dir"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -17,6 +18,8 @@ from aligntune_trl.dynamic_sampling import Drawn, DynamicSampling
 from aligntune_trl.grpo_config import GroupConfig
 from aligntune_trl.ppo.reference import Reference
 from aligntune_trl.samples import Samples
+
+logger = logging.getLogger("aligntune")
 
 Row = dict[str, Any]
 
@@ -142,6 +145,12 @@ class GroupTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is not analysed
         """Go on after this optimiser step with the data and in the rhythm of a run that was never cut."""
         # TRL counts micro-batches from 0 after a resume, and would draw out of step with its data.
         self._step = step * self.args.gradient_accumulation_steps
+        if self._step % (self.args.steps_per_generation * self.num_iterations):
+            logger.warning(
+                "step %s lies within one draw of completions, which a checkpoint does not hold: the rest of that draw "
+                "is taken anew from the policy as it is now",
+                step,
+            )
         self._steps_before = step
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:

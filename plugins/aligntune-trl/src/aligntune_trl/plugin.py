@@ -61,5 +61,12 @@ def build_trainer(
     recipe = RECIPES.get(config.algorithm)
     if recipe is None:
         return None  # an extension answers for its own algorithms
+    from aligntune_core.model_kind import check_positions
+
+    check_positions(loaded.model, config, datasets.report)
     engine: Engine = import_module(recipe.module).build(loaded, config, datasets, run)
+    if config.data.packing and config.data.packing_strategy != "wrapped":  # "wrapped" cuts and joins rows
+        from aligntune_trl import packing
+
+        packing.check(engine.model)
     return engine

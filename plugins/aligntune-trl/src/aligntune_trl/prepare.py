@@ -37,16 +37,12 @@ def prepare(config: Config) -> Prepared:
     Raises:
         ConfigError: the model is not there, or has no tokenizer.
     """
-    from aligntune_core.prepare import check_model, load_tokenizer, torch_device, versions
+    from aligntune_core.prepare import check_ends, check_model, load_tokenizer, torch_device, versions
 
     check_model(config.model)
     device = torch_device()
     tokenizer = load_tokenizer(config.model)
-    if tokenizer.eos_token is None:
-        raise ConfigError(
-            f"the tokenizer of {config.model.name!r} has no end-of-sequence token, so a model would not learn "
-            "to stop; name another with tokenizer_name"
-        )
+    check_ends(config.model, tokenizer)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # as TRL does; padding never enters a loss
     return Prepared(
@@ -96,6 +92,10 @@ def training_arguments(config: Any, device: Device) -> Any:
     if config.run.metric_for_best_model is not None:
         values["metric_for_best_model"] = arguments.metric_of(
             config.algorithm, config.run.metric_for_best_model
+        )
+    elif config.run.save_strategy == "best":
+        values["metric_for_best_model"] = (
+            "eval_loss"  # transformers has a default only where the best is loaded
         )
     if config.optim.warmup_steps is None:
         values["warmup_steps"] = config.optim.warmup_ratio  # below 1: a share of the steps

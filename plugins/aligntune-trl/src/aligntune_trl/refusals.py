@@ -8,6 +8,7 @@ from typing import Any
 
 from aligntune_core import Device
 from aligntune_core.errors import ConfigError
+from aligntune_core.model_kind import classifier_problems, language_model_problems
 from aligntune_core.run.distributed import world_size
 from aligntune_trl import early
 from aligntune_trl.arguments import PEFT, value_at
@@ -108,17 +109,19 @@ def _head_problems(config: Any, source: Source) -> list[str]:
             f"model_name: this is a classifier (a reward model?), which writes no text; {config.algorithm} trains a "
             "language model. A reward model goes into reward_model_name"
         ]
-    if config.algorithm == "reward" and source.outputs not in (None, 1):
+    if config.algorithm != "reward":
+        return language_model_problems(source.model_config, source.architectures, source.in_memory)
+    if source.outputs not in (None, 1):
         return [
             f"model_name: this classifier has {source.outputs} outputs; a reward model has 1. Give the language model "
             "that it was made from"
         ]
-    if config.algorithm == "reward" and source.in_memory and source.outputs is None:
+    if source.in_memory and source.outputs is None:
         return [
             "model_name: a language model in memory has no head that scores; pass its path, or a model of "
             "AutoModelForSequenceClassification.from_pretrained(path, num_labels=1)"
         ]
-    return []
+    return [] if source.in_memory else classifier_problems(source.model_config)
 
 
 def _weights_problems(config: Any, source: Source) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from aligntune_core import Datasets, LoadedModel, RunContext
 from aligntune_core.prepare import torch_device
-from aligntune_trl import adapter, prepare
+from aligntune_trl import adapter, prepare, router
 from aligntune_trl.engine import TrlEngine
 from aligntune_trl.quiet import known_warnings_hidden, no_bars
 
@@ -18,9 +18,10 @@ def build(loaded: LoadedModel, config: Any, datasets: Datasets, run: RunContext)
     args = prepare.training_arguments(config, torch_device())
     # Whole conversations with the loss on each reply, where the chat template marks the assistant's tokens.
     args.assistant_only_loss = datasets.report is not None and datasets.report.loss == "assistant"
-    with known_warnings_hidden(), no_bars(), adapter.float32_kept(loaded.model):
+    model = loaded.model
+    with known_warnings_hidden(), no_bars(), adapter.float32_kept(model), router.settings_kept(model):
         trainer = SFTTrainer(
-            model=loaded.model,
+            model=model,
             args=args,
             train_dataset=datasets.train,
             eval_dataset=datasets.eval,

@@ -25,6 +25,7 @@ class Source:
         quantised: whether ``base`` is stored quantised (a ``-bnb-4bit`` checkpoint, say).
         outputs: of a classifier, how many it has; None: a language model.
         model_config: transformers' configuration of ``base``.
+        architectures: names of the classes that ``base`` is stored for, or of its class in memory.
     """
 
     base: Any
@@ -34,6 +35,7 @@ class Source:
     quantised: bool = False
     outputs: int | None = None
     model_config: Any = None
+    architectures: tuple[str, ...] = ()
 
     @property
     def in_memory(self) -> bool:
@@ -76,6 +78,7 @@ def _in_memory(model: Any) -> Source:
             quantised=quantised,
             outputs=_outputs(model.config, type(model).__name__),
             model_config=model.config,
+            architectures=(type(model).__name__,),
         )
     if model.active_adapters != ["default"]:
         raise ConfigError(
@@ -88,6 +91,7 @@ def _in_memory(model: Any) -> Source:
         quantised=quantised,
         outputs=_outputs(model.config, type(model.get_base_model()).__name__),
         model_config=model.config,
+        architectures=(type(model.get_base_model()).__name__,),
     )
 
 
@@ -103,10 +107,12 @@ def _on_disk_or_hub(name: str, config: Any) -> Source:
     model_config = AutoConfig.from_pretrained(
         base, trust_remote_code=config.model.trust_remote_code, **hub_arguments(config, revision)
     )
-    outputs = _outputs(model_config, *(model_config.architectures or ()))
+    architectures = tuple(model_config.architectures or ())
+    outputs = _outputs(model_config, *architectures)
     if adapter_config is not None and adapter_config.get("task_type") == "SEQ_CLS":
         outputs = 1 if outputs is None else outputs
-    return Source(base, adapter, adapter_config, revision, _is_quantised(model_config), outputs, model_config)
+    quantised = _is_quantised(model_config)
+    return Source(base, adapter, adapter_config, revision, quantised, outputs, model_config, architectures)
 
 
 def _checked(adapter_config: dict[str, Any], where: str) -> dict[str, Any]:

@@ -1,0 +1,116 @@
+"""What a model can be trained as, told from its configuration before weights load, and on rows of what length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from aligntune_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from aligntune_core.config import ResolvedConfig
+    from aligntune_core.data.report import DataReport
+
+# Classes of checkpoints that were trained to fill gaps, with attention to both sides.
+_ENCODERS = ("ForMaskedLM", "ForPreTraining")
+
+
+def language_model_problems(
+    model_config: Any, architectures: Sequence[str], in_memory: bool = False
+) -> list[str]:
+    """Why a checkpoint is no causal language model; models with code of their own are not judged.
+
+    Args:
+        model_config: transformers' configuration of it.
+        architectures: names of the classes that it is stored for, or of its class in memory.
+        in_memory: whether it is a model object, to which no head will be added.
+
+    Returns:
+        list[str]: at most one problem.
+    """
+    from transformers.models.auto import modeling_auto as auto
+
+    if getattr(model_config, "auto_map", None):
+        return []
+    kind = model_config.model_type
+    needs = "a causal language model is needed"
+    if any("SequenceClassification" in name for name in architectures):
+        return [f"model_name: this is a classifier (a reward model?), which writes no text; {needs}"]
+    if model_config.is_encoder_decoder:
+        return [f"model_name: {kind} has an encoder and a decoder; {needs}"]
+    if type(model_config) not in auto.MODEL_FOR_CAUSAL_LM_MAPPING:
+        return [f"model_name: transformers has no language model head for {kind}; {needs}"]
+    if any(name.endswith(_ENCODERS) for name in architectures) and not getattr(
+        model_config, "is_decoder", False
+    ):
+        return [f"model_name: this {kind} is an encoder, whose tokens see those that follow; {needs}"]
+    tied = getattr(model_config.get_text_config(), "tie_word_embeddings", False)
+    if _is_bare(model_config, architectures) and (in_memory or not tied):  # tied embeddings are the head
+        return [
+            f"model_name: this {kind} comes without its language model head, which would start from random numbers; "
+            "give the checkpoint that it was taken from"
+        ]
+    return []
+
+
+def classifier_problems(model_config: Any) -> list[str]:
+    """Why no reward model can be made of a checkpoint; at most one problem."""
+    from transformers.models.auto import modeling_auto as auto
+
+    if (
+        getattr(model_config, "auto_map", None)
+        or type(model_config) in auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+    ):
+        return []
+    return [
+        f"model_name: transformers has no sequence classifier for {model_config.model_type}, which a reward model is"
+    ]
+
+
+def _is_bare(model_config: Any, architectures: Sequence[str]) -> bool:
+    """Whether the checkpoint is of the model without any head."""
+    from transformers.models.auto import modeling_auto as auto
+
+    bare = auto.MODEL_MAPPING_NAMES.get(model_config.model_type, ())
+    names = (bare,) if isinstance(bare, str) else bare
+    return bool(architectures) and all(name in names for name in architectures)
+
+
+def check_positions(model: Any, config: ResolvedConfig, report: DataReport | None) -> None:
+    """Refuse rows that a model of learned positions has no place for: it would end in an index error at that row.
+
+    Args:
+        model: the loaded policy, with or without adapter.
+        config: resolved; rows are cut at ``max_seq_length``, and completions come after prompts.
+        report: of the training rows; None, or no tokens counted: nothing is known.
+
+    Raises:
+        ConfigError: names the number of positions.
+    """
+    from aligntune_core.algorithms import find
+
+    places = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if report is None or not report.max_tokens or places is None or not _learned_positions(model, places):
+        return
+    limit, completion = (
+        config.data.max_seq_length,
+        getattr(config.parameters, "max_completion_length", 0) or 0,
+    )
+    online = find(config.algorithm).online
+    longest = report.max_tokens + completion if online else min(report.max_tokens, limit or report.max_tokens)
+    if longest > places:
+        made = f" with max_completion_length={completion}" if online else ""
+        instead = "Lower it, or drop long prompts" if online else f"Set max_seq_length={places} to cut them"
+        raise ConfigError(
+            f"this {model.config.model_type} has places for {places} tokens, and the longest row takes {longest}"
+            f"{made}. {instead}, or take a model of more positions"
+        )
+
+
+def _learned_positions(model: Any, places: int) -> bool:
+    """Whether positions are looked up in a table, which for some models has two rows more."""
+    from torch import nn
+
+    tokens = model.get_input_embeddings()
+    tables = [m for m in model.modules() if isinstance(m, nn.Embedding) and m is not tokens]
+    return any(places <= table.num_embeddings <= places + 2 for table in tables)
