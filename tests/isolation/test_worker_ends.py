@@ -114,9 +114,13 @@ def test_a_closed_worker_says_so_and_not_that_memory_ran_out(worker: Worker) -> 
 
 
 def test_ctrl_c_ends_a_worker_that_is_at_work(worker: Worker) -> None:
-    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt):
-        worker.call("generate", Call(time.sleep, 60))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    try:
+        threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            worker.call("generate", Call(time.sleep, 60))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert worker.process.returncode is not None
     with pytest.raises(RunError, match=r"was ended by Ctrl-C\. Create the trainer again"):
         worker.call("evaluate", ((None,), {}))

@@ -63,10 +63,12 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     """
     import torch
 
-    from aligntune import create_rl_trainer, create_sft_trainer
+    from aligntune import BackendType, create_rl_trainer, create_sft_trainer
 
     torch.set_num_threads(1)
     algorithm, keywords = job["algorithm"], dict(job["keywords"])
+    if keywords.get("backend") == "BackendType":  # JSON has no enums
+        keywords["backend"] = BackendType.UNSLOTH
     keywords.setdefault("dataset_name", rows(algorithm))
     if algorithm in ONLINE and not keywords.get("reward_model_name"):
         keywords.setdefault("reward_functions", [vowels])

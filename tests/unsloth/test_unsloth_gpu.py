@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from aligntune_core.run import metrics
+
 pytestmark = [pytest.mark.backend, pytest.mark.gpu, pytest.mark.timeout(900)]
 
 # Largest difference of a loss, at any step of the trajectory, as a share of the loss. Kernels differ in the order of
@@ -71,6 +73,10 @@ PAGE: dict[str, tuple[str, dict[str, Any]]] = {
             "lora_dropout": 0.05,
         },
     ),
+    "page-sft-enum": (
+        "sft",
+        {"num_epochs": 1, "batch_size": 4, "learning_rate": 5e-5, "backend": "BackendType"},
+    ),
     "page-dpo": ("dpo", {"num_epochs": 1, "batch_size": 1, "learning_rate": 1e-6}),
     "page-ppo": ("ppo", {"num_epochs": 1, "batch_size": 1, "learning_rate": 1e-6}),
 }
@@ -83,7 +89,7 @@ PROCESSES = (
     ("grpo", "dr_grpo"),
     ("grpo-fixed", "dr_grpo-fixed", "dapo-fixed"),
     ("dapo", "dapo-unmasked"),
-    ("page-sft", "page-qlora"),
+    ("page-sft", "page-qlora", "page-sft-enum"),
     ("page-dpo", "page-ppo"),
 )
 
@@ -230,6 +236,19 @@ def test_the_same_trainable_weights_in_float32(runs: dict[str, dict[str, Any]], 
     assert set(unsloth) == set(trl)
     assert {p.dtype for p in unsloth.values()} == {torch.float32}
     assert [k for k in trl if not torch.equal(trl[k], unsloth[k])] == []
+
+
+@pytest.mark.parametrize("name", [name for name, (algorithm, _) in SAME.items() if algorithm == "sft"])
+def test_the_same_tokens_are_counted(runs: dict[str, dict[str, Any]], name: str) -> None:
+    """Unsloth's loss on a GPU counts none: the plugin does."""
+    both(runs, name)
+    root = runs["root"]["path"] / name
+    trl, unsloth = (
+        [line for line in metrics.read(root / backend / "metrics.jsonl") if "loss" in line]
+        for backend in ("trl", "unsloth")
+    )
+    assert [line["tokens"] for line in unsloth] == [line["tokens"] for line in trl]
+    assert all(line["tokens_per_second"] > 0 for line in unsloth)
 
 
 @pytest.mark.parametrize("name", ONLINE)
