@@ -352,6 +352,17 @@ def test_resume_ends_like_an_uninterrupted_run(algorithm: str, build: Build, loo
     assert weights[0] == weights[1]
 
 
+@pytest.mark.parametrize(("step", "told"), [(1, True), (2, False)])
+def test_a_resume_within_a_draw_is_told(
+    step: int, told: bool, build: Build, caplog: pytest.LogCaptureFixture
+) -> None:
+    keywords = {"max_steps": 3, "num_iterations": 2, "save_strategy": "steps", "save_steps": step}
+    build("grpo", **keywords).train()
+    again = build("grpo", **keywords)
+    again.train(resume=again.output_dir / f"checkpoint-{step}")
+    assert (f"step {step} lies within one draw of completions" in caplog.text) is told
+
+
 def test_the_order_of_prompts_follows_data_seed(build: Build, look: type[Look]) -> None:
     asked = {}
     for seed in (42, 7):

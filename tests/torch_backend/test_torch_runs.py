@@ -168,6 +168,15 @@ def test_refused_before_weights_load(case: str, build: Build, monkeypatch: pytes
         build(algorithm, **keywords)
 
 
+def test_a_tokenizer_without_an_end_is_refused(build: Build, tiny_model_dir: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model_dir)
+    tokenizer.eos_token = None
+    with pytest.raises(ConfigError, match="has no end-of-sequence token"):
+        build("sft", tokenizer_name=tokenizer)
+
+
 def test_an_adapter_folder_and_more_processes_are_refused(
     build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
