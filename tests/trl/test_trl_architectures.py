@@ -124,7 +124,9 @@ def test_packed_rows_that_would_see_each_other(
 
 def test_packed_rows_that_stay_apart(build: Build, tiny_model_dir: Path, tmp_path: Path) -> None:
     folder = _write("gpt_neox", tmp_path / "gpt_neox", tiny_model_dir)
-    build("sft", model_name=str(folder), packing=True, max_seq_length=64)
+    trainer = build("sft", model_name=str(folder), packing=True, max_seq_length=64)
+    assert trainer.effective["data.packing"] is True
+    assert trainer.train().steps == 3
 
 
 @pytest.mark.parametrize("backend", ["trl", "torch"])

@@ -32,18 +32,18 @@ def save(folder: Path, step: int, loss_sum: float, optimizer: Any, schedule: Any
 
 def load(folder: Path, model: Any, optimizer: Any, schedule: Any) -> tuple[int, float]:
     """Restore weights and training state; returns the step to go on from and the sum of the losses until there."""
-    weights = {k: v for file in sorted(folder.glob("*.safetensors")) for k, v in load_file(file).items()}
-    if isinstance(model, PeftModel):
-        set_peft_model_state_dict(model, weights)
-    else:
-        model.load_state_dict(weights, strict=False)  # tied weights are stored once
-        model.tie_weights()
     state = torch.load(folder / OPTIMIZER, weights_only=True)
     if "schedule" not in state:
         raise CheckpointError(
             f'{folder} is another backend\'s, whose optimiser backend "torch" cannot go on with. Resume it on the '
             "backend that wrote it, or start a new run from its weights with model_name and another output_dir"
         )
+    weights = {k: v for file in sorted(folder.glob("*.safetensors")) for k, v in load_file(file).items()}
+    if isinstance(model, PeftModel):
+        set_peft_model_state_dict(model, weights)
+    else:
+        model.load_state_dict(weights, strict=False)  # tied weights are stored once
+        model.tie_weights()
     optimizer.load_state_dict(state["optimizer"])
     schedule.load_state_dict(state["schedule"])
     torch.set_rng_state(state["cpu"].cpu())
