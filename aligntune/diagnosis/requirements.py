@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 
 from aligntune_core.entrypoints import Distribution, installed
 
-# Libraries that the training stack imports where it finds them, though nothing requires them.
+# Libraries that the training stack imports where it finds them, though nothing but Unsloth on a GPU requires any.
 COMPANIONS = (
     "torchvision",
     "torchaudio",
@@ -54,7 +54,7 @@ class Conflict:
         """What to do about it."""
         name = self.wanted_by.name
         if self.found and self.wanted_by.canonical in COMPANIONS:
-            return f"install a {name} that fits, or pip uninstall {name}: nothing requires it"
+            return f'pip uninstall {name} (only Unsloth on a GPU may need it), or pip install "{self.requirement}"'
         return f'pip install "{self.requirement}"'
 
 

@@ -13,6 +13,7 @@ import os
 import pkgutil
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Iterator
@@ -225,10 +226,17 @@ def _devices() -> list[dict[str, Any]]:
 
 
 def main(name: str) -> None:
-    """Print the verdict as the last line of stdout; whatever libraries print goes to stderr."""
+    """Print the verdict as the last line of stdout; whatever libraries print goes to stderr.
+
+    In a folder that is gone afterwards: Unsloth writes code beside the working directory while it is imported.
+    """
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    with contextlib.redirect_stdout(sys.stderr):
+    with (
+        contextlib.redirect_stdout(sys.stderr),
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch,
+        contextlib.chdir(scratch),
+    ):
         trial = attempt(name)
     print(json.dumps(asdict(trial)), file=out, flush=True)
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from typer.testing import Result
@@ -104,6 +105,18 @@ def test_what_a_library_prints_does_not_disturb_the_verdict(site: Site) -> None:
     assert trial.run("acme").ok
 
 
+def test_what_a_library_writes_while_it_is_imported_is_not_left_behind(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    writes = "from pathlib import Path\nPath('compiled').mkdir()\nassert Path('compiled').exists()\n"
+    acme(site, training=writes)
+    assert trial.run("acme").error == ""
+    assert list(here.iterdir()) == []
+
+
 def test_the_module_that_must_come_first_is_imported_first(site: Site) -> None:
     package(site, "patcher", init="import sys\nassert 'acme_train.training' not in sys.modules")
     acme(site, first=", import_first='patcher'", training="import sys\nassert 'patcher' in sys.modules\n")
@@ -195,6 +208,7 @@ def test_a_companion_built_for_another_torch_need_not_be_there(site: Site) -> No
     conflict = requirements.examine([]).conflicts
     assert [(c.wanted_by.name, c.requirement) for c in conflict] == [("torchaudio", "packaging==0.1")]
     assert "pip uninstall torchaudio" in conflict[0].remedy
+    assert 'pip install "packaging==0.1"' in conflict[0].remedy
 
 
 @pytest.mark.parametrize(("torch", "wanted"), [("2.13.0+cpu", 0), ("2.13.0+cu130", 1)])

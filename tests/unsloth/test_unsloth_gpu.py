@@ -39,10 +39,12 @@ SAME: dict[str, tuple[str, dict[str, Any]]] = {
     "sft-qlora": ("sft", QLORA),
     "sft-full": ("sft", FULL),
     "sft-checkpointing": ("sft", {**LORA, "gradient_checkpointing": True}),
+    "sft-fp16": ("sft", {**LORA, "precision": "fp16"}),
     "sft-packing": ("sft", {**LORA, "packing": True, "max_seq_length": 64, "max_steps": 3}),
     "dpo-lora": ("dpo", LORA),
     "dpo-qlora": ("dpo", QLORA),
     "dpo-full": ("dpo", FULL),
+    "dpo-fp16": ("dpo", {**LORA, "precision": "fp16"}),
     "reward": ("reward", LORA),
     "reward-full": ("reward", FULL),
     "grpo-fixed": ("grpo", {**LORA, **GROUP, "num_iterations": 2, "beta": 0.04, "learning_rate": 1e-3}),
@@ -56,6 +58,11 @@ ONLINE: dict[str, tuple[str, dict[str, Any]]] = {
     "dapo": ("dapo", {**LORA, **GROUP, "max_completion_length": 256, "batch_size": 16}),
     "dapo-unmasked": ("dapo", {**LORA, **GROUP, "mask_truncated_completions": False}),
     "ppo": ("ppo", {**LORA, "max_completion_length": 32, "learning_rate": 1e-4}),
+    "grpo-full": ("grpo", {**GROUP, **FULL, "beta": 0.04}),
+    "dr_grpo-full": ("dr_grpo", {**GROUP, **FULL}),
+    "dapo-full": ("dapo", {**GROUP, **FULL, "mask_truncated_completions": False}),
+    "ppo-full": ("ppo", {**FULL, "max_completion_length": 32}),
+    "grpo-fp16": ("grpo", {**LORA, **GROUP, "beta": 0.04, "precision": "fp16"}),
 }
 REFUSED: dict[str, tuple[str, str, dict[str, Any]]] = {"fp32": ("precision", "sft", {"precision": "fp32"})}
 # The calls of the README of the Unsloth backend, with local paths: a checkpoint that is stored in 4-bit.
@@ -91,6 +98,9 @@ PROCESSES = (
     ("dapo", "dapo-unmasked"),
     ("page-sft", "page-qlora", "page-sft-enum"),
     ("page-dpo", "page-ppo"),
+    ("grpo-full", "dr_grpo-full"),
+    ("dapo-full", "ppo-full"),
+    ("sft-fp16", "dpo-fp16", "grpo-fp16"),
 )
 
 
