@@ -25,6 +25,12 @@ def four_bit() -> Any:
     return BitsAndBytesConfig(**NF4, bnb_4bit_compute_dtype=torch.float32)
 
 
+@pytest.fixture(autouse=True)
+def one_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With AVX512-BF16 bitsandbytes has a second kernel, which evaluates in bf16 what no gradient runs through."""
+    monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: False)
+
+
 @pytest.fixture(scope="module")
 def stored_dir(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ``-bnb-4bit`` checkpoint of the tiny model."""
