@@ -139,6 +139,7 @@ def test_ctrl_c_saves_a_checkpoint_and_resume_goes_on(command: Command, sft_file
         (["dataset_name=nowhere.jsonl"], 2, "nowhere.jsonl"),
         (["backend=trk"], 3, 'Did you mean "trl"?'),
         (["--resume"], 1, "checkpoint"),
+        (["--resume", "model_name=nowhere"], 1, "checkpoint"),  # before a model is looked for
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
