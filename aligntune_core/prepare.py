@@ -148,7 +148,15 @@ def _loaded_tokenizer(model: ModelConfig) -> Any:
     check_source(source, revision, options.get("token"))
     try:
         return AutoTokenizer.from_pretrained(source, **options)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except ImportError as error:
+        below: BaseException = error
+        while below.__cause__ is not None:  # transformers names the module that it wanted, not who broke it
+            below = below.__cause__
+        raise ConfigError(
+            f'no tokenizer could be loaded from "{source}", since a library does not import: '
+            f"{type(below).__name__}: {str(below).rstrip('.')}. `aligntune doctor` says which, and what mends it."
+        ) from error
+    except (OSError, ValueError, KeyError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ConfigError(
             f'no tokenizer could be loaded from "{source}": {reason} Check the path or hub id, '

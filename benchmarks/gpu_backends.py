@@ -1,6 +1,6 @@
 """Both backends on one GPU: the same runs, speed, memory, and what aligntune costs over each library by hand.
 
-    python benchmarks/gpu_backends.py --out benchmarks/results/h100.json
+    python benchmarks/gpu_backends.py --out benchmarks/results/gpu_backends.json
 
 For each backend, in a process of its own, on a Llama of the shape of Llama-3.2-1B with random weights:
 

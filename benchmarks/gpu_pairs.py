@@ -133,7 +133,7 @@ def measure_pair(backend: str, algorithm: str, model: Path, folder: Path) -> dic
     watches = {side: Stopwatch(native) for side, (native, _) in sides.items()}
     found: dict[str, list[dict[str, Any]]] = {"raw": [], "ours": []}
     for number in range(WINDOWS):
-        # In turns, and each as often after the other as before it.
+        # In turns, so that neither is always the second.
         for side in ("raw", "ours") if number % 2 == 0 else ("ours", "raw"):
             other = sides["ours" if side == "raw" else "raw"][0]
             kept = resident(other) if getattr(other, "optimizer", None) else 0

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 MARKERS = ("UNSLOTH_IS_PRESENT", "UNSLOTH_PATCHED", "UNSLOTH_ZOO_IS_PRESENT")
 
 _before: dict[str, str | None] = {}
+_written: dict[str, str | None] = {}
+"""What a library made of each variable in ``_before``: another value since is the user's own."""
 
 
 @contextmanager
@@ -22,6 +24,7 @@ def recorded() -> Iterator[None]:
         for name in earlier.keys() | os.environ.keys():
             if earlier.get(name) != os.environ.get(name):
                 _before.setdefault(name, earlier.get(name))
+                _written[name] = os.environ.get(name)
 
 
 def changed() -> Mapping[str, str | None]:
@@ -33,6 +36,8 @@ def clean() -> dict[str, str]:
     """The environment for a worker: the user's own."""
     found = {name: value for name, value in os.environ.items() if name not in MARKERS}
     for name, value in _before.items():
+        if os.environ.get(name) != _written[name]:
+            continue
         if value is None:
             found.pop(name, None)
         else:

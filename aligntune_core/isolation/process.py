@@ -58,10 +58,17 @@ class Worker:
         lines = self._last_lines
 
         def read() -> None:
-            for line in source:
+            shown = True
+            for line in source:  # to the end, come what may: the worker would wait for a full pipe
                 lines.append(line)
-                target().write(line)
-                target().flush()
+                if not shown:
+                    continue
+                try:
+                    target().write(line)
+                    target().flush()
+                except Exception as error:  # a closed pipe, a full disk, a stream of the caller's own
+                    shown = False
+                    logger.warning("what the worker process prints is no longer shown: %r", error)
 
         thread = threading.Thread(target=read, daemon=True, name="aligntune-worker-output")
         thread.start()

@@ -74,6 +74,20 @@ def test_an_argument_that_cannot_be_sent_leaves_the_worker_as_it_is(worker: Work
         worker.call("evaluate", ((None,), {}))
 
 
+def test_output_that_cannot_be_shown_does_not_stop_the_worker(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Closed:
+        def write(self, text: str) -> None:
+            raise BrokenPipeError("nobody reads this")
+
+    monkeypatch.setattr(sys, "stdout", Closed())
+    more_than_a_pipe_holds = "x\n" * 200_000
+    with pytest.raises(RunError, match="was asked for"):
+        worker.call("evaluate", ((Call(print, more_than_a_pipe_holds),), {}))
+    assert "no longer shown: BrokenPipeError(" in caplog.text
+
+
 def test_a_failed_call_does_not_keep_the_worker() -> None:
     gc.collect()
     gc.disable()

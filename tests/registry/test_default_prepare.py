@@ -202,6 +202,23 @@ def test_no_tokenizer_there(tmp_path: Path) -> None:
     assert caught.value.__cause__ is not None
 
 
+def test_a_library_that_does_not_import_is_not_the_tokenizers_fault(
+    words: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import transformers
+
+    def from_pretrained(source: str, **options: object) -> None:
+        clash = RuntimeError("operator torchvision::nms does not exist")
+        raise ModuleNotFoundError("Could not import module 'LlamaConfig'") from clash
+
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", from_pretrained)
+    with pytest.raises(
+        errors.ConfigError, match=r"torchvision::nms does not exist\. `aligntune doctor`"
+    ) as caught:
+        load_tokenizer(config(str(words("hi"))).model)
+    assert "tokenizer_name" not in str(caught.value)
+
+
 def test_accelerates_wish_for_the_cpu_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     assert torch_device().kind == "cpu"

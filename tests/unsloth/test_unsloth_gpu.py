@@ -65,7 +65,7 @@ ONLINE: dict[str, tuple[str, dict[str, Any]]] = {
     "grpo-fp16": ("grpo", {**LORA, **GROUP, "beta": 0.04, "precision": "fp16"}),
 }
 REFUSED: dict[str, tuple[str, str, dict[str, Any]]] = {"fp32": ("precision", "sft", {"precision": "fp32"})}
-# The calls of the README of the Unsloth backend, with local paths: a checkpoint that is stored in 4-bit.
+# The calls of the page that the Unsloth backend is to honour, with local paths: a checkpoint that is stored in 4-bit.
 PAGE: dict[str, tuple[str, dict[str, Any]]] = {
     "page-sft": ("sft", {"num_epochs": 3, "batch_size": 4, "learning_rate": 5e-5}),
     "page-qlora": (

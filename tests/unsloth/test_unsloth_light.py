@@ -289,3 +289,39 @@ def test_the_matrix_of_the_documentation_is_what_the_plugin_says() -> None:
     shipped = [name for name in names() if name in told or name in support.ALGORITHMS]
     assert told == {name: "yes" if plugin.supports_algorithm(name) else "no" for name in shipped}
     assert set(support.ALGORITHMS) | {"gspo"} == set(told)
+
+
+CHANGED_ON_A_GPU: dict[str, tuple[dict[str, Any], str]] = {
+    "none": ({}, ""),
+    "fp16": ({"precision": "fp16"}, ""),
+    "fp32": ({"precision": "fp32"}, "autocast"),
+    "fp16-in-full": ({"precision": "fp16", "use_peft": False}, 'precision="fp16"'),
+    "norms": ({"modules_to_save": ["model.norm", "lm_head"]}, ""),
+    "modules_to_save": ({"modules_to_save": ["lm_head", "mlp"]}, "not mlp"),
+    "eval_batch_size": ({"eval_dataset": "e", "eval_batch_size": 8, "batch_size": 4}, "would be lowered"),
+    "as-many": ({"eval_dataset": "e", "eval_batch_size": 8, "batch_size": 8}, ""),
+}
+
+
+@pytest.mark.parametrize("name", CHANGED_ON_A_GPU)
+def test_what_unsloth_would_change_on_a_gpu_is_refused(name: str) -> None:
+    keywords, said = CHANGED_ON_A_GPU[name]
+    found = _refused_on_a_gpu({"algorithm": "sft", **keywords})
+    assert said in found
+    assert bool(found) is bool(said)
+
+
+def test_a_reward_model_that_starts_from_an_adapter_is_refused_on_a_gpu() -> None:
+    assert _refused_on_a_gpu({"algorithm": "reward"}) == ""
+    assert "merge the adapter" in _refused_on_a_gpu({"algorithm": "reward"}, adapter_config={"r": 8})
+
+
+def _refused_on_a_gpu(keywords: dict[str, Any], **source: Any) -> str:
+    from aligntune_core import Device
+    from aligntune_core.config import resolve
+    from aligntune_trl.source import Source
+    from aligntune_unsloth import changes
+
+    config = resolve_config(None, model_name="m", dataset_name="d", **keywords)
+    resolved = resolve(config, Device(kind="cuda", bf16=True))
+    return "\n".join(changes._on_gpu(resolved, Source("m", **source)))

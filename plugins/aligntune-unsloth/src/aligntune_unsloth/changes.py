@@ -11,7 +11,7 @@ from typing import Any
 from aligntune_core import Device
 from aligntune_core.errors import ConfigError
 from aligntune_core.run.distributed import world_size
-from aligntune_trl.source import Source, hub_arguments
+from aligntune_trl.source import Source
 
 WHOLE = ("lm_head", "embed_tokens")
 """What Unsloth trains whole beside an adapter, normalisation layers apart."""
@@ -35,24 +35,12 @@ def _everywhere(config: Any, source: Source) -> Iterator[str]:
             f'backend "unsloth" trains in one process, and this is one of {world_size()}; use backend="trl", or start '
             "one process"
         )
-    limit = _positions(config, source)
-    if limit is not None and config.data.max_seq_length > limit:
+    limit = getattr(source.model_config, "max_position_embeddings", None)
+    if isinstance(limit, int) and config.data.max_seq_length > limit:
         yield (
             f"max_seq_length={config.data.max_seq_length}: the model has {limit} positions, and Unsloth would stretch "
             f'its rotary embedding to reach further; take {limit} or less, or backend="trl"'
         )
-
-
-def _positions(config: Any, source: Source) -> int | None:
-    from transformers import AutoConfig
-
-    model = AutoConfig.from_pretrained(
-        source.base,
-        trust_remote_code=config.model.trust_remote_code,
-        **hub_arguments(config, source.revision),
-    )
-    found = getattr(model, "max_position_embeddings", None)
-    return found if isinstance(found, int) else None
 
 
 def _on_cpu(config: Any, source: Source) -> Iterator[str]:

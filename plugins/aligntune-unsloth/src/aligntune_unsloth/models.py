@@ -100,13 +100,11 @@ def _from_pretrained(config: Any, prepared: Prepared, found: Source, name: Any) 
 def _complete(model: Any, config: Any, found: Source, rounded: bool) -> None:
     """What Unsloth's loading leaves different from the same checkpoint on the TRL backend."""
     import torch
-    from transformers import AutoConfig
 
     hub = source.hub_arguments(config, found.revision)
-    stored = AutoConfig.from_pretrained(found.base, trust_remote_code=config.model.trust_remote_code, **hub)
-    if rounded and stored.dtype != torch.bfloat16:
+    if rounded and found.model_config.dtype != torch.bfloat16:
         unround(model, found.base, hub | ({"num_labels": 1} if config.algorithm == "reward" else {}))
-    has_head = any("SequenceClassification" in name for name in stored.architectures or ())
+    has_head = any("SequenceClassification" in name for name in found.architectures)
     if config.algorithm == "reward" and not has_head:
         draw_head(model, config)
 
