@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import logging
 import time
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from aligntune_core.config import Config
@@ -40,6 +42,7 @@ class Measured:
         losses: (step, loss) of each logged step.
         effective: config path -> value in force.
         output_dir: its run folder.
+        stopped: the signal that ended it early, or None.
         error: why there are no figures, or None.
         traceback: of that error, the worker's among it; None where there is none.
     """
@@ -54,6 +57,7 @@ class Measured:
     losses: list[tuple[int, float]] = field(default_factory=list)
     effective: Mapping[str, Any] = field(default_factory=dict)
     output_dir: str = ""
+    stopped: str | None = None
     error: str | None = None
     traceback: str | None = None
 
@@ -63,7 +67,7 @@ class Comparison:
     """What ``compare`` found.
 
     Attributes:
-        backends: one a backend, in the order asked for.
+        backends: one a backend, in the order asked for; where one was stopped, none after it.
         differences: config path -> backend -> value in force, where they are not the same; the folder left out.
         untold: backend -> config paths of which others say what is in force, and it does not.
         plot: the loss curves as PNG; None where matplotlib is not installed or nothing ran.
@@ -91,68 +95,120 @@ class Comparison:
 def compare(config: Config, names: Sequence[str]) -> Comparison:
     """Run ``config`` on each backend; one that fails is told, the others still run.
 
-    Every step is logged, whatever ``logging_steps`` says: the figures are taken from what is logged.
+    Every step is logged, whatever ``logging_steps`` says: the figures are taken from what is logged. Curves and summary
+    are written after each. Ctrl-C and SIGTERM stop the one that runs, and those after it do not start.
 
     Raises:
-        BackendError: a backend that is named is not there. Nothing has run.
-        KeyboardInterrupt: stopped by Ctrl-C.
+        BackendError, ConfigError: a backend that is named is not there, or cannot run this. Nothing has run.
+        ConfigError, DataError: all failed with this one error.
     """
     from aligntune_core.config.defaults import default_output_dir
-    from aligntune_core.registry import registry
+    from aligntune_core.factory import choose
     from aligntune_core.run import logs
 
     logs.show_by_default()
-    options = {name: registry().get(name).info.options for name in names}
     folder = Path(config.run.output_dir or default_output_dir(config)) / FOLDER
+    jobs = [_job(config, name, folder) for name in names]
+    for job in jobs:
+        choose(job)
     if config.run.logging_steps != 1:
         logger.info(
             "compare logs every step (logging_steps=1, not %d as the job has it): its figures are taken from them",
             config.run.logging_steps,
         )
-    measured = [
-        measure(config, name, folder / name, config.backend_options if options[name] else {})
-        for name in names
-    ]
-    ran = [m for m in measured if m.error is None]
-    plot = draw(ran, folder / PLOT) if ran else None
-    return Comparison(measured, differences(ran), untold(ran), str(plot) if plot else None, str(folder))
+    for earlier in (PLOT, SUMMARY):
+        (folder / earlier).unlink(missing_ok=True)
+    found = Comparison([], {}, {}, None, str(folder))
+    errors = []
+    for job in jobs:
+        try:
+            measured = measure(job)
+        except (Exception, SystemExit) as error:
+            # Of whatever kind: one backend's failure is a row of the table.
+            errors.append(error)
+            measured = _failed(job, error)
+        found = _kept([*found.backends, measured], folder)
+        if measured.stopped:
+            break
+    if len(errors) == len(jobs):
+        _raise_if_common(errors)
+    return found
 
 
-def measure(config: Config, name: str, output_dir: Path, options: dict[str, Any]) -> Measured:
-    """Run on one backend in a worker process."""
-    from aligntune_core.factory import create_trainer
-    from aligntune_core.isolation.client import RemoteTrainer
+def _job(config: Config, name: str, folder: Path) -> Config:
+    """The job as one backend gets it."""
+    from aligntune_core.registry import registry
 
     # eval_steps was filled in with the configuration, and stays what the job made of it.
-    run = config.run.model_copy(update={"output_dir": str(output_dir), "logging_steps": 1})
-    changes = {"backend": name, "isolation": "process", "backend_options": options, "run": run}
+    run = config.run.model_copy(update={"output_dir": str(folder / name), "logging_steps": 1})
+    options = config.backend_options if registry().get(name).info.options else {}
+    return config.model_copy(update={"backend": name, "backend_options": options, "run": run})
+
+
+def _kept(measured: list[Measured], folder: Path) -> Comparison:
+    """What is known so far, and written: what comes later may be stopped."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ran = [m for m in measured if m.error is None]
+    plot = draw(ran, folder / PLOT) if ran else None
+    found = Comparison(measured, differences(ran), untold(ran), str(plot) if plot else None, str(folder))
+    (folder / SUMMARY).write_text(json.dumps(found.as_dict(), indent=2, default=str), encoding="utf-8")
+    return found
+
+
+def _raise_if_common(errors: Sequence[BaseException]) -> None:
+    """Raise the error in configuration or data that all backends met: it is the job's."""
+    from aligntune_core.errors import ConfigError, DataError
+
+    if isinstance(errors[0], ConfigError | DataError) and len({(type(e), str(e)) for e in errors}) == 1:
+        raise errors[0]
+
+
+def measure(job: Config) -> Measured:
+    """Run on one backend in a worker process.
+
+    Raises:
+        Whatever the run raises.
+    """
+    from aligntune_core.isolation.client import RemoteTrainer
+
     clock = _Clock()
+    trainer = RemoteTrainer(job, job.backend)
     try:
-        trainer = create_trainer(config.model_copy(update=changes))
-        assert isinstance(trainer, RemoteTrainer)
-        try:
-            trainer.on_event = clock
-            result = trainer.train()
-        finally:
-            trainer.close()  # its memory is wanted by the next backend
-    except (Exception, SystemExit) as error:  # one backend's failure, of whatever kind, is a row of the table
-        trace = "".join(traceback.format_exception(error))
-        said = f"{type(error).__name__}: {error}"
-        return Measured(name, output_dir=str(output_dir), error=said, traceback=trace)
+        trainer.on_event = clock
+        result = trainer.train()
+    finally:
+        trainer.close()  # its memory is wanted by the next backend
     if result.stopped:
-        raise KeyboardInterrupt(result.stopped)
+        said = f"stopped by {result.stopped} at step {result.steps}"
+        folder = str(job.run.output_dir)
+        return Measured(
+            job.backend, steps=result.steps, output_dir=folder, stopped=result.stopped, error=said
+        )
     return Measured(
-        name,
+        job.backend,
         tokens_per_second=clock.tokens_per_second(),
         step_ms=clock.step_ms(),
-        peak_memory_bytes=_peak(output_dir),
+        peak_memory_bytes=_peak(trainer.output_dir),
         startup_s=clock.first_step(),
         final_loss=result.final_loss,
         steps=result.steps,
-        losses=[(step, loss) for step, loss, *_ in clock.steps],
+        losses=[(step.number, step.loss) for step in clock.steps],
         effective=dict(trainer.effective),
-        output_dir=str(output_dir),
+        output_dir=str(job.run.output_dir),
     )
+
+
+def _failed(job: Config, error: BaseException) -> Measured:
+    trace = "".join(traceback.format_exception(error))
+    said = f"{type(error).__name__}: {error}"
+    return Measured(job.backend, output_dir=str(job.run.output_dir), error=said, traceback=trace)
+
+
+class _Step(NamedTuple):
+    number: int
+    loss: float
+    tokens: float  # since the step before
+    at: float  # seconds since the beginning
 
 
 class _Clock:
@@ -160,29 +216,25 @@ class _Clock:
 
     def __init__(self) -> None:
         self._began = time.perf_counter()
-        self.steps: list[tuple[int, float, float, float]] = []
-        """Step, loss, tokens since the last, seconds since the beginning."""
+        self.steps: list[_Step] = []
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         if "loss" in event:
-            elapsed = time.perf_counter() - self._began
+            at = time.perf_counter() - self._began
             self.steps.append(
-                (int(event["step"]), float(event["loss"]), float(event.get("tokens", 0)), elapsed)
+                _Step(int(event["step"]), float(event["loss"]), float(event.get("tokens", 0)), at)
             )
 
     def first_step(self) -> float | None:
-        return self.steps[0][3] if self.steps else None
+        return self.steps[0].at if self.steps else None
 
     def step_ms(self) -> float | None:
-        times = [
-            (now[3] - before[3]) / (now[0] - before[0])
-            for before, now in zip(self.steps, self.steps[1:], strict=False)
-        ]
+        times = [(now.at - last.at) / (now.number - last.number) for last, now in pairwise(self.steps)]
         return 1000 * median(times) if times else None
 
     def tokens_per_second(self) -> float | None:
-        tokens = sum(tokens for _, _, tokens, _ in self.steps[1:])
-        return tokens / (self.steps[-1][3] - self.steps[0][3]) if tokens else None
+        tokens = sum(step.tokens for step in self.steps[1:])
+        return tokens / (self.steps[-1].at - self.steps[0].at) if tokens else None
 
 
 def _peak(output_dir: Path) -> int | None:

@@ -9,8 +9,8 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from packaging.requirements import InvalidRequirement
@@ -27,7 +27,7 @@ from aligntune_core.errors import (
     listed,
 )
 from aligntune_core.loader import PluginFault, load, one_line
-from aligntune_core.requirements import core_mismatch, missing
+from aligntune_core.requirements import FROM_CLONE, Missing, core_mismatch, missing, with_plugins
 from aligntune_core.rows import BackendRow, FoundRow, State
 from aligntune_core.version import __version__
 
@@ -43,11 +43,8 @@ ALLOW = "ALIGNTUNE_BACKENDS"
 # An unrelated public distribution of our name (0.1.x) declares entry points in our group that do not load.
 IGNORED = frozenset({"aligntune"})
 
-# Plugins of this repository; they are not on an index yet.
-HINTS = {
-    name: f"From a clone of aligntune: pip install -e . -e plugins/aligntune-{name}"
-    for name in ("trl", "unsloth", "torch")
-}
+# How to install the backends of this repository.
+HINTS = {name: FROM_CLONE[f"aligntune-{name}"] for name in ("trl", "unsloth", "torch")}
 
 
 @dataclass(frozen=True)
@@ -79,6 +76,10 @@ class Registry:
     Args:
         environ: where ``ALIGNTUNE_DISABLE_BACKENDS`` and ``ALIGNTUNE_BACKENDS`` (an allow-list) are read
         from.
+
+    Attributes:
+        unknown: name -> note, of the names in ``ALIGNTUNE_BACKENDS`` that no installed backend has.
+        notes: what is odd about the two variables.
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
@@ -89,17 +90,18 @@ class Registry:
         self._disabled = _named_in(environ, DISABLE)
         self._allowed = _named_in(environ, ALLOW)
         self._verdicts: dict[str, Verdict] = {}
-        self.notes = tuple(self._unknown_names())
+        self.unknown = self._notes(ALLOW, self._allowed)
+        self.notes = (*self._notes(DISABLE, self._disabled).values(), *self.unknown.values())
         for note in self.notes:
             logger.warning(note)
 
-    def _unknown_names(self) -> Iterable[str]:
-        for variable, names in ((DISABLE, self._disabled), (ALLOW, self._allowed)):
-            for name in sorted(names - self._found.keys()):
-                yield (
-                    f'{variable} names "{name}", but no such backend is installed.'
-                    f"{did_you_mean(name, self._found)} Installed: {listed(self.names())}."
-                )
+    def _notes(self, variable: str, names: set[str]) -> dict[str, str]:
+        """Name -> what to say about it, of the names in a variable that no installed backend has."""
+        return {
+            name: f'{variable} names "{name}", but no such backend is installed.'
+            f"{did_you_mean(name, self._found)} Installed: {listed(self.names())}."
+            for name in sorted(names - self._found.keys())
+        }
 
     def names(self) -> list[str]:
         """All backends found, whatever their state."""
@@ -239,28 +241,32 @@ def _named_in(environ: Mapping[str, str], variable: str) -> set[str]:
 
 
 def _metadata_verdict(entry: EntryPoint) -> Verdict | None:
-    """What the metadata of the entry point's distribution rules out, before anything is imported."""
-    distribution = entry.distribution
-    try:
-        wanted = core_mismatch(distribution)
+    """What metadata rules out before anything is imported: the distribution's own, and of plugins that it requires."""
+    lacking: list[Missing] = []
+    for distribution in with_plugins(entry.distribution):
+        try:
+            wanted, unmet = core_mismatch(distribution), missing(distribution)
+        except InvalidRequirement as error:
+            return Verdict(
+                "broken",
+                f"{distribution} has a requirement that cannot be read: {one_line(error)}",
+                fault=entry,
+            )
         if wanted is not None:
             return Verdict(
                 "incompatible",
                 f"{distribution} was built for aligntune {wanted}; this is aligntune {__version__}",
-                f"install a release of {distribution.name} for aligntune {__version__}, or the aligntune it wants",
+                FROM_CLONE.get(distribution.canonical)
+                or f"install a release of {distribution.name} for aligntune {__version__}, or the aligntune it wants",
                 fault=entry,
             )
-        lacking = missing(distribution)
-    except InvalidRequirement as error:
-        return Verdict(
-            "broken", f"{distribution} has a requirement that cannot be read: {one_line(error)}", fault=entry
-        )
+        below = "" if distribution is entry.distribution else str(distribution)
+        lacking += [replace(m, wanted_by=m.wanted_by or below) for m in unmet]
     if not lacking:
         return None
     names = tuple(str(m) for m in lacking)
-    return Verdict(
-        "missing", f"needs {listed(names)}", "; ".join(m.hint for m in lacking), names, fault=entry
-    )
+    hints = dict.fromkeys(m.hint for m in lacking)
+    return Verdict("missing", f"needs {listed(names)}", "; ".join(hints), names, fault=entry)
 
 
 def _broken_by(entry: EntryPoint, reason: str, hint: str = "", cause: BaseException | None = None) -> Verdict:

@@ -1,4 +1,4 @@
-"""What a distribution requires against what is installed: direct requirements only.
+"""What a distribution requires against what is installed: its own requirements and those of plugins below it.
 
 Conflicts deeper in the tree, and libraries that import badly, are ``aligntune doctor``'s.
 """
@@ -12,10 +12,21 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from aligntune_core.entrypoints import Distribution, installed, installed_version
+from aligntune_core.entrypoints import Distribution, entry_points, installed, installed_version
 from aligntune_core.version import __version__
 
 CORE = "aligntune"
+
+_CLONE = "From a clone of aligntune: pip install -e ."
+_TRL = f"{_CLONE} -e plugins/aligntune-trl"
+
+# Distributions of this repository; they are not on an index yet, and what is called aligntune there is not ours.
+FROM_CLONE = {
+    "aligntune": _CLONE,
+    "aligntune-trl": _TRL,
+    "aligntune-unsloth": f"{_TRL} -e plugins/aligntune-unsloth",
+    "aligntune-torch": f"{_CLONE} -e plugins/aligntune-torch",
+}
 
 
 @dataclass(frozen=True)
@@ -25,7 +36,7 @@ class Missing:
     Attributes:
         requirement: as written: "trl>=1.14,<2".
         found: the installed version, or None.
-        wanted_by: the direct requirement whose extra asks for it, or empty.
+        wanted_by: the requirement whose extra asks for it or the plugin below that does, or empty.
     """
 
     requirement: str
@@ -39,7 +50,39 @@ class Missing:
     @property
     def hint(self) -> str:
         """The command that brings it."""
-        return f'pip install "{self.requirement}"'
+        return install_hint(self.requirement)
+
+
+def install_hint(requirement: str) -> str:
+    """The command that brings "trl>=1.14,<2"."""
+    name = canonicalize_name(Requirement(requirement).name)
+    return FROM_CLONE.get(name) or f'pip install "{requirement}"'
+
+
+def with_plugins(distribution: Distribution) -> Iterator[Distribution]:
+    """``distribution``, then the installed plugins of aligntune that it requires, and those that they require.
+
+    Not one whose version will not do: another version needs other things. Each is parsed after it was yielded, so
+    that who cannot read one knows which it was.
+
+    Raises:
+        packaging.requirements.InvalidRequirement: a requirement that cannot be parsed.
+    """
+    queue, seen = [distribution], {CORE, distribution.canonical}
+    for above in queue:  # grows while it is walked
+        yield above
+        for requirement in _parsed(above.requires):
+            name = canonicalize_name(requirement.name)
+            plugin = _plugin(name) if name not in seen and _applies(requirement, "") else None
+            if plugin and _admits(requirement, plugin.version):
+                seen.add(name)
+                queue.append(plugin)
+
+
+def _plugin(name: str) -> Distribution | None:
+    """The installed plugin of that normalised name, or None."""
+    owners = (e.distribution for e in entry_points("aligntune.backends") if e.distribution.canonical == name)
+    return next(owners, None) or (installed(name) if name.startswith(CORE) else None)
 
 
 def missing(distribution: Distribution) -> list[Missing]:

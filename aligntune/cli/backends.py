@@ -33,7 +33,7 @@ def backends(
     another aligntune); conflict (two distributions claim the name); disabled (by ALIGNTUNE_DISABLE_BACKENDS or
     ALIGNTUNE_BACKENDS).
     """
-    from aligntune_core.registry import registry
+    from aligntune_core.registry import HINTS, registry
 
     rows = registry().rows()
     if json:
@@ -42,9 +42,7 @@ def backends(
         print_json({"backends": listed, "others": others} if verbose else listed)
         return
     if not rows:
-        typer.echo(
-            "No backend is installed. From a clone of aligntune: pip install -e . -e plugins/aligntune-trl"
-        )
+        typer.echo(f"No backend is installed. {HINTS['trl']}")
         return
     _print(rows)
     if verbose:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,9 +9,11 @@ import typer
 from aligntune.cli.failures import ExitCode
 from aligntune.cli.options import ConfigFile, Debug, Json, Overrides, make_app
 from aligntune.cli.output import print_json, print_table
+from aligntune.cli.train import SIGNALS
 
 if TYPE_CHECKING:
     from aligntune.comparison import Comparison, Measured
+    from aligntune_core.rows import BackendRow
 
 app = make_app()
 
@@ -30,50 +30,48 @@ def compare(
 ) -> None:
     """Run the same job on several backends and compare.
 
-    Each runs in a process of its own, one after the other; by default all that are ready. Shows speed, memory,
-    start-up and final loss of each, what was in force differently (nothing, or named), and draws the loss curves.
-    Runs, curves and figures are kept in compare/ below the run folder. backend_options of the file go to the backends
-    that have options. Every step is logged, whatever logging_steps says.
+    Each runs in a process of its own, one after the other; by default all that are ready and train the algorithm.
+    Shows speed, memory, start-up and final loss of each, what was in force differently (nothing, or named), and draws
+    the loss curves. Runs, curves and figures are kept in compare/ below the run folder. backend_options of the file go
+    to the backends that have options. Every step is logged, whatever logging_steps says.
 
-    Exit code 1 where a backend failed.
+    Where one cannot run the job, none starts. Exit code 1 where one failed.
     """
     from aligntune import comparison
     from aligntune_core.config import load_config
 
-    names = _names(backends)
     loaded = load_config(config, overrides=overrides or ())
-    found = comparison.compare(loaded, names)
-    _keep(found)
+    found = comparison.compare(loaded, _names(backends, loaded.algorithm))
     if json:
         print_json(found.as_dict())
     else:
         _print(found, debug)
+    if stopped := found.backends[-1].stopped:
+        raise typer.Exit(SIGNALS.get(stopped, ExitCode.FAILED))
     if any(m.error for m in found.backends):
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _names(asked: str) -> list[str]:
-    from aligntune_core.errors import ConfigError
+def _names(asked: str, algorithm: str) -> list[str]:
+    from aligntune_core.errors import ConfigError, listed
     from aligntune_core.registry import registry
 
     names = list(dict.fromkeys(name.strip() for name in asked.split(",") if name.strip()))
+    found = {row.name: _why_not(row, algorithm) for row in registry().rows()}
     if not asked:
-        names = list(registry().ready())
+        names = [name for name, why in found.items() if not why]
     if len(names) < 2:
+        installed = (f"{name} ({why})" if why else name for name, why in found.items())
         raise ConfigError(
-            f"--backends: two or more are needed to compare, got {', '.join(names) or 'none'}. "
-            f"Installed: {', '.join(registry().names()) or 'none'}"
+            f"--backends: two or more are needed to compare, got {listed(names)}. Installed: {listed(installed)}"
         )
     return names
 
 
-def _keep(found: Comparison) -> None:
-    from aligntune.comparison import SUMMARY
-
-    folder = Path(found.folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json_module.dumps(found.as_dict(), indent=2, default=str)
-    (folder / SUMMARY).write_text(text, encoding="utf-8")
+def _why_not(row: BackendRow, algorithm: str) -> str:
+    if row.state != "ready":
+        return row.reason
+    return "" if row.algorithms[algorithm] else f"does not train {algorithm}"
 
 
 def _print(found: Comparison, debug: bool) -> None:
@@ -98,7 +96,9 @@ def _print(found: Comparison, debug: bool) -> None:
     for name, paths in found.untold.items():
         typer.echo(f"{name} does not tell: {', '.join(paths)}")
     if any(m.error is None for m in found.backends):
-        typer.echo(f"Loss curves: {found.plot or 'not drawn: pip install matplotlib'}")
+        typer.echo(
+            f"Loss curves: {found.plot or 'not drawn, matplotlib is missing (pip install matplotlib)'}"
+        )
     typer.echo(f"Runs and figures: {found.folder}")
 
 

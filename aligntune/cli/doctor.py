@@ -120,7 +120,7 @@ def examine(quiet: bool = True) -> Report:
     from aligntune.diagnosis import requirements, trial
     from aligntune_core.devices import probe
     from aligntune_core.entrypoints import installed
-    from aligntune_core.registry import registry
+    from aligntune_core.registry import ALLOW, HINTS, registry
     from aligntune_core.version import __version__
 
     rows = registry().rows()
@@ -134,12 +134,11 @@ def examine(quiet: bool = True) -> Report:
         rows=rows,
     )
     if not rows:
-        report.problems.append(
-            Problem(
-                "no backend is installed",
-                "from a clone of aligntune: pip install -e . -e plugins/aligntune-trl",
-            )
-        )
+        report.problems.append(Problem("no backend is installed", HINTS["trl"]))
+    report.problems += [
+        Problem(note, HINTS.get(name, f"install what brings it, or take it out of {ALLOW}"))
+        for name, note in registry().unknown.items()
+    ]
     report.problems += [Problem(str(c), c.remedy) for c in tree.conflicts]
     report.problems += [_of_row(row) for row in rows if row.state not in ("ready", "disabled", "missing")]
     report.problems += [

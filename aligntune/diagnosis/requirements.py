@@ -1,18 +1,20 @@
 """Conflicts between what is required and what is installed, over everything that a run would import.
 
-The registry looks at a plugin's direct requirements only, since a listing has to be quick. Here the whole tree below
+The registry looks at the requirements of plugins only, since a listing has to be quick. Here the whole tree below
 core and each backend is read, from metadata alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from aligntune_core.entrypoints import Distribution, installed
+from aligntune_core.requirements import install_hint
 
 # Libraries that the training stack imports where it finds them, though nothing but Unsloth on a GPU requires any.
 COMPANIONS = (
@@ -30,32 +32,41 @@ COMPANIONS = (
 # What unsloth requires for GPUs alone. Beside a torch for CPUs these builds do not load, and nothing uses them.
 GPU_ONLY = frozenset({"torchvision", "triton", "xformers", "diffusers"})
 
+# Normalised name -> who requires it, and the versions that would do.
+Demands = dict[str, list[tuple[str, SpecifierSet]]]
+
 
 @dataclass(frozen=True)
 class Conflict:
     """One requirement that the environment does not meet.
 
     Attributes:
-        requirement: as written: "torch<2.13".
+        name: what is required, normalised.
+        specifier: the versions that would do.
         found: the installed version, or None.
         wanted_by: who requires it.
+        remedy: what to do about it.
     """
 
-    requirement: str
+    name: str
+    specifier: SpecifierSet
     found: str | None
     wanted_by: Distribution
+    remedy: str = ""
 
     def __str__(self) -> str:
         state = f"{self.found} is installed" if self.found else "it is not installed"
         return f"{self.wanted_by} needs {self.requirement}, but {state}"
 
     @property
-    def remedy(self) -> str:
-        """What to do about it."""
-        name = self.wanted_by.name
-        if self.found and self.wanted_by.canonical in COMPANIONS:
-            return f'pip uninstall {name} (only Unsloth on a GPU may need it), or pip install "{self.requirement}"'
-        return f'pip install "{self.requirement}"'
+    def requirement(self) -> str:
+        """Both in one: "torch<2.13"."""
+        return f"{self.name}{self.specifier}"
+
+    @property
+    def of_companion(self) -> bool:
+        """Whether it goes with the companion that asks."""
+        return self.found is not None and self.wanted_by.canonical in COMPANIONS
 
 
 @dataclass(frozen=True)
@@ -79,19 +90,47 @@ def examine(backends: Iterable[Distribution]) -> Tree:
     queue = [(distribution, frozenset[str]()) for distribution in roots]
     seen = set(queue)
     conflicts: dict[Conflict, None] = {}
+    demands: Demands = {}
     for distribution, extras in queue:  # grows while it is walked
         for requirement in _needs(distribution, extras):
-            there = installed(requirement.name)
+            name, wanted = canonicalize_name(requirement.name), requirement.specifier
+            demands.setdefault(name, []).append((distribution.canonical, wanted))
+            there = installed(name)
             if there is None and _spare(requirement, distribution):
                 continue
-            if there is None or not requirement.specifier.contains(there.version, prereleases=True):
-                spelt = f"{canonicalize_name(requirement.name)}{requirement.specifier}"
-                conflicts[Conflict(spelt, there.version if there else None, distribution)] = None
+            if there is None or not wanted.contains(there.version, prereleases=True):
+                conflicts[Conflict(name, wanted, there.version if there else None, distribution)] = None
             below = (there, frozenset(requirement.extras)) if there else None
             if below and below not in seen:
                 seen.add(below)
                 queue.append(below)
-    return Tree({d.canonical: d for d, _ in sorted(queue, key=lambda q: q[0].canonical)}, list(conflicts))
+    distributions = {d.canonical: d for d, _ in sorted(queue, key=lambda q: q[0].canonical)}
+    return Tree(distributions, _with_remedies(list(conflicts), demands))
+
+
+def _with_remedies(conflicts: list[Conflict], demands: Demands) -> list[Conflict]:
+    """Each conflict with the one command that mends it beside everything that stays.
+
+    What has to be replaced demands nothing, as another version needs other things, and is replaced first.
+    """
+    replaced: dict[str, Conflict] = {}
+    for conflict in conflicts:
+        if not conflict.of_companion and conflict.wanted_by.canonical not in {*replaced, conflict.name}:
+            replaced[conflict.name] = conflict
+    return [replace(c, remedy=_remedy(c, replaced, demands)) for c in conflicts]
+
+
+def _remedy(conflict: Conflict, replaced: dict[str, Conflict], demands: Demands) -> str:
+    while conflict.wanted_by.canonical in replaced:  # ends: each step leads to one that was entered later
+        conflict = replaced[conflict.wanted_by.canonical]
+    wanted = SpecifierSet()
+    for requirer, specifier in demands[conflict.name]:
+        if requirer not in replaced:
+            wanted &= specifier
+    install = install_hint(f"{conflict.name}{wanted}")
+    if conflict.of_companion:
+        return f"pip uninstall {conflict.wanted_by.name} (only Unsloth on a GPU may need it), or {install}"
+    return install
 
 
 def _spare(requirement: Requirement, wanted_by: Distribution) -> bool:

@@ -24,8 +24,8 @@ from typing import Any
 TIMEOUT = 600.0
 
 ADVICE = {
-    "torchvision": "its build does not fit this torch: pip uninstall torchvision (nothing uses it on a CPU), or "
-    "install both from the same index",
+    "torchvision": "its build does not fit this torch: pip uninstall torchvision (only Unsloth on a GPU may need it), "
+    "or install both from the same index",
     "torchaudio": "its build does not fit this torch: pip uninstall torchaudio, or install both from the same index",
     "xformers": "its build does not fit this torch: pip uninstall xformers",
     "flash_attn": "its build does not fit this torch: pip uninstall flash-attn",

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import threading
+import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,8 +15,33 @@ import pytest
 from typer.testing import Result
 
 from aligntune.comparison import Measured, _Clock, differences, untold
+from aligntune_core.config import Config
+from aligntune_core.testing.site import Site, plugin
 
 Command = Callable[..., Result]
+Failing = Callable[[str, str], str]
+
+
+@pytest.fixture
+def failing(site: Site) -> Failing:
+    """Install a backend of this name that takes every job and raises this in its worker."""
+    fields = ("learning_rate", "batch_size", "max_steps")
+    honours = ("run.save_strategy", "rewards.functions", *(f"optim.{name}" for name in fields))
+    hooks = {
+        "backend_info": f"""
+@hookimpl
+def backend_info():
+    return BackendInfo(summary="fails", honours=frozenset({honours}), devices=("cpu",))
+""",
+        "supports_algorithm": "@hookimpl\ndef supports_algorithm(algorithm):\n    return True\n",
+    }
+
+    def install(name: str, error: str) -> str:
+        prepare = f"@hookimpl\ndef prepare(config):\n    raise {error}\n"
+        source = plugin(**hooks, prepare=f"from aligntune_core.errors import DataError\n{prepare}")
+        return site.backend(name, source)
+
+    return install
 
 
 @pytest.mark.backend
@@ -47,14 +76,18 @@ def test_the_same_job_on_two_backends(
 
 
 @pytest.mark.backend
-def test_a_backend_that_fails_is_told_and_the_other_still_runs(command: Command, sft_file: Path) -> None:
-    words = (sft_file, "max_steps=1", "save_strategy=no", "lora_bias=all", "use_dora=true")
-    result = command("compare", *words, "--backends", "torch,trl")
-    if find_spec("aligntune_torch") is None:
-        pytest.skip("the torch backend is not installed")
+def test_a_backend_that_fails_is_told_and_the_other_still_runs(
+    command: Command, sft_file: Path, failing: Failing
+) -> None:
+    failing("acme", "DataError('no luck')")
+    words = (sft_file, "max_steps=1", "save_strategy=no")
+    result = command("compare", *words, "--backends", "acme,trl", "--json")
     assert result.exit_code == 1, result.output
-    assert "torch: NotHonoured" in result.stdout
-    assert "trl" in result.stdout
+    acme, trl = json.loads(result.stdout)["backends"].values()
+    assert acme["error"] == "DataError: no luck"
+    assert "aligntune_fake" in acme["traceback"]
+    assert trl["error"] is None
+    assert trl["steps"] == 1
 
 
 @pytest.mark.backend
@@ -62,19 +95,151 @@ def test_a_backend_that_fails_is_told_and_the_other_still_runs(command: Command,
     ("does", "said"), [("return [1 / 0]", "ZeroDivisionError"), ("raise SystemExit(7)", "SystemExit: 7")]
 )
 def test_an_error_of_the_users_own_on_one_backend_is_a_row_as_well(
-    command: Command, sft_file: Path, does: str, said: str
+    command: Command, sft_file: Path, failing: Failing, does: str, said: str
 ) -> None:
-    if find_spec("aligntune_torch") is None:
-        pytest.skip("the torch backend is not installed")
+    failing("acme", "Exception('no luck')")
     Path("scores.py").write_text(f"def broken(completions, **columns):\n    {does}\n")
     words = ("algorithm=grpo", "save_strategy=no", "num_generations=2", "reward_functions=[scores:broken]")
-    result = command("compare", sft_file, *words, "--backends", "trl,torch", "--json")
+    result = command("compare", sft_file, *words, "--backends", "trl,acme", "--json")
     assert result.exit_code == 1, result.output
-    trl, theirs = json.loads(result.stdout)["backends"].values()
+    trl, acme = json.loads(result.stdout)["backends"].values()
     assert said in trl["error"]
     assert "scores.py" in trl["traceback"]
-    assert "grpo" in theirs["error"]
-    assert "aligntune" in theirs["traceback"]
+    assert "no luck" in acme["error"]
+
+
+def test_an_error_in_the_data_that_all_meet_is_said_once_with_its_own_exit_code(
+    command: Command, sft_file: Path, failing: Failing
+) -> None:
+    for name in ("acme", "apex"):
+        failing(name, "DataError('row 3 is bad')")
+    result = command("compare", sft_file, "--backends", "acme,apex")
+    assert result.exit_code == 2
+    assert result.output.count("row 3 is bad") == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("DataError('row 3 is bad')", "DataError('row 4 is bad')"),
+        ("DataError('row 3 is bad')", "ValueError('row 3 is bad')"),
+        ("ValueError('row 3 is bad')", "ValueError('row 3 is bad')"),
+    ],
+)
+def test_other_errors_are_rows(
+    command: Command, sft_file: Path, failing: Failing, first: str, second: str
+) -> None:
+    failing("acme", first)
+    failing("apex", second)
+    result = command("compare", sft_file, "--backends", "acme,apex", "--json")
+    assert result.exit_code == 1
+    assert list(json.loads(result.stdout)["backends"]) == ["acme", "apex"]
+
+
+def test_all_are_asked_before_the_first_one_starts(command: Command, sft_file: Path, site: Site) -> None:
+    site.backend("acme")
+    result = command(
+        "compare", sft_file, "algorithm=gspo", "reward_functions=[length]", "--backends", "trl,acme"
+    )
+    assert result.exit_code == 2, result.output
+    assert 'backend "acme" does not train "gspo": sft only' in result.stderr
+    assert not Path("run").exists()
+
+
+def test_a_disabled_backend_is_named_as_such(
+    command: Command, sft_file: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.backend("acme")
+    monkeypatch.setenv("ALIGNTUNE_BACKENDS", "trl")
+    result = command("compare", sft_file)
+    assert result.exit_code == 2
+    assert "got trl. Installed: acme (not in ALIGNTUNE_BACKENDS)" in result.stderr
+    result = command("compare", sft_file, "--backends", "trl,acme")
+    assert result.exit_code == 3
+    assert "not in ALIGNTUNE_BACKENDS" in result.stderr
+
+
+def test_one_that_does_not_train_the_algorithm_is_left_out_where_none_is_named(
+    command: Command, sft_file: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.backend("acme")
+    monkeypatch.setenv("ALIGNTUNE_BACKENDS", "trl,acme")
+    result = command("compare", sft_file, "algorithm=gspo", "reward_functions=[length]")
+    assert result.exit_code == 2
+    assert "got trl. Installed: acme (does not train gspo)" in result.stderr
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_it_and_what_has_run_is_kept(
+    command: Command,
+    sft_file: Path,
+    failing: Failing,
+    number: signal.Signals,
+    code: int,
+) -> None:
+    for name in ("acme", "apex"):
+        failing(name, "Exception('no luck')")
+
+    def press() -> None:
+        metrics = Path("run/compare/trl/metrics.jsonl")
+        while not (metrics.is_file() and '"loss"' in metrics.read_text()):
+            time.sleep(0.02)
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=press, daemon=True).start()
+    result = command("compare", sft_file, "max_steps=400", "--backends", "acme,trl,apex", "--json")
+    assert result.exit_code == code, result.output
+    found = json.loads(result.stdout)
+    assert list(found["backends"]) == ["acme", "trl"]
+    assert found["backends"]["trl"]["stopped"] == number.name
+    steps = found["backends"]["trl"]["steps"]
+    assert steps >= 1
+    assert found["backends"]["trl"]["error"] == f"stopped by {number.name} at step {steps}"
+    assert json.loads(Path("run/compare/compare.json").read_text()) == found
+
+
+def test_each_backends_figures_are_written_when_it_is_done(
+    command: Command, sft_file: Path, failing: Failing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("acme", "apex"):
+        failing(name, "Exception('no luck')")
+
+    def measure(job: Config) -> Measured:
+        if job.backend == "apex":
+            raise KeyboardInterrupt
+        return Measured(job.backend, steps=2, losses=[(1, 2.0), (2, 1.0)])
+
+    monkeypatch.setattr("aligntune.comparison.measure", measure)
+    result = command("compare", sft_file, "--backends", "acme,apex")
+    assert result.exit_code == 130
+    found = json.loads(Path("run/compare/compare.json").read_text())
+    assert found["backends"]["acme"]["steps"] == 2
+    assert Path(found["plot"]).is_file()
+
+
+def test_nothing_of_an_earlier_comparison_stays(command: Command, sft_file: Path, failing: Failing) -> None:
+    folder = Path("run/compare")
+    folder.mkdir(parents=True)
+    for name in ("losses.png", "compare.json"):
+        (folder / name).write_text("old")
+    failing("acme", "KeyboardInterrupt")
+    failing("apex", "KeyboardInterrupt")
+    assert command("compare", sft_file, "--backends", "acme,apex").exit_code == 130
+    assert not (folder / "losses.png").exists()
+    assert not (folder / "compare.json").exists()
+
+
+def test_without_matplotlib_no_curves_are_drawn(
+    command: Command, sft_file: Path, failing: Failing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("acme", "apex"):
+        failing(name, "Exception('no luck')")
+    monkeypatch.setattr("aligntune.comparison.measure", lambda job: Measured(job.backend))
+    monkeypatch.setattr("aligntune.comparison.importlib.util.find_spec", lambda name: None)
+    result = command("compare", sft_file, "--backends", "acme,apex")
+    assert result.exit_code == 0, result.output
+    assert "not drawn, matplotlib is missing (pip install matplotlib)" in result.stdout
 
 
 @pytest.mark.parametrize("names", ["trl", "trl,trl"])

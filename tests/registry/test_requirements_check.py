@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aligntune_core.entrypoints import Distribution
+from aligntune_core.registry import HINTS, Registry
 from aligntune_core.requirements import core_mismatch, missing
 from aligntune_core.version import __version__
 
@@ -82,3 +83,86 @@ def test_our_version_is_the_distributions() -> None:
     """``__version__`` says what pyproject says, so that what plugins are judged by is what pip sees."""
     root = Path(__file__).parents[2] / "pyproject.toml"
     assert tomllib.loads(root.read_text())["project"]["version"] == __version__
+
+
+TRL = "From a clone of aligntune: pip install -e . -e plugins/aligntune-trl"
+
+
+def test_requirements_of_a_required_plugin_count(site: Site) -> None:
+    site.install("lib", version="1.0")
+    site.install("other", requires=["lib>=4", "absent-h; extra == 'fast'"])  # no plugin
+    site.install("aligntune-things", requires=["lib>=3", "other"])  # one by its name
+    site.backend("base", requires=["lib>=2", "Aligntune_Things", "other[fast]"])
+    needs = ["fake-base", "aligntune-things", "lib<2"]
+    site.backend("upper", "raise AssertionError('imported')", requires=needs)
+    row = Registry().row("upper")
+    assert (row.state, row.missing) == (
+        "missing",
+        (
+            "lib>=2 (version 1.0 is installed, needed by fake-base 1.0)",
+            "absent-h (is not installed, needed by other[fast])",
+            "lib>=3 (version 1.0 is installed, needed by aligntune-things 1.0)",
+        ),
+    )
+
+
+@pytest.mark.parametrize("requirement", ["other", "aligntune", "fake-base; extra == 'fast'"])
+def test_requirements_of_others_do_not_count(site: Site, requirement: str) -> None:
+    site.install("other", requires=["absent-g"])
+    site.install("aligntune", requires=["absent-g"])
+    site.backend("base", requires=["absent-g"])
+    site.backend("upper", requires=[requirement])
+    assert Registry().row("upper").state == "ready"
+
+
+def test_a_required_plugin_of_the_wrong_version_is_all_that_is_told(site: Site) -> None:
+    site.backend("base", requires=["absent-g", "aligntune<1"])
+    site.backend("upper", requires=["fake-base>=2"])
+    assert Registry().row("upper").missing == ("fake-base>=2 (version 1.0 is installed)",)
+
+
+def test_plugins_that_require_each_other(site: Site) -> None:
+    site.backend("base", requires=["fake-upper", "absent-g>=2"])
+    site.backend("upper", requires=["fake-base", "absent-g>=2"])
+    row = Registry().row("upper")
+    assert row.missing == (
+        "absent-g>=2 (is not installed)",
+        "absent-g>=2 (is not installed, needed by fake-base 1.0)",
+    )
+    assert row.hint == 'pip install "absent-g>=2"'
+
+
+@pytest.mark.parametrize(
+    ("requirement", "state", "reason"),
+    [
+        ("aligntune<1", "incompatible", "fake-base 1.0 was built for aligntune <1"),
+        ("no (requirement", "broken", "fake-base 1.0 has a requirement that cannot be read"),
+    ],
+)
+def test_a_required_plugin_that_cannot_be_used_is_named(
+    site: Site, requirement: str, state: str, reason: str
+) -> None:
+    site.backend("base", requires=[requirement])
+    site.backend("upper", "raise AssertionError('imported')", requires=["fake-base"])
+    row = Registry().row("upper")
+    assert row.state == state
+    assert row.reason.startswith(reason)
+
+
+def test_our_own_distributions_are_installed_from_a_clone(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.path", [str(site.folder)])
+    site.install("aligntune-torch", version="0.9")
+    mine = Distribution(
+        "mine", "1", "", requires=("Aligntune.TRL>=1", "aligntune-torch>=1", "aligntune-of-others>=1")
+    )
+    hints = [m.hint for m in missing(mine)]
+    assert hints == [TRL, HINTS["torch"], 'pip install "aligntune-of-others>=1"']
+    site.install("aligntune-trl", {"aligntune.backends": {"trl": "nowhere"}}, requires=["aligntune>=7"])
+    row = Registry().row("trl")
+    assert (row.state, row.hint) == ("incompatible", TRL)
+
+
+def test_the_unsloth_backend_is_installed_with_the_one_it_builds_on() -> None:
+    assert HINTS["unsloth"] == f"{TRL} -e plugins/aligntune-unsloth"
