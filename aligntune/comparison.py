@@ -102,12 +102,12 @@ def compare(config: Config, names: Sequence[str]) -> Comparison:
         BackendError, ConfigError: a backend that is named is not there, or cannot run this. Nothing has run.
         ConfigError, DataError: all failed with this one error.
     """
-    from aligntune_core.config.defaults import default_output_dir
+    from aligntune_core.config.defaults import output_dir
     from aligntune_core.factory import choose
     from aligntune_core.run import logs
 
     logs.show_by_default()
-    folder = Path(config.run.output_dir or default_output_dir(config)) / FOLDER
+    folder = Path(output_dir(config)) / FOLDER
     jobs = [_job(config, name, folder) for name in names]
     for job in jobs:
         choose(job)

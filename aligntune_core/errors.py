@@ -40,6 +40,13 @@ def a_type(value: Any) -> str:
     return name if value is None else f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
 
 
+def root_cause(error: BaseException) -> BaseException:
+    """The exception at the bottom of the chain: libraries wrap the import errors of others."""
+    while below := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
+        error = below
+    return error
+
+
 class AligntuneError(Exception):
     """Base of all errors of this package."""
 

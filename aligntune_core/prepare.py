@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aligntune_core.entrypoints import installed_version
-from aligntune_core.errors import ConfigError, a_type
+from aligntune_core.errors import ConfigError, a_type, root_cause
 from aligntune_core.hookspecs import hookimpl
 from aligntune_core.model_folder import ADAPTER_FILE, adapter_config, check_base, check_model, check_source
 from aligntune_core.types import Device, Prepared
@@ -149,9 +149,7 @@ def _loaded_tokenizer(model: ModelConfig) -> Any:
     try:
         return AutoTokenizer.from_pretrained(source, **options)
     except ImportError as error:
-        below: BaseException = error
-        while below.__cause__ is not None:  # transformers names the module that it wanted, not who broke it
-            below = below.__cause__
+        below = root_cause(error)  # transformers names the module that it wanted, not who broke it
         raise ConfigError(
             f'no tokenizer could be loaded from "{source}", since a library does not import: '
             f"{type(below).__name__}: {str(below).rstrip('.')}. `aligntune doctor` says which, and what mends it."

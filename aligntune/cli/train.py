@@ -40,13 +40,13 @@ def train(
     Ctrl-C saves a checkpoint and stops.
     """
     from aligntune_core.config import load_config
-    from aligntune_core.config.defaults import default_output_dir
+    from aligntune_core.config.defaults import output_dir
     from aligntune_core.factory import create_trainer
     from aligntune_core.run import checkpoints
 
     loaded = load_config(config, overrides=overrides or ())
     # Looked for here too, since weights need not be loaded to find that there is none.
-    checkpoints.find(Path(loaded.run.output_dir or default_output_dir(loaded)), resume_from or resume)
+    checkpoints.find(Path(output_dir(loaded)), resume_from or resume)
     trainer = create_trainer(loaded)
     result = trainer.train(resume=resume_from or resume)
     if json:

@@ -21,6 +21,8 @@ from dataclasses import asdict, dataclass, field
 from types import TracebackType
 from typing import Any
 
+from aligntune_core.errors import root_cause
+
 TIMEOUT = 600.0
 
 ADVICE = {
@@ -171,13 +173,6 @@ def refusal(name: str, kinds: set[str]) -> str:
     except (Exception, SystemExit):  # it let the device pass, and failed where there is no such model
         return ""
     return ""
-
-
-def root_cause(error: BaseException) -> BaseException:
-    """The exception at the bottom of the chain: libraries wrap the import errors of others."""
-    while below := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
-        error = below
-    return error
 
 
 def culprit(error: BaseException) -> str:

@@ -122,6 +122,11 @@ def _lengths(config: Config, given: set[str]) -> Iterator[tuple[str, Any, str]]:
             yield "parameters.max_completion_length", room, "default: what max_seq_length leaves"
 
 
+def output_dir(config: Config) -> str:
+    """The run folder of a configuration that is not resolved yet."""
+    return config.run.output_dir or default_output_dir(config)
+
+
 def default_output_dir(config: Config) -> str:
     """The run folder where none is given: named by algorithm and model, below the working directory."""
     return str(PurePath(ROOT) / f"{config.algorithm}-{_slug(config.model.name)}")

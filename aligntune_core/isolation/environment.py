@@ -9,9 +9,8 @@ from contextlib import contextmanager
 # Left by an ``import unsloth`` of the user's own; a worker with another backend must not see them.
 MARKERS = ("UNSLOTH_IS_PRESENT", "UNSLOTH_PATCHED", "UNSLOTH_ZOO_IS_PRESENT")
 
-_before: dict[str, str | None] = {}
-_written: dict[str, str | None] = {}
-"""What a library made of each variable in ``_before``: another value since is the user's own."""
+_changes: dict[str, tuple[str | None, str | None]] = {}
+"""Variable -> its value before, and what a library made of it: another value since is the user's own."""
 
 
 @contextmanager
@@ -23,23 +22,23 @@ def recorded() -> Iterator[None]:
     finally:
         for name in earlier.keys() | os.environ.keys():
             if earlier.get(name) != os.environ.get(name):
-                _before.setdefault(name, earlier.get(name))
-                _written[name] = os.environ.get(name)
+                before, _ = _changes.get(name, (earlier.get(name), None))
+                _changes[name] = before, os.environ.get(name)
 
 
 def changed() -> Mapping[str, str | None]:
     """Variable -> its value before a library changed it; None: it was not set."""
-    return dict(_before)
+    return {name: before for name, (before, _) in _changes.items()}
 
 
 def clean() -> dict[str, str]:
     """The environment for a worker: the user's own."""
     found = {name: value for name, value in os.environ.items() if name not in MARKERS}
-    for name, value in _before.items():
-        if os.environ.get(name) != _written[name]:
+    for name, (before, written) in _changes.items():
+        if os.environ.get(name) != written:
             continue
-        if value is None:
+        if before is None:
             found.pop(name, None)
         else:
-            found[name] = value
+            found[name] = before
     return found

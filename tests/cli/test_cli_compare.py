@@ -106,6 +106,7 @@ def test_an_error_of_the_users_own_on_one_backend_is_a_row_as_well(
     assert said in trl["error"]
     assert "scores.py" in trl["traceback"]
     assert "no luck" in acme["error"]
+    assert "aligntune" in acme["traceback"]
 
 
 def test_an_error_in_the_data_that_all_meet_is_said_once_with_its_own_exit_code(
@@ -134,6 +135,9 @@ def test_other_errors_are_rows(
     result = command("compare", sft_file, "--backends", "acme,apex", "--json")
     assert result.exit_code == 1
     assert list(json.loads(result.stdout)["backends"]) == ["acme", "apex"]
+    shown = command("compare", sft_file, "--backends", "acme,apex").stdout
+    assert f"acme: {first.partition('(')[0]}: row 3 is bad" in shown
+    assert f"apex: {second.partition('(')[0]}: row" in shown
 
 
 def test_all_are_asked_before_the_first_one_starts(command: Command, sft_file: Path, site: Site) -> None:

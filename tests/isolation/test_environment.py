@@ -9,8 +9,7 @@ from aligntune_core.isolation import environment
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_before", "_written"):
-        monkeypatch.setattr(environment, name, {})
+    monkeypatch.setattr(environment, "_changes", {})
     for name in ("ACME_NEW", "ACME_OLD"):
         monkeypatch.delenv(name, raising=False)
 

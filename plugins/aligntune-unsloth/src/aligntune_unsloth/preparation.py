@@ -31,6 +31,8 @@ def prepare(config: Config) -> Prepared:
         BackendUnavailable: no GPU, and the CPU was not asked for; or unsloth does not accept the machine.
         ConfigError: a model in memory, or no tokenizer.
     """
+    from aligntune_core.config.defaults import output_dir
+
     kind = device.choose(cpu_allowed(config.backend_options))
     if kind == "cpu" and config.algorithm == "reward":
         raise BackendUnavailable('reward: Unsloth\'s CPU path loads no classifiers; use backend="trl"')
@@ -39,7 +41,7 @@ def prepare(config: Config) -> Prepared:
             f"model_name is {a_type(config.model.name)} in memory; Unsloth loads and patches models itself: "
             "save it (model.save_pretrained(FOLDER)) and give the folder"
         )
-    start(kind, _output_dir(config))
+    start(kind, output_dir(config))
     # Unsloth would tokenise with as many processes as it sees fit; rows are packed differently then.
     with environment.recorded():
         os.environ["UNSLOTH_DATASET_NUM_PROC"] = str(config.data.num_proc or 0)
@@ -57,12 +59,6 @@ def prepare(config: Config) -> Prepared:
         planned=partial(planned, device=prepared.device),
         versions={**prepared.versions, **versions(DISTRIBUTIONS)},
     )
-
-
-def _output_dir(config: Config) -> str:
-    from aligntune_core.config.defaults import default_output_dir
-
-    return config.run.output_dir or default_output_dir(config)
 
 
 def planned(config: ResolvedConfig, device: Device) -> Mapping[str, Any]:
