@@ -11,9 +11,9 @@ from aligntune_core._lazy import lazy
 
 if TYPE_CHECKING:
     from aligntune_core.config import resolve_config
+    from aligntune_core.create import create_rl_trainer, create_sft_trainer, create_trainer
     from aligntune_core.enums import BackendType, RLAlgorithm, TrainingType
-    from aligntune_core.factory import create_rl_trainer, create_sft_trainer, create_trainer
-    from aligntune_core.trainer import Trainer
+    from aligntune_core.pipeline.trainer import Trainer
     from aligntune_core.version import __version__
 
 __getattr__, __dir__ = lazy(
@@ -21,12 +21,12 @@ __getattr__, __dir__ = lazy(
     {
         "BackendType": "aligntune_core.enums",
         "RLAlgorithm": "aligntune_core.enums",
-        "Trainer": "aligntune_core.trainer",
+        "Trainer": "aligntune_core.pipeline.trainer",
         "TrainingType": "aligntune_core.enums",
         "__version__": "aligntune_core.version",
-        "create_rl_trainer": "aligntune_core.factory",
-        "create_sft_trainer": "aligntune_core.factory",
-        "create_trainer": "aligntune_core.factory",
+        "create_rl_trainer": "aligntune_core.create",
+        "create_sft_trainer": "aligntune_core.create",
+        "create_trainer": "aligntune_core.create",
         "resolve_config": "aligntune_core.config",
     },
 )

@@ -102,8 +102,8 @@ def compare(config: Config, names: Sequence[str]) -> Comparison:
         BackendError, ConfigError: a backend that is named is not there, or cannot run this. Nothing has run.
         ConfigError, DataError: all failed with this one error.
     """
-    from aligntune_core.config.defaults import output_dir
-    from aligntune_core.factory import choose
+    from aligntune_core.config.resolve.defaults import output_dir
+    from aligntune_core.pipeline.choose import choose
     from aligntune_core.run import logs
 
     logs.show_by_default()
@@ -137,7 +137,7 @@ def compare(config: Config, names: Sequence[str]) -> Comparison:
 
 def _job(config: Config, name: str, folder: Path) -> Config:
     """The job as one backend gets it."""
-    from aligntune_core.registry import registry
+    from aligntune_core.backends.registry import registry
 
     # eval_steps was filled in with the configuration, and stays what the job made of it.
     run = config.run.model_copy(update={"output_dir": str(folder / name), "logging_steps": 1})
@@ -169,7 +169,7 @@ def measure(job: Config) -> Measured:
     Raises:
         Whatever the run raises.
     """
-    from aligntune_core.isolation.client import RemoteTrainer
+    from aligntune_core.launch.client import RemoteTrainer
 
     clock = _Clock()
     trainer = RemoteTrainer(job, job.backend)
@@ -246,7 +246,7 @@ def _peak(output_dir: Path) -> int | None:
 
 def differences(measured: Sequence[Measured]) -> dict[str, dict[str, Any]]:
     """Config path -> backend -> value in force, where those that tell it do not agree."""
-    from aligntune_core.checks import same
+    from aligntune_core.config.table import same
 
     found = {}
     for path in _told(measured):

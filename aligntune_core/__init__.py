@@ -24,9 +24,9 @@ from aligntune_core.version import __version__
 
 if TYPE_CHECKING:
     from aligntune_core.config import Config, resolve_config
+    from aligntune_core.create import create_rl_trainer, create_sft_trainer, create_trainer
     from aligntune_core.enums import BackendType, RLAlgorithm, TrainingType
-    from aligntune_core.factory import create_rl_trainer, create_sft_trainer, create_trainer
-    from aligntune_core.trainer import Trainer
+    from aligntune_core.pipeline.trainer import Trainer
 
 __getattr__, __dir__ = lazy(
     __name__,
@@ -34,11 +34,11 @@ __getattr__, __dir__ = lazy(
         "BackendType": "aligntune_core.enums",
         "Config": "aligntune_core.config",
         "RLAlgorithm": "aligntune_core.enums",
-        "Trainer": "aligntune_core.trainer",
+        "Trainer": "aligntune_core.pipeline.trainer",
         "TrainingType": "aligntune_core.enums",
-        "create_rl_trainer": "aligntune_core.factory",
-        "create_sft_trainer": "aligntune_core.factory",
-        "create_trainer": "aligntune_core.factory",
+        "create_rl_trainer": "aligntune_core.create",
+        "create_sft_trainer": "aligntune_core.create",
+        "create_trainer": "aligntune_core.create",
         "resolve_config": "aligntune_core.config",
     },
 )

@@ -9,6 +9,7 @@ import importlib
 import json
 import logging
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import attrgetter
@@ -98,6 +99,11 @@ def installed_version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
+
+
+def versions(names: Iterable[str]) -> dict[str, str]:
+    """Distribution -> installed version, of those that are installed."""
+    return {name: version for name in names if (version := installed_version(name)) is not None}
 
 
 def refresh() -> None:

@@ -197,7 +197,7 @@ class TrainResult(Mapping[str, Any]):
 
 
 class Engine(Protocol):
-    """One built training run of a backend. Core wraps it in ``aligntune_core.trainer.Trainer``."""
+    """One built training run of a backend. Core wraps it in ``aligntune_core.pipeline.trainer.Trainer``."""
 
     @property
     def native(self) -> Any:

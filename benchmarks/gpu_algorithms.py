@@ -23,7 +23,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from aligntune_core.prepare import versions
+from aligntune_core.entrypoints import versions
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import gpu_jobs
@@ -162,7 +162,7 @@ def worker(backend: str, work: Path, out: Path) -> None:
     """Every algorithm on one backend; written after each, so that a later failure loses nothing."""
     import torch
 
-    from aligntune_core.registry import registry
+    from aligntune_core.backends.registry import registry
 
     found: dict[str, Any] = {
         "versions": {"python": platform.python_version(), **versions(LIBRARIES)},

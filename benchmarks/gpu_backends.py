@@ -32,7 +32,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from aligntune_core.prepare import versions
+from aligntune_core.entrypoints import versions
 from aligntune_core.testing.tiny import make_tiny_model
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))

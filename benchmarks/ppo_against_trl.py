@@ -184,7 +184,7 @@ def build_ours(model: Any, value: Any, settings: dict[str, Any], rows: Sequence[
 
     from datasets import Dataset
 
-    from aligntune_trl.ppo import PPOConfig, PPOTrainer
+    from aligntune_trl.algorithms.ppo import PPOConfig, PPOTrainer
 
     args = PPOConfig(max_completion_length=LENGTH, max_steps=updates, max_grad_norm=0.0, **settings)
     return PPOTrainer(

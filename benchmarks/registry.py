@@ -62,7 +62,7 @@ def install(site: Path) -> None:
 def measure() -> dict[str, float]:
     """Measure in this interpreter; the site folder is on sys.path."""
     import aligntune_core.config.keywords  # noqa: F401  a run has it anyway, a listing never needs it
-    from aligntune_core import registry
+    from aligntune_core.backends import registry
 
     gc.collect()
     gc.disable()  # as timeit does

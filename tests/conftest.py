@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from aligntune_core import registry
+from aligntune_core.backends import registry
 from aligntune_core.testing.site import Site, plugin
 from aligntune_core.testing.tiny import make_tiny_model, make_tokenizer
 

@@ -35,7 +35,7 @@ def algorithms(json: Json = False) -> None:
 def matrix() -> list[dict[str, Any]]:
     """One row an algorithm: name, title, kind, columns, paper, parameters, and what each ready backend says."""
     from aligntune_core.algorithms import known
-    from aligntune_core.registry import registry
+    from aligntune_core.backends.registry import registry
 
     rows = [row for row in registry().rows() if row.state == "ready"]
     return [

@@ -10,7 +10,7 @@ from aligntune.cli.options import Json, make_app
 from aligntune.cli.output import STATE_COLOURS, print_json, print_table
 
 if TYPE_CHECKING:
-    from aligntune_core.rows import BackendRow, FoundRow
+    from aligntune_core.backends.listing import BackendRow, FoundRow
 
 app = make_app()
 
@@ -33,7 +33,7 @@ def backends(
     another aligntune); conflict (two distributions claim the name); disabled (by ALIGNTUNE_DISABLE_BACKENDS or
     ALIGNTUNE_BACKENDS).
     """
-    from aligntune_core.registry import HINTS, registry
+    from aligntune_core.backends.registry import HINTS, registry
 
     rows = registry().rows()
     if json:
@@ -95,7 +95,7 @@ def _print_details(row: BackendRow) -> None:
 
 def _others() -> list[FoundRow]:
     """Extensions, algorithms and rewards that installed distributions bring."""
-    from aligntune_core.registry import registry
+    from aligntune_core.backends.registry import registry
 
     return [row for row in registry().third_party() if row.group != "aligntune.backends"]
 

@@ -13,7 +13,7 @@ from aligntune.cli.train import SIGNALS
 
 if TYPE_CHECKING:
     from aligntune.comparison import Comparison, Measured
-    from aligntune_core.rows import BackendRow
+    from aligntune_core.backends.listing import BackendRow
 
 app = make_app()
 
@@ -53,8 +53,9 @@ def compare(
 
 
 def _names(asked: str, algorithm: str) -> list[str]:
-    from aligntune_core.errors import ConfigError, listed
-    from aligntune_core.registry import registry
+    from aligntune_core.backends.registry import registry
+    from aligntune_core.errors import ConfigError
+    from aligntune_core.wording import listed
 
     names = list(dict.fromkeys(name.strip() for name in asked.split(",") if name.strip()))
     found = {row.name: _why_not(row, algorithm) for row in registry().rows()}

@@ -24,6 +24,6 @@ def schema(
     ] = None,
 ) -> None:
     """Print the JSON schema of the configuration."""
-    from aligntune_core.config import schema as schema_of
+    from aligntune_core.config.schema.describe import schema as schema_of
 
     print_json(schema_of(field))

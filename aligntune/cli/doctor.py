@@ -15,8 +15,8 @@ from aligntune.cli.output import STATE_COLOURS, console, print_json, print_table
 
 if TYPE_CHECKING:
     from aligntune.diagnosis.trial import Trial
-    from aligntune_core.devices import Probe
-    from aligntune_core.rows import BackendRow
+    from aligntune_core.backends.listing import BackendRow
+    from aligntune_core.model.device import Probe
 
 app = make_app()
 
@@ -118,9 +118,9 @@ def doctor(
 def examine(quiet: bool = True) -> Report:
     """Look at everything. Starts one process a ready backend."""
     from aligntune.diagnosis import requirements, trial
-    from aligntune_core.devices import probe
+    from aligntune_core.backends.registry import ALLOW, HINTS, registry
     from aligntune_core.entrypoints import installed
-    from aligntune_core.registry import ALLOW, HINTS, registry
+    from aligntune_core.model.device import probe
     from aligntune_core.version import __version__
 
     rows = registry().rows()

@@ -8,7 +8,7 @@ from aligntune.cli.options import ConfigFile, Debug, Json, Overrides, make_app
 from aligntune.cli.output import console, print_json, print_table
 
 if TYPE_CHECKING:
-    from aligntune_core.factory import Plan
+    from aligntune_core.pipeline.plan import Plan
 
 app = make_app()
 
@@ -22,8 +22,8 @@ def plan(config: ConfigFile, overrides: Overrides = None, debug: Debug = False, 
     The resolved configuration with where each value came from, the backend and why, rows and bad rows, the number of
     steps, the first row as the model will see it, and what will be written where.
     """
-    from aligntune_core import factory
     from aligntune_core.config import load_config
+    from aligntune_core.pipeline import plan as factory
 
     found = describe(factory.plan(load_config(config, overrides=overrides or ())))
     if json:
@@ -37,7 +37,7 @@ def describe(plan: Plan) -> dict[str, Any]:
     from aligntune_core.algorithms import find
     from aligntune_core.config import paths, plain
     from aligntune_core.data import render_sequences
-    from aligntune_core.run.distributed import world_size
+    from aligntune_core.run.topology import world_size
 
     config, data, optim = plan.config, plan.datasets, plan.config.optim
     first = next(iter(data.train), None)

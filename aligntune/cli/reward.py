@@ -74,10 +74,10 @@ def run_check(config: Config, samples: int, rows: int) -> CheckReport:
         RewardError: a reward does not give a number for every sample.
     """
     from aligntune_core.algorithms import find
-    from aligntune_core.config import resolve
+    from aligntune_core.config.resolve.resolution import resolve
     from aligntune_core.data import prepare_datasets
     from aligntune_core.errors import ConfigError
-    from aligntune_core.prepare import load_tokenizer
+    from aligntune_core.model.tokenizer import load_tokenizer
     from aligntune_core.rewards import RewardSet, build_rewards
     from aligntune_core.rewards.check import check_rewards
     from aligntune_core.rewards.sampling import sample_completions

@@ -12,7 +12,7 @@ from aligntune.cli.options import ConfigFile, Debug, Json, Overrides, make_app
 from aligntune.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
-    from aligntune_core.trainer import Trainer
+    from aligntune_core.pipeline.trainer import Trainer
     from aligntune_core.types import TrainResult
 
 app = make_app()
@@ -40,8 +40,8 @@ def train(
     Ctrl-C saves a checkpoint and stops.
     """
     from aligntune_core.config import load_config
-    from aligntune_core.config.defaults import output_dir
-    from aligntune_core.factory import create_trainer
+    from aligntune_core.config.resolve.defaults import output_dir
+    from aligntune_core.create import create_trainer
     from aligntune_core.run import checkpoints
 
     loaded = load_config(config, overrides=overrides or ())

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from aligntune_core.config import resolve_config
+from aligntune_core.create import create_rl_trainer, create_sft_trainer, create_trainer
 from aligntune_core.enums import BackendType, RLAlgorithm, TrainingType
-from aligntune_core.factory import create_rl_trainer, create_sft_trainer, create_trainer
 
 __all__ = [
     "BackendType",

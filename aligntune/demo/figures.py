@@ -7,15 +7,15 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from aligntune_core.run import metrics
+from aligntune_core.run import events
 
 LAST = 5
 """Steps at the end over which the loss is averaged: single batches of four rows differ too much."""
 
 
 def steps(folder: Path) -> list[dict[str, Any]]:
-    """The training steps in a run's ``metrics.jsonl``."""
-    return [line for line in metrics.read(folder / "metrics.jsonl") if "loss" in line]
+    """The training steps in a run's ``events.jsonl``."""
+    return [line for line in events.read(folder / "metrics.jsonl") if "loss" in line]
 
 
 def column(lines: list[dict[str, Any]], part: str) -> list[float]:

@@ -16,7 +16,7 @@ from aligntune_core.errors import RunError
 
 if TYPE_CHECKING:
     from aligntune.demo.screen import Screen
-    from aligntune_core.trainer import Trainer
+    from aligntune_core.pipeline.trainer import Trainer
 
 SUMMARY = "summary.json"
 NEXT = "next.yaml"
@@ -122,7 +122,7 @@ def run(settings: Settings, screen: Screen) -> dict[str, Any]:
 def _refuse_early(settings: Settings) -> None:
     """What no backend can do is said before a model is downloaded."""
     from aligntune_core.config import resolve_config
-    from aligntune_core.factory import choose
+    from aligntune_core.pipeline.choose import choose
 
     given = ("any", Path(), settings.recipe, settings.seed)
     choose(resolve_config("sft", backend=settings.backend, **recipe.sft(*given)))

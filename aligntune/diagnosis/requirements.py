@@ -13,8 +13,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from aligntune_core.backends.requirements import install_hint
 from aligntune_core.entrypoints import Distribution, installed
-from aligntune_core.requirements import install_hint
 
 # Libraries that the training stack imports where it finds them, though nothing but Unsloth on a GPU requires any.
 COMPANIONS = (

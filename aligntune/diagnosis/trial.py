@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field
 from types import TracebackType
 from typing import Any
 
-from aligntune_core.errors import root_cause
+from aligntune_core.wording import root_cause
 
 TIMEOUT = 600.0
 
@@ -113,8 +113,8 @@ def attempt(name: str) -> Trial:
 
 def _modules(name: str) -> Iterator[str]:
     """What to import, in order: the module that must be first, the plugin's package, its direct requirements."""
+    from aligntune_core.backends.registry import registry
     from aligntune_core.entrypoints import entry_points
-    from aligntune_core.registry import registry
 
     backend = registry().get(name)
     if backend.info.import_first:
@@ -159,9 +159,9 @@ def refusal(name: str, kinds: set[str]) -> str:
     Returns:
         str: empty where it trains on one of them unasked, or on none; or where it does not refuse.
     """
+    from aligntune_core.backends.registry import registry
     from aligntune_core.config import resolve_config
     from aligntune_core.errors import BackendUnavailable
-    from aligntune_core.registry import registry
 
     backend = registry().get(name)
     if kinds & set(backend.info.devices) or not kinds & set(backend.info.opt_in_devices):

@@ -51,7 +51,7 @@ def write(name: str, example: str = "empty", parent: Path | None = None) -> Path
 
 
 def _check(name: str) -> None:
-    from aligntune_core.registry import registry
+    from aligntune_core.backends.registry import registry
 
     if not NAME.fullmatch(name) or name in RESERVED:
         raise ConfigError(

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from aligntune_core.algorithms.base import Algorithm, epochs, learning_rate
-from aligntune_core.errors import listed
 from aligntune_core.fields import Section, option
+from aligntune_core.wording import listed
 
 DpoLoss = Literal[
     "sigmoid",

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import field_validator, model_validator
 
 from aligntune_core.algorithms.base import Algorithm, Batch, epochs, learning_rate
-from aligntune_core.algorithms.online import Generation
+from aligntune_core.algorithms.generation import Generation
 from aligntune_core.fields import option
 
 GrpoLoss = Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from aligntune_core.algorithms.base import Algorithm, epochs, learning_rate
-from aligntune_core.algorithms.online import Generation
+from aligntune_core.algorithms.generation import Generation
 from aligntune_core.fields import option
 
 TRL = "TRL 1.12"

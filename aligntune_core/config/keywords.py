@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from aligntune_core.algorithms import Algorithm, known
-from aligntune_core.config.tree import Config
+from aligntune_core.config.schema.sections import Config
 from aligntune_core.fields import Section, extra_of
 
 PARAMETERS = "parameters"
@@ -165,3 +165,9 @@ def belongs(entry: Entry, algorithm: Algorithm) -> bool:
 def algorithms_with(entry: Entry) -> list[str]:
     """Names of the algorithms that have a field of the tree."""
     return [a.name for a in known().values() if belongs(entry, a)]
+
+
+def named(path: str) -> str:
+    """A field as users know it: its keyword, with its path."""
+    entry = tree().get(path)
+    return f"{entry.keyword} ({path})" if entry else path.removeprefix(f"{PARAMETERS}.")

@@ -10,7 +10,8 @@ from typing import Any, get_args, get_origin
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from aligntune_core.algorithms import Algorithm, Default, own
+from aligntune_core.algorithms import Algorithm, Default
+from aligntune_core.algorithms.catalogue import own
 from aligntune_core.config import keywords as kw
 from aligntune_core.config.keywords import Entry
 from aligntune_core.fields import extra_of

@@ -9,15 +9,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aligntune_core.config import written
-from aligntune_core.data.convert import Converter, converter
-from aligntune_core.data.detect import Shape, detect, family_of
-from aligntune_core.data.layout import TEXT, WHOLE, target_of
+from aligntune_core.data.formats.convert import Converter, converter
+from aligntune_core.data.formats.layout import TEXT, WHOLE, target_of
 from aligntune_core.data.lengths import limits_for
-from aligntune_core.data.mapping import direction
 from aligntune_core.data.reader import Part, Reader
+from aligntune_core.data.recognise.detect import Shape, detect, family_of
+from aligntune_core.data.recognise.mapping import direction
 from aligntune_core.data.report import BadRow, bad_rows_error
 from aligntune_core.data.rows import RowSource
-from aligntune_core.data.sources import Opened, held_out_split, open_source
+from aligntune_core.data.sources.source import Opened, held_out_split, open_source
 from aligntune_core.data.templates import ensure_template
 from aligntune_core.errors import BadRows, DataError
 from aligntune_core.types import Datasets
@@ -48,7 +48,7 @@ def prepare_datasets(config: ResolvedConfig, algorithm: Algorithm, tokenizer: An
     """
     opened = open_source(config.data.dataset, config)
     if config.data.streaming or opened.endless:
-        from aligntune_core.data.streaming import prepare_stream
+        from aligntune_core.data.sources.streaming import prepare_stream
 
         return prepare_stream(config, algorithm, tokenizer, opened)
     source = _first_rows(opened.rows(config.data.split), config.data.max_samples)

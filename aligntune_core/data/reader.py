@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aligntune_core.data.convert import Converter
-from aligntune_core.data.detect import Shape
-from aligntune_core.data.layout import TEXT, Target
+from aligntune_core.data.formats.convert import Converter
+from aligntune_core.data.formats.layout import TEXT, Target
 from aligntune_core.data.lengths import Limits, Measured, measure
+from aligntune_core.data.recognise.detect import Shape
 from aligntune_core.data.report import BadRow, DataReport, bad_rows_error
 from aligntune_core.data.rows import RowProblem, RowSource
 from aligntune_core.data.table import build_dataset, to_table

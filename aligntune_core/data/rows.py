@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from aligntune_core.errors import a_type
+from aligntune_core.wording import a_type
 
 BATCH = 1000
 

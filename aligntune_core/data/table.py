@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from aligntune_core.data.detect import Shape
+from aligntune_core.data.recognise.detect import Shape
 from aligntune_core.data.rows import RowSource
 from aligntune_core.errors import DataError
 

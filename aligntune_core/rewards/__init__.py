@@ -12,7 +12,7 @@ from aligntune_core._lazy import lazy
 if TYPE_CHECKING:
     from aligntune_core.rewards.batch import Batch, Reward
     from aligntune_core.rewards.building import build_rewards
-    from aligntune_core.rewards.catalog import RewardInfo, list_rewards
+    from aligntune_core.rewards.catalogue import RewardInfo, list_rewards
     from aligntune_core.rewards.function import FunctionReward, reference_column
     from aligntune_core.rewards.model import RewardModel
     from aligntune_core.rewards.reasoning_gym import reasoning_gym_rows
@@ -25,13 +25,13 @@ __getattr__, __dir__ = lazy(
         "Batch": "aligntune_core.rewards.batch",
         "FunctionReward": "aligntune_core.rewards.function",
         "Reward": "aligntune_core.rewards.batch",
-        "RewardInfo": "aligntune_core.rewards.catalog",
+        "RewardInfo": "aligntune_core.rewards.catalogue",
         "RewardModel": "aligntune_core.rewards.model",
         "RewardSet": "aligntune_core.rewards.reward_set",
         "RewardSpec": "aligntune_core.rewards.spec",
         "Scores": "aligntune_core.rewards.reward_set",
         "build_rewards": "aligntune_core.rewards.building",
-        "list_rewards": "aligntune_core.rewards.catalog",
+        "list_rewards": "aligntune_core.rewards.catalogue",
         "read_rewards": "aligntune_core.rewards.spec",
         "reasoning_gym_rows": "aligntune_core.rewards.reasoning_gym",
         "reference_column": "aligntune_core.rewards.function",

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from aligntune_core.errors import ConfigError, a_type, did_you_mean, listed
+from aligntune_core.errors import ConfigError
 from aligntune_core.rewards.batch import Reward
-from aligntune_core.rewards.catalog import BuiltIn
+from aligntune_core.rewards.catalogue import BuiltIn
 from aligntune_core.rewards.function import FunctionReward
 from aligntune_core.rewards.model import RewardModel
 from aligntune_core.rewards.reward_set import ModelReward, RewardSet
 from aligntune_core.rewards.spec import RewardSpec, read_rewards
+from aligntune_core.wording import a_type, did_you_mean, listed
 
 if TYPE_CHECKING:
-    from aligntune_core.config.tree import RewardsConfig
+    from aligntune_core.config.schema.sections import RewardsConfig
 
 
 def build_rewards(

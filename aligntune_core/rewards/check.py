@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aligntune_core.errors import DataError, listed
+from aligntune_core.errors import DataError
 from aligntune_core.rewards.function import REFERENCE_NAMES, reference_column
 from aligntune_core.rewards.reward_set import RewardSet, Scores
 from aligntune_core.rewards.text import completion_text, final_answer
+from aligntune_core.wording import listed
 
 BINS = 10
 TOTAL = "total"

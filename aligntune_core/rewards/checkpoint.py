@@ -7,8 +7,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from aligntune_core.errors import ConfigError, listed
-from aligntune_core.model_folder import adapter_config, check_base, check_folder, check_source
+from aligntune_core.errors import ConfigError
+from aligntune_core.model.source import adapter_config, check_base, check_folder, check_source
+from aligntune_core.wording import listed
 
 _HOW = 'Train one with algorithm="reward", or name a sequence-classification model with one output'
 

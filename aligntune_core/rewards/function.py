@@ -15,9 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from aligntune_core.errors import ConfigError, RewardError, listed
+from aligntune_core.errors import ConfigError, RewardError
 from aligntune_core.rewards.batch import Batch, checked
 from aligntune_core.rewards.text import completion_text, prompt_text
+from aligntune_core.wording import listed
 
 Shape = Literal["batch", "sample"]
 

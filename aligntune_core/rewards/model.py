@@ -84,7 +84,7 @@ class RewardModel:
 
             checkpoint.check_name(self._given, self._hub)
         if isinstance(self._given_tokenizer, str):
-            from aligntune_core.model_folder import check_source
+            from aligntune_core.model.source import check_source
 
             check_source(self._given_tokenizer, self._hub["revision"], self._hub["token"])
 

@@ -14,8 +14,9 @@ import sys
 from functools import lru_cache
 from typing import Any
 
-from aligntune_core.errors import ConfigError, DataError, did_you_mean
+from aligntune_core.errors import ConfigError, DataError
 from aligntune_core.rewards.text import after_thinking, final_answer
+from aligntune_core.wording import did_you_mean
 
 PREFIX = "reasoning_gym/"
 RECIPE = "reasoning_gym"

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aligntune_core.errors import RewardError, listed
+from aligntune_core.errors import RewardError
 from aligntune_core.rewards.batch import Batch, Reward, checked
 from aligntune_core.rewards.model import RewardModel
 from aligntune_core.rewards.text import TextOrMessages, completion_text
+from aligntune_core.wording import listed
 
 # What TRL keeps to itself when it hands a row's columns to reward functions.
 _RESERVED = ("prompt", "completion", "completion_ids")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from aligntune_core.rewards.text import TextOrMessages
 
 if TYPE_CHECKING:
-    from aligntune_core.config.tree import ModelConfig
+    from aligntune_core.config.schema.sections import ModelConfig
 
 
 def sample_completions(

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from aligntune_core.errors import ConfigError, UnknownReward, did_you_mean, listed
-from aligntune_core.rewards import catalog
+from aligntune_core.errors import ConfigError, UnknownReward
+from aligntune_core.rewards import catalogue
 from aligntune_core.rewards.model import RewardModel
+from aligntune_core.wording import did_you_mean, listed
 
 if TYPE_CHECKING:
-    from aligntune_core.config.tree import RewardsConfig
+    from aligntune_core.config.schema.sections import RewardsConfig
 
 Kind = Literal["function", "built-in", "registered", "import", "model"]
 
@@ -72,7 +73,7 @@ def read_rewards(config: RewardsConfig) -> list[RewardSpec]:
     if not specs:
         raise ConfigError(
             "no reward is given. Give reward_functions (a function, a name, a list of them) or reward_model_name "
-            f"(folder or hub id of a sequence-classification model). Names: {listed(catalog.known())}."
+            f"(folder or hub id of a sequence-classification model). Names: {listed(catalogue.known())}."
         )
     specs = _named(_weighted(specs, config))
     if not any(spec.weight for spec in specs):
@@ -106,12 +107,12 @@ def _read(item: Any) -> RewardSpec:
 def _read_name(name: str) -> RewardSpec:
     if _IMPORT.fullmatch(name):
         return RewardSpec("import", name.rpartition(":")[2].rpartition(".")[2], name)
-    if (entry := catalog.find(name)) is not None:
-        kind: Kind = "built-in" if isinstance(entry, catalog.BuiltIn) else "registered"
-        return RewardSpec(kind, catalog.normalised(name), entry)
+    if (entry := catalogue.find(name)) is not None:
+        kind: Kind = "built-in" if isinstance(entry, catalogue.BuiltIn) else "registered"
+        return RewardSpec(kind, catalogue.normalised(name), entry)
     if "/" in name or os.sep in name or name.startswith((".", "~")) or os.path.isdir(name):
         return _model(name)
-    raise catalog.refuse(name)
+    raise catalogue.refuse(name)
 
 
 def _read_mapping(item: Mapping[str, Any]) -> RewardSpec:

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from aligntune_core.errors import RunError, RunLocked
 from aligntune_core.run import checkpoints, manifest
-from aligntune_core.run.distributed import is_main
+from aligntune_core.run.topology import is_main
 
 logger = logging.getLogger("aligntune")
 

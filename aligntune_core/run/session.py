@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from aligntune_core.run.checkpoints import checkpoint_dir
-from aligntune_core.run.distributed import is_main
+from aligntune_core.run.events import MetricsSink
 from aligntune_core.run.folder import RunFolder
-from aligntune_core.run.metrics import MetricsSink
 from aligntune_core.run.signals import StopFlag
+from aligntune_core.run.topology import is_main
 from aligntune_core.types import RunContext
 
 

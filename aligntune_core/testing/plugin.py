@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from aligntune_core.errors import did_you_mean, listed
-from aligntune_core.registry import registry
+from aligntune_core.backends.registry import registry
+from aligntune_core.wording import did_you_mean, listed
 
 if TYPE_CHECKING:
     from aligntune_core.testing.conformance import BackendConformance

@@ -15,9 +15,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from aligntune_core.config import paths
 from aligntune_core.run import checkpoints
-from aligntune_core.testing import contract, rows
-from aligntune_core.testing.observe import Observer
-from aligntune_core.testing.runs import COMPARED
+from aligntune_core.testing.fixtures import rows
+from aligntune_core.testing.fixtures.runs import COMPARED
+from aligntune_core.testing.watch import contract
+from aligntune_core.testing.watch.observe import Observer
 
 STOP = "the kit asked"
 

@@ -15,9 +15,9 @@ import pytest
 from typer.testing import Result
 
 from aligntune.diagnosis import requirements, trial
-from aligntune_core.devices import available
+from aligntune_core.backends.registry import HINTS
 from aligntune_core.entrypoints import installed
-from aligntune_core.registry import HINTS
+from aligntune_core.model.device import available
 from aligntune_core.testing.site import Site, plugin
 
 Command = Callable[..., Result]

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import Result
 
 from aligntune_core.algorithms import known
-from aligntune_core.registry import registry
+from aligntune_core.backends.registry import registry
 from aligntune_core.testing.site import Site
 
 Command = Callable[..., Result]
@@ -87,7 +87,7 @@ def test_conflicts_of_a_strangers_reward_are_told(command: Command, site: Site) 
 def test_without_any_backend_the_listing_says_how_to_get_one(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from aligntune_core.registry import Registry
+    from aligntune_core.backends.registry import Registry
 
     monkeypatch.setattr(Registry, "names", lambda self: [])
     result = command("backends")

@@ -187,7 +187,7 @@ def test_an_error_that_nobody_foresaw_comes_with_its_traceback(
     def explode(config: object) -> None:
         raise ZeroDivisionError("a library fell over")
 
-    monkeypatch.setattr("aligntune_core.factory.create_trainer", explode)
+    monkeypatch.setattr("aligntune_core.create.create_trainer", explode)
     result = command("train", sft_file)
     assert result.exit_code == 1
     assert "Traceback" in result.stderr

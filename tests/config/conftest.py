@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from aligntune_core import algorithms, entrypoints
+from aligntune_core import entrypoints
+from aligntune_core.algorithms import catalogue
 from aligntune_core.config import Config, resolve_config
 from aligntune_core.errors import ConfigError
 
@@ -59,5 +60,5 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
         entrypoints.refresh()
 
     yield install
-    algorithms.refresh()
+    catalogue.refresh()
     entrypoints.refresh()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aligntune_core.config import Config, given, load_config, resolve_config
-from aligntune_core.config.files import parse_words
+from aligntune_core.config.read.files import parse_words
 from aligntune_core.errors import ConfigError
 
 if TYPE_CHECKING:

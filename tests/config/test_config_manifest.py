@@ -16,10 +16,9 @@ from aligntune_core.config import (
     in_memory,
     load_config,
     plain,
-    resolve,
-    resolve_steps,
     written,
 )
+from aligntune_core.config.resolve.resolution import resolve, resolve_steps
 from aligntune_core.types import Device
 
 if TYPE_CHECKING:

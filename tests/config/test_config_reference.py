@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from aligntune_core import config_paths
-from aligntune_core.algorithms import own
-from aligntune_core.config import load_config, plain, schema
+from aligntune_core.algorithms.catalogue import own
+from aligntune_core.config import load_config, plain
 from aligntune_core.config.keywords import flat, parameters_of, sections, tree
 from aligntune_core.config.reference import main, reference
+from aligntune_core.config.schema.describe import schema
 from aligntune_core.errors import ConfigError
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "configuration.md"
@@ -105,7 +106,8 @@ def test_what_is_written_out_has_the_keys_of_the_schema() -> None:
 
 def test_nothing_heavy_is_imported() -> None:
     code = (
-        "import sys; from aligntune_core.config import resolve_config, schema, plain, load_config;"
+        "import sys; from aligntune_core.config import resolve_config, plain, load_config;"
+        "from aligntune_core.config.schema.describe import schema;"
         "c = resolve_config('rl', algorithm='dpo', model_name='m', dataset_name='d'); plain(c); schema();"
         "print([m for m in ('torch', 'transformers', 'trl', 'peft', 'datasets', 'numpy') if m in sys.modules])"
     )

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
-from aligntune_core.config import Config, ResolvedConfig, paths, resolve, resolve_steps
+from aligntune_core.config import Config, ResolvedConfig, paths
 from aligntune_core.config.keywords import tree
+from aligntune_core.config.resolve.resolution import resolve, resolve_steps
 from aligntune_core.errors import ConfigError
 from aligntune_core.fields import extra_of
 from aligntune_core.types import Device

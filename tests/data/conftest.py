@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from aligntune_core.algorithms import find
-from aligntune_core.config import resolve, resolve_config
+from aligntune_core.config import resolve_config
+from aligntune_core.config.resolve.resolution import resolve
 from aligntune_core.data import prepare_datasets
 from aligntune_core.testing.tiny import make_tokenizer
 from aligntune_core.types import Datasets, Device

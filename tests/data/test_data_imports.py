@@ -6,7 +6,8 @@ from aligntune_core.testing.blocker import run_blocked
 
 PREPARE = """
 from aligntune_core.algorithms import find
-from aligntune_core.config import resolve, resolve_config
+from aligntune_core.config.resolve.resolution import resolve
+from aligntune_core.config import resolve_config
 from aligntune_core.data import prepare_datasets
 from aligntune_core.types import Device
 rows = [{"prompt": "a", "completion": "b"}]

@@ -296,7 +296,7 @@ def test_a_misspelt_path_names_the_nearest(
 
 def test_unknown_splits_and_configurations_are_said_with_the_keyword(pairs: Pairs, tmp_path: Path) -> None:
     """The loader's own errors, provoked on a local folder, which it loads as it would a repository."""
-    from aligntune_core.data.hub import load_known
+    from aligntune_core.data.sources.hub import load_known
 
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

@@ -18,9 +18,9 @@ import pytest
 HUB = """
 import sys, time
 from aligntune_core.config import resolve_config
-from aligntune_core.data.sources import open_source
-from aligntune_core.model_folder import check_source
-from aligntune_core.prepare import load_tokenizer
+from aligntune_core.data.sources.source import open_source
+from aligntune_core.model.source import check_source
+from aligntune_core.model.tokenizer import load_tokenizer
 import datasets, huggingface_hub, transformers
 kind, *names = sys.argv[1:]
 for name in names:

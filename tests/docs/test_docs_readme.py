@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from aligntune.cli.algorithms import matrix
-from aligntune_core.algorithms import own
+from aligntune_core.algorithms.catalogue import own
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

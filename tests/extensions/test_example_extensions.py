@@ -15,12 +15,12 @@ from typer.testing import CliRunner
 
 from aligntune import create_rl_trainer, create_sft_trainer
 from aligntune.cli.app import app
-from aligntune_core import algorithms
+from aligntune_core.algorithms import catalogue
+from aligntune_core.backends.registry import registry
 from aligntune_core.config import resolve_config
 from aligntune_core.errors import ConfigError, UnknownAlgorithm, UnsupportedAlgorithm
-from aligntune_core.registry import registry
-from aligntune_core.run import metrics
-from aligntune_core.testing import rows
+from aligntune_core.run import events
+from aligntune_core.testing.fixtures import rows
 
 if TYPE_CHECKING:
     from aligntune_core.testing.site import Site
@@ -45,7 +45,7 @@ def install(site: Site, monkeypatch: pytest.MonkeyPatch) -> Install:
             requires=project["dependencies"],
             editable=folder,
         )
-        algorithms.refresh()
+        catalogue.refresh()
 
     return run
 
@@ -108,7 +108,7 @@ def test_orpo_trains_with_the_loss_of_its_paper(
     assert trainer.backend == "trl"
     assert trainer.effective["parameters.beta"] == 0.4
     trainer.train()
-    losses = [line["loss"] for line in metrics.read(tmp_path / "run/metrics.jsonl") if "loss" in line]
+    losses = [line["loss"] for line in events.read(tmp_path / "run/metrics.jsonl") if "loss" in line]
     assert len(losses) == 3
     assert losses[-1] < losses[0]
 
@@ -162,7 +162,7 @@ def test_a_run_is_scored_by_it(install: Install, train: Callable[..., Any], tmp_
     install("aligntune-brevity")
     small = {"num_generations": 2, "max_completion_length": 8, "max_steps": 1}
     train("grpo", reward_functions=["brevity"], **small).train()
-    line = next(line for line in metrics.read(tmp_path / "run/metrics.jsonl") if "loss" in line)
+    line = next(line for line in events.read(tmp_path / "run/metrics.jsonl") if "loss" in line)
     assert any("brevity" in key for key in line), line
     assert 0 < line["reward"] < 1
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from aligntune_core import validation
+from aligntune_core.backends import validation
 from aligntune_core.testing import plugin as kit
 from aligntune_core.testing.conformance import BackendConformance
 

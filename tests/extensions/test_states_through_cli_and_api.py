@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from aligntune import create_sft_trainer
 from aligntune.cli.app import app
 from aligntune_core import errors
-from aligntune_core.registry import registry
+from aligntune_core.backends.registry import registry
 from aligntune_core.version import __version__
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aligntune_core import errors
-from aligntune_core.factory import create_rl_trainer, create_sft_trainer, plan
+from aligntune_core.create import create_rl_trainer, create_sft_trainer
+from aligntune_core.pipeline.plan import plan
 
 if TYPE_CHECKING:
     from aligntune_core.testing.site import Site
@@ -196,7 +197,7 @@ def test_a_module_that_must_come_first(acme: Callable[..., Create], monkeypatch:
     create = acme(
         backend_info=info.replace('summary="made up",', 'summary="made up", import_first="fake_first",')
     )
-    monkeypatch.setattr("aligntune_core.checks.PATCHED_LIBRARIES", ("fake_library",))
+    monkeypatch.setattr("aligntune_core.pipeline.refusals.PATCHED_LIBRARIES", ("fake_library",))
     monkeypatch.setitem(sys.modules, "fake_library", types.ModuleType("fake_library"))
     early = r'fake_library was imported before fake_first(.|\n)*isolation="process"'
     with pytest.raises(errors.BackendInterference, match=early):

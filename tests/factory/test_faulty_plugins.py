@@ -10,7 +10,8 @@ import pytest
 
 from aligntune_core import errors
 from aligntune_core.config import resolve_config
-from aligntune_core.factory import choose, create_sft_trainer
+from aligntune_core.create import create_sft_trainer
+from aligntune_core.pipeline.choose import choose
 
 if TYPE_CHECKING:
     from aligntune_core.testing.site import Site

@@ -11,7 +11,7 @@ import pytest
 from aligntune_core.errors import RunError
 
 if TYPE_CHECKING:
-    from aligntune_trl.dynamic_sampling import Drawn, DynamicSampling
+    from aligntune_trl.algorithms.grpo.dynamic_sampling import Drawn, DynamicSampling
     from tests.grpo.conftest import Build, Look
 
 pytestmark = pytest.mark.backend
@@ -43,7 +43,7 @@ class Ranks:
         """Completions of row n score 0, 1, ... where n is useful, else n each."""
         import torch
 
-        from aligntune_trl.dynamic_sampling import Drawn
+        from aligntune_trl.algorithms.grpo.dynamic_sampling import Drawn
 
         self.drawn += [row["n"] for row in rows]
         first = rank * len(rows)
@@ -57,7 +57,7 @@ class Ranks:
     def sampling(self, rank: int = 0, order: Sequence[int] = range(8), **more: Any) -> DynamicSampling:
         import torch
 
-        from aligntune_trl.dynamic_sampling import DynamicSampling
+        from aligntune_trl.algorithms.grpo.dynamic_sampling import DynamicSampling
 
         return DynamicSampling(
             draw=lambda rows: self.draw(rank, rows),

@@ -398,7 +398,7 @@ def test_quantised_weights_have_a_reference(build: Build, look: type[Look]) -> N
 
 
 def test_vllm_gets_its_own_arguments() -> None:
-    from aligntune_trl.grpo_config import GroupConfig
+    from aligntune_trl.algorithms.grpo.config import GroupConfig
 
     common: dict[str, Any] = {"output_dir": "out", "use_cpu": True, "bf16": False, "generation": "vllm"}
     args = GroupConfig(**common, vllm_options={"vllm_mode": "server", "vllm_server_port": 9})

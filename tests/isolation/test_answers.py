@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from aligntune_core.errors import BadRows, ConfigError, RunError, a_type
-from aligntune_core.isolation.answers import failure, opened, parcel, plain, rebuilt, value_or_text
+from aligntune_core.errors import BadRows, ConfigError, RunError
+from aligntune_core.launch.answers import failure, opened, parcel, plain, rebuilt, value_or_text
+from aligntune_core.wording import a_type
 
 LIBRARY = """
 class OutOfMemory(RuntimeError):

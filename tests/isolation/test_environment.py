@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aligntune_core.isolation import environment
+from aligntune_core.launch import environment
 
 
 @pytest.fixture(autouse=True)

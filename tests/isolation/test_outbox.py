@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 
-from aligntune_core.isolation.channel import Channel, Outbox
+from aligntune_core.launch.channel import Channel, Outbox
 
 
 def pair() -> tuple[Channel, Channel]:

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from aligntune_core.errors import RunError
-from aligntune_core.isolation import payload
-from aligntune_core.isolation.process import Worker
+from aligntune_core.launch import payload
+from aligntune_core.launch.process import Worker
 
 
 class Call:
@@ -105,7 +105,7 @@ def test_a_failed_call_does_not_keep_the_worker() -> None:
 def test_a_trainer_that_cannot_be_created_leaves_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     from aligntune_core.config import resolve_config
     from aligntune_core.errors import BackendError
-    from aligntune_core.isolation import client
+    from aligntune_core.launch import client
 
     made: list[Worker] = []
 
@@ -186,8 +186,8 @@ def test_a_worker_that_died_keeps_its_reason(worker: Worker) -> None:
 TRAIN = """
 import sys, time
 from aligntune_core.config import resolve_config
-from aligntune_core.isolation.client import RemoteTrainer
-from aligntune_core.isolation.process import Worker
+from aligntune_core.launch.client import RemoteTrainer
+from aligntune_core.launch.process import Worker
 class Slow:
     def __reduce__(self):
         return time.sleep, (60,)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from aligntune_core.errors import ConfigError
-from aligntune_core.isolation import payload
+from aligntune_core.launch import payload
 
 pytestmark = pytest.mark.backend
 

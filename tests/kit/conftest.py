@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from aligntune_core import registry
+from aligntune_core.backends import registry
 from aligntune_core.testing.site import Site
 
 Outcomes = dict[str, dict[str, str]]

@@ -250,12 +250,12 @@ FAULTS: dict[str, tuple[str, str]] = {
 SMALL_ADAPTER = """
 @hookimpl
 def apply_peft(loaded, config):
-    from aligntune_torch import models
+    from aligntune_torch import load
     targets = config.peft.target_modules
     if not isinstance(targets, str):
         targets = targets[:1]
     peft = config.peft.model_copy(update={"target_modules": targets})
-    return models.wrap(loaded, config.model_copy(update={"peft": peft}))
+    return load.wrap(loaded, config.model_copy(update={"peft": peft}))
 """
 
 

@@ -73,8 +73,8 @@ FAULTS: dict[str, tuple[str, str]] = {
         """
         def save_model(self, path, merged=False):
             from types import SimpleNamespace
-            from aligntune_torch import models
-            models.save(self.model, SimpleNamespace(save_pretrained=lambda path: None), path, merged)
+            from aligntune_torch import load
+            load.save(self.model, SimpleNamespace(save_pretrained=lambda path: None), path, merged)
         """,
         "test_live_saved_model_reloads",
     ),

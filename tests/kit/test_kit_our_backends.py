@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aligntune_core.registry import registry
+from aligntune_core.backends.registry import registry
 from aligntune_core.testing import BackendConformance
 
 pytestmark = pytest.mark.backend

@@ -95,7 +95,7 @@ def ppo(
 
         from datasets import Dataset
 
-        from aligntune_trl.ppo import PPOConfig, PPOTrainer
+        from aligntune_trl.algorithms.ppo import PPOConfig, PPOTrainer
 
         parts = {name: arguments.pop(name) for name in EXTRA if name in arguments}
         settings = {
@@ -148,7 +148,7 @@ def logprobs_of() -> Callable[[Any, Any], Any]:
     def judged(model: Any, trainer: Any) -> Any:
         import torch
 
-        from aligntune_trl.ppo.value_head import completion_logprobs
+        from aligntune_trl.algorithms.ppo.value_head import completion_logprobs
 
         ids, mask = trainer.sampler.encode(["the cat", "dog"], torch.device("cpu"))
         drawn = [torch.tensor([10, 4, 2]), torch.tensor([7, 8, 9])]

@@ -16,7 +16,7 @@ def main(model_dir: str, out: str, accumulation: int) -> None:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from aligntune_trl.ppo import PPOConfig, PPOTrainer
+    from aligntune_trl.algorithms.ppo import PPOConfig, PPOTrainer
 
     torch.set_num_threads(1)
     torch.manual_seed(0)

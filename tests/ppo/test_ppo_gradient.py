@@ -102,7 +102,7 @@ def test_gradient_of_the_whole_loss(
 ) -> None:
     import copy
 
-    from aligntune_trl.ppo.figures import Figures
+    from aligntune_trl.algorithms.ppo.figures import Figures
 
     original = llama().double()
     model = lora(llama()) if adapter else llama()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from aligntune_trl.ppo import objective
+from aligntune_trl.algorithms.ppo import objective
 
 ROWS, WIDTH = 5, 7
 
@@ -163,7 +163,7 @@ def test_clipped_value_loss() -> None:
 
 
 def test_figures_add_up_over_updates() -> None:
-    from aligntune_trl.ppo.figures import Figures
+    from aligntune_trl.algorithms.ppo.figures import Figures
 
     whole: Any = Figures()
     for start in (0, 3):

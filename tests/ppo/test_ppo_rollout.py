@@ -16,8 +16,8 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def sampler(words: Any, tmp_path: Any) -> Callable[..., Any]:
     def build(**arguments: Any) -> Any:
-        from aligntune_trl.ppo import PPOConfig
-        from aligntune_trl.ppo.rollout import Sampler
+        from aligntune_trl.algorithms.ppo import PPOConfig
+        from aligntune_trl.algorithms.ppo.rollout import Sampler
 
         settings: dict[str, Any] = {"max_completion_length": 5, **arguments}
         return Sampler(words, PPOConfig(output_dir=str(tmp_path), use_cpu=True, **settings), [2])
@@ -107,7 +107,7 @@ def test_the_models_own_generation_settings_do_not_shape_the_sample(
 def test_a_pad_token_that_ends_completions_too_is_kept_apart(
     sampler: Callable[..., Any], words: Any, llama: Callable[..., Any]
 ) -> None:
-    from aligntune_trl.ppo.value_head import completion_logprobs
+    from aligntune_trl.algorithms.ppo.value_head import completion_logprobs
 
     drawn = [torch.tensor([10, 4, 2, 2, 2]), torch.tensor([7, 2, 2, 2, 2])]
     found = []
@@ -132,7 +132,7 @@ def test_generation_in_parts_covers_every_row(sampler: Callable[..., Any], llama
 
 
 def test_every_end_token_of_the_model_counts(words: Any, llama: Callable[..., Any]) -> None:
-    from aligntune_trl.ppo.rollout import end_tokens
+    from aligntune_trl.algorithms.ppo.rollout import end_tokens
 
     model = llama()
     model.generation_config.eos_token_id = [2, 11]
@@ -166,7 +166,7 @@ def test_arguments_that_cannot_work_are_refused(
     tmp_path: Any, arguments: dict[str, Any], message: str
 ) -> None:
     from aligntune_core.errors import ConfigError
-    from aligntune_trl.ppo import PPOConfig
+    from aligntune_trl.algorithms.ppo import PPOConfig
 
     with pytest.raises(ConfigError, match=message):
         PPOConfig(output_dir=str(tmp_path), use_cpu=True, **arguments)

@@ -170,7 +170,7 @@ def test_what_cannot_work_is_refused_before_weights_load(
     run: Build, monkeypatch: pytest.MonkeyPatch, keywords: dict[str, Any], message: str
 ) -> None:
     from aligntune_core.errors import ConfigError
-    from aligntune_trl import load
+    from aligntune_trl.model import load
 
     monkeypatch.setattr(load, "load", lambda *_: pytest.fail("weights were loaded"))
     with pytest.raises(ConfigError, match=message):

@@ -149,7 +149,7 @@ def test_a_reward_that_raises_is_not_swallowed(ppo: Build) -> None:
 
 
 def test_the_missing_end_is_penalised(ppo: Build, words: Any, logged: Any) -> None:
-    from aligntune_trl.ppo.experience import penalised
+    from aligntune_trl.algorithms.ppo.experience import penalised
 
     assert penalised(torch.tensor([1.0, 1.0]), torch.tensor([True, False]), 0.25).tolist() == [1.0, 0.75]
     assert penalised(torch.tensor([1.0]), torch.tensor([False]), None).tolist() == [1.0]

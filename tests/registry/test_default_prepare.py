@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aligntune_core import devices, errors
-from aligntune_core.config.tree import Config
-from aligntune_core.prepare import adapter_config, check_model, load_tokenizer, tokenizer_source, torch_device
-from aligntune_core.registry import Registry
+from aligntune_core import errors
+from aligntune_core.backends.registry import Registry
+from aligntune_core.config.schema.sections import Config
+from aligntune_core.model import device as devices
+from aligntune_core.model.device import torch_device
+from aligntune_core.model.source import adapter_config, check_model
+from aligntune_core.model.tokenizer import load_tokenizer, tokenizer_source
 
 if TYPE_CHECKING:
     from aligntune_core.testing.site import Site

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aligntune_core.devices import available, probe
+from aligntune_core.model.device import available, probe
 
 NVIDIA = ("dev/nvidia0", "dev/nvidiactl", "proc/driver/nvidia/version")
 WSL = ("usr/lib/wsl/lib/libcuda.so.1",)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aligntune_core import errors
-from aligntune_core.backend import Backend
-from aligntune_core.registry import Registry
+from aligntune_core.backends.backend import Backend
+from aligntune_core.backends.registry import Registry
 from aligntune_core.types import Device, Prepared, Support
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import inspect
 import pytest
 
 from aligntune_core import hookspecs, types
-from aligntune_core.validation import hook_arguments
+from aligntune_core.backends.validation import hook_arguments
 
 # Within a major version arguments and fields may be added (fields with a default), never removed or renamed.
 HOOKS = {

@@ -10,7 +10,7 @@ import pytest
 
 from aligntune_core import errors
 from aligntune_core.algorithms import find
-from aligntune_core.registry import Registry
+from aligntune_core.backends.registry import Registry
 
 if TYPE_CHECKING:
     from aligntune_core.testing.site import Site

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aligntune_core import entrypoints, errors
-from aligntune_core.registry import Registry, refresh, registry
+from aligntune_core.backends.registry import Registry, refresh, registry
 from aligntune_core.version import __version__
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from aligntune_core.backends.registry import HINTS, Registry
+from aligntune_core.backends.requirements import core_mismatch, missing
 from aligntune_core.entrypoints import Distribution
-from aligntune_core.registry import HINTS, Registry
-from aligntune_core.requirements import core_mismatch, missing
 from aligntune_core.version import __version__
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def test_core_is_judged_apart() -> None:
 
 
 def test_a_prerelease_of_core_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aligntune_core.requirements.__version__", "1.1.0.dev1")
+    monkeypatch.setattr("aligntune_core.backends.requirements.__version__", "1.1.0.dev1")
     assert core_mismatch(Distribution("mine", "1", "", requires=("aligntune>=1,<2",))) is None
     assert core_mismatch(Distribution("mine", "1", "", requires=("aligntune>=1.1",))) == ">=1.1"
 

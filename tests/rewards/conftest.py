@@ -70,7 +70,7 @@ def reward_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def register(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Install a distribution: ``register(name, module source, entry points, group="aligntune.rewards")``."""
-    from aligntune_core.registry import refresh
+    from aligntune_core.backends.registry import refresh
 
     monkeypatch.syspath_prepend(str(tmp_path))
     modules: list[str] = []

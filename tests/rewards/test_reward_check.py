@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from aligntune_core.config.tree import RewardsConfig
+from aligntune_core.config.schema.sections import RewardsConfig
 from aligntune_core.errors import DataError
 from aligntune_core.rewards import build_rewards
 from aligntune_core.rewards.check import CheckReport, check_rewards
@@ -224,7 +224,7 @@ def test_a_reward_that_fails_is_named_by_the_command(reward_check: Run, tmp_path
 
 def test_the_listing_has_every_reward() -> None:
     from aligntune.cli.app import app
-    from aligntune_core.rewards.catalog import BUILT_IN
+    from aligntune_core.rewards.catalogue import BUILT_IN
 
     result = CliRunner().invoke(app, ["reward", "list", "--json"])
     assert [row["name"] for row in json.loads(result.stdout)][: len(BUILT_IN)] == list(BUILT_IN)

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from aligntune_core.config.tree import RewardsConfig
+from aligntune_core.config.schema.sections import RewardsConfig
 from aligntune_core.errors import ConfigError, UnknownReward
 from aligntune_core.rewards import RewardSet, build_rewards, list_rewards, read_rewards
-from aligntune_core.rewards.catalog import BUILT_IN
+from aligntune_core.rewards.catalogue import BUILT_IN
 from aligntune_core.rewards.unavailable import UNAVAILABLE
 
 Register = Callable[..., None]
@@ -344,7 +344,7 @@ def test_a_run_without_usable_rewards_is_refused_before_anything_heavy(
 def test_making_rewards_imports_nothing_heavy() -> None:
     code = """
 import sys
-from aligntune_core.config.tree import RewardsConfig
+from aligntune_core.config.schema.sections import RewardsConfig
 from aligntune_core.rewards import build_rewards, list_rewards
 assert len(list_rewards()) >= 11
 found = build_rewards(RewardsConfig(functions=["length", "exact_answer", "think_format"], model="owner/model"))
@@ -359,7 +359,7 @@ def test_a_missing_library_is_named_before_anything_is_scored() -> None:
     code = """
 import sys
 sys.modules.update(math_verify=None, jsonschema=None, reasoning_gym=None)
-from aligntune_core.config.tree import RewardsConfig
+from aligntune_core.config.schema.sections import RewardsConfig
 from aligntune_core.errors import ConfigError
 from aligntune_core.rewards import build_rewards, reasoning_gym_rows
 makes = [

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from aligntune_core.config.tree import RewardsConfig
+from aligntune_core.config.schema.sections import RewardsConfig
 from aligntune_core.rewards import list_rewards, read_rewards
-from aligntune_core.rewards.catalog import BUILT_IN, markdown_table
+from aligntune_core.rewards.catalogue import BUILT_IN, markdown_table
 from aligntune_core.rewards.function import BATCH_NAMES, REFERENCE_NAMES, TEXT_NAMES
 
 DOCS = Path(__file__).parents[2] / "docs" / "rewards.md"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aligntune_core.config.tree import RewardsConfig
+from aligntune_core.config.schema.sections import RewardsConfig
 from aligntune_core.errors import ConfigError, RewardError
 from aligntune_core.rewards import RewardSet, Scores, build_rewards
 

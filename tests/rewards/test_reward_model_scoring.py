@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aligntune_core.config.tree import RewardsConfig
+from aligntune_core.config.schema.sections import RewardsConfig
 from aligntune_core.errors import ConfigError
 from aligntune_core.rewards import RewardModel, RewardSet, build_rewards
 

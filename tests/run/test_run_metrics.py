@@ -11,18 +11,18 @@ from pathlib import Path
 import pytest
 
 from aligntune_core.errors import NonFiniteLoss
-from aligntune_core.run import logs, metrics
+from aligntune_core.run import events, logs
 from aligntune_core.run.signals import StopFlag
 
 
 def test_lines_are_unrounded_and_tokens_become_a_rate(tmp_path: Path) -> None:
     seen: list[float] = []
-    sink = metrics.MetricsSink(tmp_path / "metrics.jsonl")
+    sink = events.MetricsSink(tmp_path / "metrics.jsonl")
     sink.begin(lambda event: seen.extend([event["loss"]] if "loss" in event else []))
     sink({"step": 1, "loss": 1 / 3, "learning_rate": 1e-4, "grad_norm": 0.5, "tokens": 100})
     sink({"step": 1, "eval_loss": 2.0})
     sink.end()
-    first, second = metrics.read(tmp_path / "metrics.jsonl")
+    first, second = events.read(tmp_path / "metrics.jsonl")
     assert first["loss"] == 1 / 3 == sink.last_loss
     assert first["tokens"] == 100
     assert first["tokens_per_second"] > 0
@@ -32,7 +32,7 @@ def test_lines_are_unrounded_and_tokens_become_a_rate(tmp_path: Path) -> None:
 
 def test_a_run_after_an_evaluation_writes_into_its_own_file(tmp_path: Path) -> None:
     file = tmp_path / "metrics.jsonl"
-    sink = metrics.MetricsSink(file)
+    sink = events.MetricsSink(file)
     sink.begin(lambda event: None)
     sink({"step": 1, "loss": 1.0})
     sink.end()
@@ -40,26 +40,26 @@ def test_a_run_after_an_evaluation_writes_into_its_own_file(tmp_path: Path) -> N
     file.rename(tmp_path / "earlier.jsonl")
     sink.begin(lambda event: None)
     sink({"step": 1, "loss": 3.0})
-    assert [line["loss"] for line in metrics.read(file)] == [3.0]
-    assert len(metrics.read(tmp_path / "earlier.jsonl")) == 2
+    assert [line["loss"] for line in events.read(file)] == [3.0]
+    assert len(events.read(tmp_path / "earlier.jsonl")) == 2
 
 
 @pytest.mark.parametrize("key", ["loss", "grad_norm"])
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, key: str) -> None:
-    sink = metrics.MetricsSink(tmp_path / "metrics.jsonl")
+    sink = events.MetricsSink(tmp_path / "metrics.jsonl")
     with pytest.raises(NonFiniteLoss, match=f"step 4: {key} is nan.*learning_rate"):
         sink({"step": 4, "loss": 1.0, "learning_rate": 1e30, key: float("nan")})
-    assert metrics.read(tmp_path / "metrics.jsonl")[0]["step"] == 4
+    assert events.read(tmp_path / "metrics.jsonl")[0]["step"] == 4
 
 
 def test_rewind_drops_the_steps_taken_again(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    sink = metrics.MetricsSink(path)
+    sink = events.MetricsSink(path)
     for step in range(1, 6):
         sink({"step": step, "loss": 1.0})
     sink.end()
-    metrics.rewind(path, 3)
-    assert [line["step"] for line in metrics.read(path)] == [1, 2, 3]
+    events.rewind(path, 3)
+    assert [line["step"] for line in events.read(path)] == [1, 2, 3]
 
 
 def test_first_ctrl_c_asks_second_one_ends() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aligntune_core.run import metrics
+from aligntune_core.run import events
 
 Build = Callable[..., Any]
 
@@ -71,7 +71,7 @@ class Look:
 
     @staticmethod
     def losses(folder: Path) -> list[float]:
-        return [line["loss"] for line in metrics.read(folder / "metrics.jsonl") if "loss" in line]
+        return [line["loss"] for line in events.read(folder / "metrics.jsonl") if "loss" in line]
 
     @staticmethod
     def weights(model: Any) -> dict[str, Any]:

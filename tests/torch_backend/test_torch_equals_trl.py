@@ -74,14 +74,14 @@ def test_bf16_equals_to_its_own_precision(build: Build, look: Look, tmp_path: Pa
 
 
 def test_logging_intervals_and_evaluation_mean_the_same(build: Build, look: Look, tmp_path: Path) -> None:
-    from aligntune_core.run import metrics
+    from aligntune_core.run import events
 
     held_out = [{"prompt": f"say {word}", "completion": word} for word in ("salt", "oven", "slow")]
     found = {}
     for backend in ("trl", "torch"):
         more = {"logging_steps": 3, "eval_dataset": held_out, "eval_steps": 2, "conversational": False}
         build("sft", backend, backend, **{**SETTINGS, **LORA, **more}).train()
-        lines = metrics.read(tmp_path / backend / "metrics.jsonl")
+        lines = events.read(tmp_path / backend / "metrics.jsonl")
         found[backend] = {
             (line["step"], key): line[key]
             for line in lines

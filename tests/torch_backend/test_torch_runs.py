@@ -109,9 +109,9 @@ def test_bf16_keeps_trainable_weights_in_float32(build: Build) -> None:
 def test_a_wrong_precision_does_not_go_unseen(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from aligntune_torch import models
+    from aligntune_torch import load
 
-    monkeypatch.setattr(models, "frozen_dtype", lambda config: torch.bfloat16)
+    monkeypatch.setattr(load, "frozen_dtype", lambda config: torch.bfloat16)
     with pytest.raises(ContractViolation, match=r"precision .*asked for 'fp32'.*torch\.bfloat16"):
         build("sft", precision="fp32")
 
@@ -157,12 +157,12 @@ REFUSED: dict[str, tuple[str, dict[str, Any], type[Exception], str]] = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_refused_before_weights_load(case: str, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    from aligntune_torch import models
+    from aligntune_torch import load
 
     def never(*_: Any) -> None:
         raise AssertionError("weights were loaded")
 
-    monkeypatch.setattr(models, "load", never)
+    monkeypatch.setattr(load, "load", never)
     algorithm, keywords, error, text = REFUSED[case]
     with pytest.raises(error, match=text):
         build(algorithm, **keywords)

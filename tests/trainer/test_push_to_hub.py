@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 from aligntune_core.errors import RunError
-from aligntune_core.trainer import Trainer
+from aligntune_core.pipeline.trainer import Trainer
 
 
 class SavingEngine:

@@ -13,7 +13,7 @@ import pytest
 
 from aligntune.core.backend_factory import create_rl_trainer, create_sft_trainer, create_trainer
 from aligntune_core.errors import CheckpointError, ConfigError, NonFiniteLoss, RunError
-from aligntune_core.run import checkpoints, metrics
+from aligntune_core.run import checkpoints, events
 
 pytestmark = pytest.mark.backend
 
@@ -59,7 +59,7 @@ class StopAt:
 
 
 def losses(folder: Path) -> list[tuple[int, float]]:
-    return [(line["step"], line["loss"]) for line in metrics.read(folder / "metrics.jsonl") if "loss" in line]
+    return [(line["step"], line["loss"]) for line in events.read(folder / "metrics.jsonl") if "loss" in line]
 
 
 def test_a_run_leaves_what_the_contract_names(make: Make, tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_run_leaves_what_the_contract_names(make: Make, tmp_path: Path) -> Non
     assert manifest["repeatable"] is True
     assert {"torch", "trl"} <= set(manifest["versions"])
     assert manifest["metrics"]["train_loss"] == result["train_loss"]
-    steps = [line for line in metrics.read(folder / "metrics.jsonl") if "loss" in line]
+    steps = [line for line in events.read(folder / "metrics.jsonl") if "loss" in line]
     assert [line["step"] for line in steps] == [1, 2, 3, 4]
     for line in steps:
         assert {"epoch", "learning_rate", "grad_norm", "tokens_per_second"} <= set(line)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aligntune_core import Device
-from aligntune_core.config import resolve, resolve_config
+from aligntune_core.config import resolve_config
+from aligntune_core.config.resolve.resolution import resolve
 from aligntune_core.errors import ConfigError
-from aligntune_trl.arguments import BESIDE_THE_TABLE, HONOURS, TABLE
+from aligntune_trl.table import BESIDE_THE_TABLE, HONOURS, TABLE
 
 if TYPE_CHECKING:
     from tests.trl.conftest import Build, Rows

@@ -42,7 +42,7 @@ def test_a_wrong_merge_is_not_called_done(
     build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A disk or library fault is played by an adapter that changes while it is written."""
-    from aligntune_trl import merging
+    from aligntune_trl.model import merging
 
     trainer = build("sft", learning_rate=1e-2)
     trainer.train()

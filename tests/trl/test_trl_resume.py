@@ -60,7 +60,7 @@ def test_stop_flag_saves_and_ends(
 ) -> None:
     """The engine alone, with a run context of our own."""
     from aligntune_core import RunContext
-    from aligntune_core.factory import plan
+    from aligntune_core.pipeline.plan import plan
 
     planned = plan(
         {

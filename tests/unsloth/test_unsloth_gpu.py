@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from aligntune_core.run import metrics
+from aligntune_core.run import events
 
 pytestmark = [pytest.mark.backend, pytest.mark.gpu, pytest.mark.timeout(900)]
 
@@ -254,7 +254,7 @@ def test_the_same_tokens_are_counted(runs: dict[str, dict[str, Any]], name: str)
     both(runs, name)
     root = runs["root"]["path"] / name
     trl, unsloth = (
-        [line for line in metrics.read(root / backend / "metrics.jsonl") if "loss" in line]
+        [line for line in events.read(root / backend / "metrics.jsonl") if "loss" in line]
         for backend in ("trl", "unsloth")
     )
     assert [line["tokens"] for line in unsloth] == [line["tokens"] for line in trl]

@@ -19,7 +19,8 @@ import json, os, runpy, sys
 symbols = runpy.run_path({symbols!r})
 symbols["import_all"]()
 from aligntune import create_sft_trainer
-import aligntune_trl.prepare, aligntune_trl.load, aligntune_trl.sft  # what the trl backend imports by itself
+# What the trl backend imports by itself.
+import aligntune_trl.prepare, aligntune_trl.model.load, aligntune_trl.algorithms.sft
 rows = [{{"prompt": f"What is {{i}} plus {{i}}?", "completion": f"It is {{2 * i}}."}} for i in range(16)]
 out = {{}}
 
@@ -50,7 +51,7 @@ out["foreign"] = symbols["foreign"](after)
 out["unsloth here"] = "unsloth" in sys.modules
 out["environment"] = [k for k in {{*environment, *os.environ}} if environment.get(k) != os.environ.get(k)]
 
-from aligntune_core.isolation import environment as kept
+from aligntune_core.launch import environment as kept
 with kept.recorded():
     import unsloth
 out["replaced by import"] = symbols["replaced"](before, symbols["snapshot"]())

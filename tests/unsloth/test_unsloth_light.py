@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from aligntune_core import devices, errors
+from aligntune_core import errors
+from aligntune_core.backends.registry import registry
 from aligntune_core.config import resolve_config
-from aligntune_core.registry import registry
-from aligntune_unsloth import device, plugin, support
+from aligntune_core.model import device as devices
+from aligntune_unsloth import device, plugin, table
 from aligntune_unsloth.options import ALLOW_CPU, cpu_allowed
 
 HEAVY = (
@@ -35,7 +36,7 @@ ONE = devices.Probe(("cuda", "cpu"), ("device nodes /dev/nvidia*: nvidia0",))
 
 
 def test_gspo_is_refused_with_the_backends_that_have_it() -> None:
-    from aligntune_core import checks
+    from aligntune_core.pipeline import refusals
 
     config = resolve_config("rl", algorithm="gspo", model_name="m", dataset_name="d", rewards=["length"])
 
@@ -51,7 +52,7 @@ def test_gspo_is_refused_with_the_backends_that_have_it() -> None:
         supports = staticmethod(plugin.supports_algorithm)
 
     with pytest.raises(errors.UnsupportedAlgorithm) as caught:
-        checks.refuse_unsupported(Unsloth(), config, lambda: {"other": Ready(), "unsloth": Unsloth()})  # type: ignore[arg-type, dict-item]
+        refusals.refuse_unsupported(Unsloth(), config, lambda: {"other": Ready(), "unsloth": Unsloth()})  # type: ignore[arg-type, dict-item]
     assert str(caught.value) == (
         'backend "unsloth" does not train "gspo": aligntune-unsloth does not offer GSPO; use backend="trl". '
         "Backends that do: other."
@@ -65,16 +66,16 @@ def test_every_other_shipped_algorithm_is_decided() -> None:
     assert plugin.supports_algorithm("dpo")
     for name in RLAlgorithm:
         answer = plugin.supports_algorithm(str(name))
-        assert bool(answer) == (name in support.ALGORITHMS)
+        assert bool(answer) == (name in table.ALGORITHMS)
         assert answer or "trl" in answer.reason
 
 
 def test_it_honours_what_trl_does_but_for_what_it_does_itself() -> None:
-    from aligntune_trl.arguments import HONOURS
+    from aligntune_trl.table import HONOURS
 
     info = plugin.backend_info()
     assert info.honours < HONOURS
-    assert HONOURS - info.honours == support.ITS_OWN
+    assert HONOURS - info.honours == table.ITS_OWN
     assert info.import_first == "unsloth"
 
 
@@ -167,7 +168,7 @@ except Exception as error:
 def test_unsloth_first_is_asked_for_where_transformers_is_loaded(unsloth_on_cpu: None) -> None:
     import transformers  # noqa: F401
 
-    from aligntune_core.checks import interference
+    from aligntune_core.pipeline.refusals import interference
 
     why = interference("unsloth", registry().get("unsloth").info)
     assert why is not None
@@ -176,7 +177,7 @@ def test_unsloth_first_is_asked_for_where_transformers_is_loaded(unsloth_on_cpu:
 
 
 def test_options_are_checked() -> None:
-    from aligntune_core.checks import check_options
+    from aligntune_core.pipeline.refusals import check_options
 
     config = resolve_config(
         "sft", model_name="m", dataset_name="d", backend="unsloth", backend_options={"alow_cpu": True}
@@ -191,8 +192,8 @@ def test_a_reward_models_head_is_the_one_that_trl_draws(tiny_model_dir: Path, pr
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    from aligntune_trl.reward import load_classifier
-    from aligntune_unsloth.models import draw_head
+    from aligntune_trl.algorithms.reward import load_classifier
+    from aligntune_unsloth.load import draw_head
 
     config = resolve_config(
         "rl", algorithm="reward", model_name=str(tiny_model_dir), dataset_name="d", seed=7, use_peft=True
@@ -270,7 +271,7 @@ def test_masters_of_a_float32_checkpoint_get_its_own_values(tiny_model_dir: Path
     import torch
     from transformers import AutoModelForCausalLM
 
-    from aligntune_unsloth.models import unround
+    from aligntune_unsloth.load import unround
 
     wanted = dict(AutoModelForCausalLM.from_pretrained(tiny_model_dir).named_parameters())
     made = AutoModelForCausalLM.from_pretrained(tiny_model_dir, dtype=torch.bfloat16).float()
@@ -286,9 +287,9 @@ def test_the_matrix_of_the_documentation_is_what_the_plugin_says() -> None:
 
     page = (Path(__file__).parents[2] / "docs/backends/unsloth.md").read_text(encoding="utf-8")
     told = dict(re.findall(r"^\| `(\w+)` \| (yes|no) \|", page, re.M))
-    shipped = [name for name in names() if name in told or name in support.ALGORITHMS]
+    shipped = [name for name in names() if name in told or name in table.ALGORITHMS]
     assert told == {name: "yes" if plugin.supports_algorithm(name) else "no" for name in shipped}
-    assert set(support.ALGORITHMS) | {"gspo"} == set(told)
+    assert set(table.ALGORITHMS) | {"gspo"} == set(told)
 
 
 CHANGED_ON_A_GPU: dict[str, tuple[dict[str, Any], str]] = {
@@ -318,10 +319,10 @@ def test_a_reward_model_that_starts_from_an_adapter_is_refused_on_a_gpu() -> Non
 
 def _refused_on_a_gpu(keywords: dict[str, Any], **source: Any) -> str:
     from aligntune_core import Device
-    from aligntune_core.config import resolve
-    from aligntune_trl.source import Source
-    from aligntune_unsloth import changes
+    from aligntune_core.config.resolve.resolution import resolve
+    from aligntune_trl.model.source import Source
+    from aligntune_unsloth import refuse
 
     config = resolve_config(None, model_name="m", dataset_name="d", **keywords)
     resolved = resolve(config, Device(kind="cuda", bf16=True))
-    return "\n".join(changes._on_gpu(resolved, Source("m", **source)))
+    return "\n".join(refuse._on_gpu(resolved, Source("m", **source)))

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from aligntune_core import checks
 from aligntune_core.algorithms import known
+from aligntune_core.backends.registry import registry
 from aligntune_core.config import covers, load_config
 from aligntune_core.errors import NotHonoured
-from aligntune_core.registry import registry
-from aligntune_core.testing import changes
-from aligntune_core.testing.session import Session, named, parameters
+from aligntune_core.pipeline import refusals
+from aligntune_core.testing.fixtures import changes
+from aligntune_core.testing.process.session import Session, named, parameters
+from aligntune_core.testing.process.worker import Refused
 from aligntune_core.testing.tiers.base import Kit
-from aligntune_core.testing.worker import Refused
 
 
 class ArgumentTier(Kit):
@@ -77,5 +77,5 @@ def _assert_refused(session: Session, algorithm: str, path: str) -> None:
         assert change is not None, f"the kit knows no second value of {path}; please report it"
         changed = dict(change.settings)
     with pytest.raises(NotHonoured) as caught:
-        checks.refuse_unhonoured(registry().get(session.name), load_config(changed), dict)
+        refusals.refuse_unhonoured(registry().get(session.name), load_config(changed), dict)
     assert path in str(caught.value)

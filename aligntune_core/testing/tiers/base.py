@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from aligntune_core import registry, validation
+from aligntune_core.backends import registry, validation
 from aligntune_core.entrypoints import EntryPoint, entry_points
-from aligntune_core.testing.hooks import implementation
-from aligntune_core.testing.session import Session, session_of
-from aligntune_core.testing.waiting import FAILURES, Waiting, said
+from aligntune_core.testing.process.session import Session, session_of
+from aligntune_core.testing.process.waiting import FAILURES, Waiting, said
+from aligntune_core.testing.watch.hooks import implementation
 from aligntune_core.types import BackendInfo
 
 

@@ -7,11 +7,12 @@ from itertools import accumulate
 
 import pytest
 
-from aligntune_core.errors import listed
-from aligntune_core.testing import contract, rows
-from aligntune_core.testing.runs import COMPARED, EVERY, RUNS
-from aligntune_core.testing.session import Session
+from aligntune_core.testing.fixtures import rows
+from aligntune_core.testing.fixtures.runs import COMPARED, EVERY, RUNS
+from aligntune_core.testing.process.session import Session
 from aligntune_core.testing.tiers.watched import Record, Watched, losses
+from aligntune_core.testing.watch import contract
+from aligntune_core.wording import listed
 
 
 class LiveTier(Watched):

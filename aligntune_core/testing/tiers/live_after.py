@@ -9,12 +9,12 @@ import pytest
 
 from aligntune_core.algorithms import known
 from aligntune_core.config import covers
-from aligntune_core.errors import listed
-from aligntune_core.testing import changes
-from aligntune_core.testing.runs import COMPARED, EVERY, NEW_TOKENS, RUNS, STOP_AFTER
-from aligntune_core.testing.session import Session, named, parameters
+from aligntune_core.testing.fixtures import changes
+from aligntune_core.testing.fixtures.runs import COMPARED, EVERY, NEW_TOKENS, RUNS, STOP_AFTER
+from aligntune_core.testing.process.session import Session, named, parameters
+from aligntune_core.testing.process.worker import Refused
 from aligntune_core.testing.tiers.watched import Record, Watched, losses
-from aligntune_core.testing.worker import Refused
+from aligntune_core.wording import listed
 
 
 class LiveAfterTier(Watched):

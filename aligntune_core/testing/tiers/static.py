@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-from aligntune_core import registry, requirements, validation
 from aligntune_core.algorithms import known
+from aligntune_core.backends import registry, requirements, validation
 from aligntune_core.entrypoints import EntryPoint
-from aligntune_core.errors import listed
 from aligntune_core.testing.blocker import run_blocked
-from aligntune_core.testing.hooks import implementation
+from aligntune_core.testing.process.waiting import FAILURES
 from aligntune_core.testing.tiers.base import Kit, optional
-from aligntune_core.testing.waiting import FAILURES
+from aligntune_core.testing.watch.hooks import implementation
 from aligntune_core.types import BackendInfo, Support
 from aligntune_core.version import __version__
+from aligntune_core.wording import listed
 
 DEVICES = ("cpu", "cuda", "mps", "xpu", "npu")
 QUANTIZATIONS = ("4bit", "8bit")
@@ -32,7 +32,7 @@ PROBE = """
 import importlib, json, sys
 blocker = sys.meta_path[0]
 from aligntune_core.algorithms import known
-from aligntune_core.testing.hooks import implementation
+from aligntune_core.testing.watch.hooks import implementation
 
 def stage(name, act):
     error, before = "", len(blocker.attempts)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from aligntune_core.testing.runs import EVERY, RUNS
-from aligntune_core.testing.session import Session
+from aligntune_core.testing.fixtures.runs import EVERY, RUNS
+from aligntune_core.testing.process.session import Session
 from aligntune_core.testing.tiers.base import Kit
 
 Record = Mapping[str, Any]

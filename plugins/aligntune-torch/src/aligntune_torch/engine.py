@@ -19,10 +19,10 @@ from transformers import get_scheduler
 
 from aligntune_core import TrainResult
 from aligntune_core.errors import RunError
-from aligntune_torch import checkpoint, models
-from aligntune_torch.arguments import BUILT
+from aligntune_torch import checkpoint, load
 from aligntune_torch.batches import Batch, Batches, Encoder, Sample, collate
 from aligntune_torch.losses import dpo_loss, sft_loss, token_logps
+from aligntune_torch.table import BUILT
 
 if TYPE_CHECKING:
     from aligntune_core import Datasets, LoadedModel, RunContext
@@ -177,7 +177,7 @@ class Engine:
         logps, mask, correct = token_logps(self.policy, batch)
         if self.algorithm == "sft":
             return sft_loss(logps, tokens), {"token_accuracy": float(correct.sum() / mask.sum())}
-        reference, switched_off = models.reference_policy(self.policy, self.reference)
+        reference, switched_off = load.reference_policy(self.policy, self.reference)
         with torch.no_grad(), switched_off, self.accelerator.autocast():
             expected = token_logps(reference, batch)[0]
         loss, margin = dpo_loss(logps.sum(1), expected.sum(1), self.parameters.beta)
@@ -259,7 +259,7 @@ class Engine:
         return answers
 
     def save_model(self, path: Path, merged: bool = False) -> None:
-        models.save(self.model, self.tokenizer, path, merged)
+        load.save(self.model, self.tokenizer, path, merged)
 
 
 def decay_groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aligntune_core import BackendInfo, Support, hookimpl
-from aligntune_torch.arguments import HONOURS, PARAMETERS
+from aligntune_torch.table import HONOURS, PARAMETERS
 
 if TYPE_CHECKING:
     from aligntune_core import Datasets, Engine, LoadedModel, Prepared, RunContext
@@ -31,28 +31,28 @@ def supports_algorithm(algorithm: str) -> Support:
 
 @hookimpl
 def prepare(config: Config) -> Prepared:
-    from aligntune_torch import preparation
+    from aligntune_torch import prepare
 
-    return preparation.prepare(config)
+    return prepare.prepare(config)
 
 
 @hookimpl
 def load_model(config: ResolvedConfig, prepared: Prepared) -> LoadedModel:
-    from aligntune_torch import models
+    from aligntune_torch import load
 
-    return models.load(config, prepared)
+    return load.load(config, prepared)
 
 
 @hookimpl
 def apply_peft(loaded: LoadedModel, config: ResolvedConfig) -> LoadedModel:
-    from aligntune_torch import models
+    from aligntune_torch import load
 
-    return models.wrap(loaded, config)
+    return load.wrap(loaded, config)
 
 
 @hookimpl
 def build_trainer(loaded: LoadedModel, config: ResolvedConfig, datasets: Datasets, run: RunContext) -> Engine:
-    from aligntune_core.model_kind import check_positions
+    from aligntune_core.model.kind import check_positions
     from aligntune_torch import engine
 
     check_positions(loaded.model, config, datasets.report)

@@ -10,8 +10,9 @@ from typing import Any
 
 from aligntune_core import Datasets, LoadedModel, RunContext, TrainResult
 from aligntune_core.errors import CheckpointError, RunError
-from aligntune_trl import adapter, arguments, callbacks, merging, prepare
-from aligntune_trl.generation import generate
+from aligntune_trl import callbacks, prepare, table
+from aligntune_trl.model import adapter, merging
+from aligntune_trl.online.generation import generate
 from aligntune_trl.quiet import known_warnings_hidden, no_bars
 
 
@@ -60,7 +61,7 @@ class TrlEngine:
         if config.model.attn_implementation is not None:
             values["model.attn_implementation"] = self.model.config._attn_implementation
         if config.model.quantization is not None:
-            values |= arguments.read(config, "quantization", self.model.config.quantization_config)
+            values |= table.read(config, "quantization", self.model.config.quantization_config)
         rows = _accepted_rows(trainer)
         return values if rows is None else values | {"data.rows": rows}
 
@@ -94,7 +95,7 @@ class TrlEngine:
         model, config = self.model, self._config
         if not adapter.is_adapted(model):
             return {"peft.enabled": False}
-        values = arguments.read(config, "lora", model.peft_config[adapter.NAME])
+        values = table.read(config, "lora", model.peft_config[adapter.NAME])
         if adapter.is_fresh(model):
             values["peft.init"] = getattr(model, "aligntune_init", values["peft.init"])
             values["peft.target_modules"] = adapter.targets(model)
@@ -198,7 +199,7 @@ class TrlEngine:
     def generate(
         self, prompts: Sequence[Any], max_new_tokens: int = 128, temperature: float = 0.0, top_p: float = 1.0
     ) -> list[str]:
-        """Complete each prompt; see ``aligntune_trl.generation``."""
+        """Complete each prompt; see ``aligntune_trl.online.generation``."""
         return generate(self.model, self._tokenizer, prompts, max_new_tokens, temperature, top_p)
 
 

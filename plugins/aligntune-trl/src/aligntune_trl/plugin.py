@@ -6,8 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from aligntune_core import BackendInfo, Support, hookimpl
-from aligntune_trl.algorithms import RECIPES
-from aligntune_trl.arguments import HONOURS
+from aligntune_trl.algorithms.recipe import RECIPES
+from aligntune_trl.table import HONOURS
 
 if TYPE_CHECKING:
     from aligntune_core import Datasets, Engine, LoadedModel, Prepared, RunContext
@@ -42,14 +42,14 @@ def prepare(config: Config) -> Prepared:
 
 @hookimpl
 def load_model(config: ResolvedConfig, prepared: Prepared) -> LoadedModel:
-    from aligntune_trl import load
+    from aligntune_trl.model import load
 
     return load.load(config, prepared)
 
 
 @hookimpl
 def apply_peft(loaded: LoadedModel, config: ResolvedConfig) -> LoadedModel:
-    from aligntune_trl import adapter
+    from aligntune_trl.model import adapter
 
     return adapter.apply(loaded, config)
 
@@ -61,12 +61,12 @@ def build_trainer(
     recipe = RECIPES.get(config.algorithm)
     if recipe is None:
         return None  # an extension answers for its own algorithms
-    from aligntune_core.model_kind import check_positions
+    from aligntune_core.model.kind import check_positions
 
     check_positions(loaded.model, config, datasets.report)
     engine: Engine = import_module(recipe.module).build(loaded, config, datasets, run)
     if config.data.packing and config.data.packing_strategy != "wrapped":  # "wrapped" cuts and joins rows
-        from aligntune_trl import packing
+        from aligntune_trl.model import packing
 
         packing.check(engine.model)
     return engine

@@ -9,11 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from aligntune_core import Device, Prepared
-from aligntune_core.checks import named
-from aligntune_core.errors import ConfigError, did_you_mean, listed
-from aligntune_core.run.distributed import world_size
-from aligntune_trl import arguments
-from aligntune_trl.algorithms import RECIPES, Recipe
+from aligntune_core.config.keywords import named
+from aligntune_core.errors import ConfigError
+from aligntune_core.run.topology import world_size
+from aligntune_core.wording import did_you_mean, listed
+from aligntune_trl import table
+from aligntune_trl.algorithms.recipe import RECIPES, Recipe
 from aligntune_trl.quiet import known_warnings_hidden
 
 if TYPE_CHECKING:
@@ -37,7 +38,10 @@ def prepare(config: Config) -> Prepared:
     Raises:
         ConfigError: the model is not there, or has no tokenizer.
     """
-    from aligntune_core.prepare import check_ends, check_model, load_tokenizer, torch_device, versions
+    from aligntune_core.entrypoints import versions
+    from aligntune_core.model.device import torch_device
+    from aligntune_core.model.source import check_model
+    from aligntune_core.model.tokenizer import check_ends, load_tokenizer
 
     check_model(config.model)
     device = torch_device()
@@ -59,25 +63,26 @@ def planned(config: ResolvedConfig, device: Device, backend: str = "trl") -> Map
     Raises:
         ConfigError: something cannot be run; nothing heavy has been loaded.
     """
-    from aligntune_trl import adapter, load, refusals, source
+    from aligntune_trl import refuse
+    from aligntune_trl.model import adapter, load, source
 
     found = source.find(config)
-    refusals.refuse(config, device, found, backend)
+    refuse.refuse(config, device, found, backend)
     values: dict[str, Any] = {}
     if config.algorithm in RECIPES:
         args = training_arguments(config, device)
         check_optimizer(args)
         values |= read_arguments(config, args)
-    values |= arguments.read(config, "load", load.load_arguments(config))
+    values |= table.read(config, "load", load.load_arguments(config))
     if config.model.quantization is not None:
-        values |= arguments.read(config, "quantization", load.quantization_config(config))
-    if config.peft.enabled and not refusals.continued(config, found):
-        values |= arguments.read(config, "lora", adapter.lora_config(config))
+        values |= table.read(config, "quantization", load.quantization_config(config))
+    if config.peft.enabled and not refuse.continued(config, found):
+        values |= table.read(config, "lora", adapter.lora_config(config))
         if config.peft.init == "loftq":
             del values["peft.init"]  # applied to the built adapter, and read from it
         if adapter.spelt_out(config):
             del values["peft.target_modules"]
-    values["peft.merge_adapter"] = found.adapter_config is not None and not refusals.continued(config, found)
+    values["peft.merge_adapter"] = found.adapter_config is not None and not refuse.continued(config, found)
     return values
 
 
@@ -87,12 +92,10 @@ def training_arguments(config: Any, device: Device) -> Any:
     check_trackers(config.run.report_to)
     recipe = RECIPES[config.algorithm]
     argument_class = _argument_class(recipe)
-    values = arguments.write(config, "args") | _parameters(config, argument_class)
+    values = table.write(config, "args") | _parameters(config, argument_class)
     values |= _fixed(config, device) | dict(recipe.fixed)
     if config.run.metric_for_best_model is not None:
-        values["metric_for_best_model"] = arguments.metric_of(
-            config.algorithm, config.run.metric_for_best_model
-        )
+        values["metric_for_best_model"] = table.metric_of(config.algorithm, config.run.metric_for_best_model)
     elif config.run.save_strategy == "best":
         values["metric_for_best_model"] = (
             "eval_loss"  # transformers has a default only where the best is loaded
@@ -113,12 +116,12 @@ def _argument_class(recipe: Recipe) -> Any:
 
 def read_arguments(config: Any, args: Any) -> dict[str, Any]:
     """An argument object in our vocabulary."""
-    values = arguments.read(config, "args", args)
+    values = table.read(config, "args", args)
     if config.optim.warmup_steps is None:
         del values["optim.warmup_steps"]
         values["optim.warmup_ratio"] = args.warmup_steps
     best = config.run.metric_for_best_model
-    if best is not None and args.metric_for_best_model == arguments.metric_of(config.algorithm, best):
+    if best is not None and args.metric_for_best_model == table.metric_of(config.algorithm, best):
         values["run.metric_for_best_model"] = best
     values |= {
         f"parameters.{name}": _parameter_back(name, getattr(args, name)) for name in _parameter_names(config)
@@ -189,7 +192,7 @@ def check_names(config: Any) -> None:
     from transformers.training_args import OptimizerNames
 
     for path, known in (("optim.optimizer", OptimizerNames), ("optim.lr_scheduler", SchedulerType)):
-        name, names = arguments.value_at(config, path), [member.value for member in known]
+        name, names = table.value_at(config, path), [member.value for member in known]
         if name not in names:
             raise ConfigError(
                 f"{named(path)}: there is no {name!r}.{did_you_mean(name, names)} Known: {listed(names)}."

@@ -6,9 +6,9 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from aligntune_core import devices
 from aligntune_core.entrypoints import installed_version
 from aligntune_core.errors import BackendUnavailable
+from aligntune_core.model import device as devices
 from aligntune_unsloth.options import ALLOW_CPU
 
 CPU_MODULE = "_cpu_init.py"

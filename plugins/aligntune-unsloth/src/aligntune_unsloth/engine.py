@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aligntune_core import Datasets, LoadedModel, RunContext, TrainResult
-from aligntune_trl.algorithms import RECIPES
+from aligntune_trl.algorithms.recipe import RECIPES
 from aligntune_unsloth.start import spoken
 
 # Where Unsloth writes on a model which kind of checkpointing it uses, on a GPU and on a CPU.

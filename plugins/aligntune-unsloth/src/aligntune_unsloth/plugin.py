@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from aligntune_core import BackendInfo, Support, hookimpl
 from aligntune_unsloth.options import Options, cpu_by_environment
-from aligntune_unsloth.support import HONOURS, refusal
+from aligntune_unsloth.table import HONOURS, refusal
 
 if TYPE_CHECKING:
     from aligntune_core import Datasets, Engine, LoadedModel, Prepared, RunContext
@@ -35,23 +35,23 @@ def supports_algorithm(algorithm: str) -> Support:
 
 @hookimpl
 def prepare(config: Config) -> Prepared:
-    from aligntune_unsloth import preparation
+    from aligntune_unsloth import prepare
 
-    return preparation.prepare(config)
+    return prepare.prepare(config)
 
 
 @hookimpl
 def load_model(config: ResolvedConfig, prepared: Prepared) -> LoadedModel:
-    from aligntune_unsloth import models
+    from aligntune_unsloth import load
 
-    return models.load(config, prepared)
+    return load.load(config, prepared)
 
 
 @hookimpl
 def apply_peft(loaded: LoadedModel, config: ResolvedConfig) -> LoadedModel:
-    from aligntune_unsloth import models
+    from aligntune_unsloth import load
 
-    return models.adapt(loaded, config)
+    return load.adapt(loaded, config)
 
 
 @hookimpl

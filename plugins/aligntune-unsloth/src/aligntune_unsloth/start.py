@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from aligntune_core.errors import BackendUnavailable
-from aligntune_core.isolation import environment
+from aligntune_core.launch import environment
 from aligntune_core.run.folder import CACHE
 
 logger = logging.getLogger("aligntune")

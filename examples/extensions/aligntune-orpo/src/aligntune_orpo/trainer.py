@@ -9,9 +9,10 @@ from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
 from aligntune_core import Datasets, LoadedModel, RunContext
 from aligntune_core.errors import ConfigError
-from aligntune_core.prepare import torch_device
-from aligntune_trl import adapter, arguments
+from aligntune_core.model.device import torch_device
+from aligntune_trl import table
 from aligntune_trl.engine import TrlEngine
+from aligntune_trl.model import adapter
 from aligntune_trl.quiet import known_warnings_hidden, no_bars
 
 
@@ -32,7 +33,7 @@ def build(loaded: LoadedModel, config: Any, datasets: Datasets, run: RunContext)
         raise ConfigError("truncation_mode: TRL's ORPO trainer cuts the end of an answer only; leave it out")
     on_cpu = torch_device().kind == "cpu"
     args = Arguments(
-        **arguments.write(config, "args"),
+        **table.write(config, "args"),
         **dict(config.parameters),
         output_dir=str(config.run.output_dir),
         seed=config.run.seed,

@@ -1,0 +1,165 @@
+"""Algorithms known to core: their names, columns and parameters.
+
+Core's own: sft, dpo, reward, ppo, grpo, gspo, dapo, dr_grpo. Installed distributions add theirs through the
+entry-point group ``aligntune.algorithms``.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Literal
+
+from aligntune_core.algorithms.base import Algorithm
+from aligntune_core.config_paths import KEYWORDS
+from aligntune_core.errors import ConfigError, UnknownAlgorithm
+from aligntune_core.wording import a_type, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aligntune_core.entrypoints import EntryPoint
+
+GROUP = "aligntune.algorithms"
+
+# Name -> module here that defines it in capitals; imported when first asked for, as listings need names only.
+_HOMES = {
+    "sft": "sft",
+    "dpo": "dpo",
+    "reward": "reward",
+    "ppo": "ppo",
+    "grpo": "grpo",
+    "gspo": "grpo",
+    "dapo": "grpo",
+    "dr_grpo": "grpo",
+}
+
+_log = logging.getLogger("aligntune.algorithms")
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """An installed algorithm that is left out.
+
+    Attributes:
+        reason: whose it is and what is wrong, one sentence.
+        state: as listings call it.
+        names: its own names, where they are known; it may be asked for by them too.
+    """
+
+    reason: str
+    state: Literal["broken", "conflict"]
+    names: frozenset[str] = frozenset()
+
+
+@lru_cache(maxsize=1)
+def own() -> tuple[Algorithm, ...]:
+    """Core's own algorithms."""
+    return tuple(
+        getattr(import_module(f"aligntune_core.algorithms.{home}"), name.upper())
+        for name, home in _HOMES.items()
+    )
+
+
+def find(name: str) -> Algorithm:
+    """The algorithm of that name; "dr-grpo", "DrGRPO" and "dr_grpo" are one.
+
+    Raises:
+        UnknownAlgorithm: no installed distribution brings it; says the nearest name.
+        ConfigError: its distribution brings it, but it could not be loaded.
+    """
+    wanted = _plain(name)
+    for algorithm in own():
+        if wanted in _names(algorithm):
+            return algorithm
+    found, broken = _external()
+    for algorithm in found.values():
+        if wanted in _names(algorithm):
+            return algorithm
+    for other, unusable in broken.items():
+        if wanted == _plain(other) or wanted in unusable.names:
+            raise ConfigError(f'algorithm "{other}" could not be loaded: {unusable.reason}')
+    raise UnknownAlgorithm(name, known())
+
+
+def known() -> dict[str, Algorithm]:
+    """Name -> algorithm: core's own, then those of installed distributions; broken ones are logged once."""
+    return {**{a.name: a for a in own()}, **_external()[0]}
+
+
+def names() -> list[str]:
+    """The names of ``known()``, without importing core's own."""
+    return [*_HOMES, *_external()[0]]
+
+
+def broken() -> dict[str, Unusable]:
+    """Name -> why, of installed algorithms that cannot be used."""
+    return dict(_external()[1])
+
+
+def refresh() -> None:
+    """Load the algorithms of other distributions again when next asked."""
+    _loaded.cache_clear()
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", str(name).lower())
+
+
+def _names(algorithm: Algorithm) -> set[str]:
+    return {_plain(name) for name in (algorithm.name, *algorithm.aliases)}
+
+
+def _clash(algorithm: Algorithm, taken: Mapping[str, str]) -> str:
+    """Whose name the algorithm or one of its parameters has, as a sentence; empty where they are its own."""
+    if names := _names(algorithm) & taken.keys():
+        return f"that name belongs to {taken[names.pop()]}"
+    own_names = algorithm.parameters.model_fields
+    if keywords := [n for n in own_names if n in KEYWORDS and algorithm.has(KEYWORDS[n])]:
+        return f"its parameter {listed(keywords)} has the name of a keyword of ours"
+    return ""
+
+
+def _external() -> tuple[dict[str, Algorithm], dict[str, Unusable]]:
+    """Algorithms of other distributions, and name -> why of those that cannot be used."""
+    from aligntune_core.entrypoints import entry_points
+
+    points = entry_points(GROUP)
+    return _loaded(points) if points else ({}, {})
+
+
+@lru_cache(maxsize=4)
+def _loaded(points: tuple[EntryPoint, ...]) -> tuple[dict[str, Algorithm], dict[str, Unusable]]:
+    found: dict[str, Algorithm] = {}
+    broken: dict[str, Unusable] = {}
+    taken = {name: "aligntune itself" for algorithm in own() for name in _names(algorithm)}
+    claims: dict[str, set[str]] = {}
+    for point in points:
+        claims.setdefault(point.name, set()).add(str(point.distribution))
+    for point in points:
+        made = _made(point, claims[point.name], taken)
+        if isinstance(made, Algorithm):
+            found[made.name] = made
+            taken.update(dict.fromkeys(_names(made), str(point.distribution)))
+        elif point.name not in broken:
+            broken[point.name] = made
+            _log.warning('algorithm "%s" is left out: %s', point.name, made.reason)
+    return found, broken
+
+
+def _made(point: EntryPoint, claims: set[str], taken: Mapping[str, str]) -> Algorithm | Unusable:
+    """What an entry point brings, or why it cannot be used."""
+    if len(claims) > 1:
+        return Unusable(f"claimed by {' and '.join(sorted(claims))}; uninstall one of them", "conflict")
+    origin = str(point.distribution)
+    try:
+        algorithm = point.load()
+        if not isinstance(algorithm, Algorithm):
+            raise TypeError(f"{point.value} is {a_type(algorithm)}, not an Algorithm")
+        clash = _clash(algorithm, taken)
+    except (Exception, SystemExit) as error:  # one stranger's module must not stop the rest
+        return Unusable(f"{origin}: {type(error).__name__}: {error}", "broken")
+    return Unusable(f"{origin}: {clash}", "conflict", frozenset(_names(algorithm))) if clash else algorithm

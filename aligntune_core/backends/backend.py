@@ -1,0 +1,171 @@
+"""``Backend``: a typed face on one backend's hooks, one method a hook. Nothing else in core calls a hook."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from aligntune_core.entrypoints import Distribution, EntryPoint
+from aligntune_core.errors import BackendUnavailable, HookError
+from aligntune_core.types import BackendInfo, Datasets, Engine, LoadedModel, Prepared, RunContext, Support
+from aligntune_core.wording import listed
+
+if TYPE_CHECKING:
+    from aligntune_core.config import Config, ResolvedConfig
+
+# How core calls each method of an Engine: positional arguments, names of the others.
+_CALLS: dict[str, tuple[int, tuple[str, ...]]] = {
+    "effective": (0, ()),
+    "train": (0, ("resume_from",)),
+    "evaluate": (1, ()),
+    "save_model": (1, ("merged",)),
+    "generate": (1, ("max_new_tokens", "temperature", "top_p")),
+}
+
+T = TypeVar("T")
+_ENGINE = ("native", "model", "effective", "train", "evaluate", "save_model", "generate")
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A loaded, validated backend.
+
+    Every method calls the hook of its name. Exceptions from a hook pass through as they are, with a note that
+    names backend, distribution and hook.
+
+    Attributes:
+        name: its entry point's name: "trl".
+        info: what ``backend_info`` said.
+        distribution: who brought it.
+        extensions: extensions registered over it.
+    """
+
+    name: str
+    info: BackendInfo
+    distribution: Distribution
+    extensions: tuple[EntryPoint, ...]
+    _hooks: Any = field(repr=False, compare=False)
+
+    def __str__(self) -> str:
+        """'backend "trl" (aligntune-trl 1.0.0)', with its extensions."""
+        more = listed(f"{e.name} of {e.distribution}" for e in self.extensions)
+        return (
+            f'backend "{self.name}" ({self.distribution}{f"; extended by {more}" if self.extensions else ""})'
+        )
+
+    def supports(self, algorithm: str) -> Support:
+        """Whether this backend trains ``algorithm``, and why not.
+
+        Raises:
+            HookError: no implementation answered, or not with a bool or ``Support``.
+        """
+        answer = self._call("supports_algorithm", algorithm=algorithm)
+        return (
+            Support(answer)
+            if isinstance(answer, bool)
+            else self._typed("supports_algorithm", answer, Support)
+        )
+
+    def prepare(self, config: Config) -> Prepared:
+        """Judge the device, import the library, load the tokenizer.
+
+        Raises:
+            BackendUnavailable: the device is none that the backend can train on.
+            HookError: not a ``Prepared``.
+        """
+        prepared = self._typed("prepare", self._call("prepare", config=config), Prepared)
+        if prepared.device.kind not in (*self.info.devices, *self.info.opt_in_devices):
+            from aligntune_core.model.device import probe
+
+            raise BackendUnavailable(
+                f"{self} trains on {listed(self.info.devices)}; "
+                f"this process would use {prepared.device.kind}. {probe()}"
+            )
+        return prepared
+
+    def load_model(self, config: ResolvedConfig, prepared: Prepared) -> LoadedModel:
+        """Load the policy's weights."""
+        return self._typed(
+            "load_model", self._call("load_model", config=config, prepared=prepared), LoadedModel
+        )
+
+    def apply_peft(self, loaded: LoadedModel, config: ResolvedConfig) -> LoadedModel:
+        """Wrap the model in an adapter, or attach an adapter configuration."""
+        return self._typed("apply_peft", self._call("apply_peft", loaded=loaded, config=config), LoadedModel)
+
+    def build_trainer(
+        self, loaded: LoadedModel, config: ResolvedConfig, datasets: Datasets, run: RunContext
+    ) -> Engine:
+        """Build the library's trainer behind the ``Engine`` protocol.
+
+        Raises:
+            HookError: a member of ``Engine`` is missing, or does not take what core passes.
+        """
+        engine = self._call("build_trainer", loaded=loaded, config=config, datasets=datasets, run=run)
+        lacking = [name for name in _ENGINE if not _has(engine, name)]
+        if lacking:
+            raise HookError(
+                f"hook build_trainer of {self} returned {_described(engine)}, which is no Engine: "
+                f"it lacks {listed(lacking)}. See aligntune_core.types.Engine."
+            )
+        if wrong := _uncallable(engine):
+            raise HookError(
+                f"hook build_trainer of {self} returned {_described(engine)}, which core cannot call: "
+                f"{'; '.join(wrong)}. See aligntune_core.types.Engine."
+            )
+        return engine  # type: ignore[no-any-return]
+
+    def _call(self, hook: str, **arguments: Any) -> Any:
+        """The hook's answer, never None."""
+        try:
+            answer = getattr(self._hooks, hook)(**arguments)
+        except Exception as error:
+            note = f"raised in hook {hook} of {self}"
+            if note not in getattr(error, "__notes__", ()):
+                error.add_note(note)
+            raise
+        if answer is None:
+            raise HookError(f"hook {hook} of {self} returned None: no implementation answered it")
+        return answer
+
+    def _typed(self, hook: str, answer: Any, kind: type[T]) -> T:
+        if isinstance(answer, kind):
+            return answer
+        raise HookError(
+            f"hook {hook} of {self} returned {_described(answer)}; "
+            f"it must return aligntune_core.{kind.__name__}"
+        )
+
+
+def _has(engine: object, name: str) -> bool:
+    """Whether a member is there, without running properties; a class's ``__getattr__`` is asked too."""
+    try:
+        inspect.getattr_static(engine, name)
+    except AttributeError:
+        return hasattr(type(engine), "__getattr__") and hasattr(engine, name)
+    return True
+
+
+def _uncallable(engine: object) -> list[str]:
+    """One phrase for each method that does not take the arguments that core passes."""
+    wrong = []
+    for name, (positional, keywords) in _CALLS.items():
+        method = getattr(engine, name)
+        if not callable(method):
+            wrong.append(f"{name} is no method")
+            continue
+        try:
+            signature = inspect.signature(method)
+        except ValueError:  # compiled code that does not tell
+            continue
+        try:
+            signature.bind(*[None] * positional, **dict.fromkeys(keywords))
+        except TypeError as error:
+            wrong.append(f"{name}{signature}: {error}")
+    return wrong
+
+
+def _described(value: object) -> str:
+    text = " ".join(repr(value).split())
+    return f"{type(value).__name__} {text if len(text) <= 80 else text[:77] + '...'}"

@@ -1,0 +1,162 @@
+"""The rows of listings: what ``aligntune backends`` and ``doctor`` show. Tolerant: a row never raises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from aligntune_core.backends.backend import Backend
+from aligntune_core.entrypoints import Distribution, EntryPoint
+from aligntune_core.model.device import probe
+from aligntune_core.types import Support
+from aligntune_core.wording import listed
+
+if TYPE_CHECKING:
+    from aligntune_core.backends.registry import Verdict
+
+_FAILED = "supports_algorithm failed"
+
+State = Literal["ready", "missing", "broken", "incompatible", "conflict", "disabled", "unknown"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackendRow:
+    """One backend in a listing.
+
+    Attributes:
+        name: its name.
+        state: "ready", "missing", "broken", "incompatible", "conflict", "disabled" or "unknown".
+        summary: one line of its own, or of its distribution where it is not loaded.
+        algorithms: every known algorithm -> whether it is trained, and why not; empty unless ready.
+        reason: why it is not ready, in one line.
+        hint: what to do about it; for a ready one, what its devices lack here.
+        distribution, version, path, editable: who brought it and from where; of the first, in a conflict.
+        distributions: all that claim the name, as "name version".
+        requires: its requirements as written.
+        missing: those that are not met.
+        devices: device kinds it trains on; empty unless ready.
+        extensions: "name (distribution version)" of its extensions.
+        traceback: of what was raised, where it is broken.
+    """
+
+    name: str
+    state: State
+    summary: str = ""
+    algorithms: dict[str, Support] = field(default_factory=dict)
+    reason: str = ""
+    hint: str = ""
+    distribution: str = ""
+    version: str = ""
+    path: str = ""
+    editable: bool = False
+    distributions: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    extensions: tuple[str, ...] = ()
+    traceback: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row in types that JSON knows; each algorithm is ``{"ok": bool, "reason": str}``."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundRow:
+    """One entry point of any group of aligntune."""
+
+    name: str
+    group: str
+    state: State
+    reason: str
+    value: str
+    distribution: str
+    version: str
+    path: str
+    editable: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row in types that JSON knows."""
+        return asdict(self)
+
+
+def backend_row(
+    name: str, verdict: Verdict, entries: Sequence[EntryPoint], extensions: Sequence[EntryPoint], trace: str
+) -> BackendRow:
+    """The row of one backend."""
+    first = entries[0].distribution if entries else Distribution("", "", "")
+    backend = verdict.backend
+    algorithms = _algorithms(backend) if backend else {}
+    return BackendRow(
+        name=name,
+        state=verdict.state,
+        summary=backend.info.summary if backend else first.summary,
+        algorithms=algorithms,
+        reason=verdict.reason,
+        hint=_failed_hint(algorithms) or _device_hint(backend) if backend else verdict.hint,
+        distribution=first.name,
+        version=first.version,
+        path=first.path,
+        editable=first.editable,
+        distributions=tuple(str(e.distribution) for e in entries),
+        requires=first.requires,
+        missing=verdict.missing,
+        devices=backend.info.devices if backend else (),
+        extensions=tuple(f"{e.name} ({e.distribution})" for e in extensions),
+        traceback=trace,
+    )
+
+
+def found_rows(
+    entries: Sequence[EntryPoint], state_of: Callable[[EntryPoint], tuple[State, str]]
+) -> list[FoundRow]:
+    """One row an entry point, sorted by group and name. A name that two distributions claim is a conflict."""
+    owners: dict[tuple[str, str], set[str]] = {}
+    for entry in entries:
+        owners.setdefault((entry.group, entry.name), set()).add(str(entry.distribution))
+    found = []
+    for entry in sorted(entries, key=lambda e: (e.group, e.name, e.distribution.canonical)):
+        state, reason = state_of(entry)
+        claimed = owners[entry.group, entry.name]
+        if len(claimed) > 1 and state != "disabled":
+            state, reason = "conflict", f"claimed by {' and '.join(sorted(claimed))}"
+        found.append(
+            FoundRow(
+                name=entry.name,
+                group=entry.group,
+                state=state,
+                reason=reason,
+                value=entry.value,
+                distribution=entry.distribution.name,
+                version=entry.distribution.version,
+                path=entry.distribution.path,
+                editable=entry.distribution.editable,
+            )
+        )
+    return found
+
+
+def _algorithms(backend: Backend) -> dict[str, Support]:
+    from aligntune_core.algorithms import names
+
+    return {name: _support(backend, name) for name in names()}
+
+
+def _support(backend: Backend, algorithm: str) -> Support:
+    try:
+        return backend.supports(algorithm)
+    except (Exception, SystemExit) as error:  # shown in its row; the listing goes on
+        return Support(False, f"{_FAILED}: {type(error).__name__}: {error}")
+
+
+def _failed_hint(algorithms: dict[str, Support]) -> str:
+    """What the plugin raised, where asking it for an algorithm failed."""
+    return next((s.reason for s in algorithms.values() if s.reason.startswith(_FAILED)), "")
+
+
+def _device_hint(backend: Backend) -> str:
+    here = probe()
+    if set(backend.info.devices) & set(here.kinds):
+        return ""
+    return f"trains on {listed(backend.info.devices)}, which this machine does not seem to have. {here}"

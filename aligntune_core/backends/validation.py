@@ -1,0 +1,163 @@
+"""Does a plugin's module fulfil the hook contract? Checked once, when it is loaded.
+
+pluggy itself reports neither missing hooks nor keyword-only arguments nor functions that lack the marker.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from aligntune_core import hookspecs
+from aligntune_core.config_paths import PATHS, SECTIONS
+from aligntune_core.wording import did_you_mean, listed
+
+if TYPE_CHECKING:
+    from aligntune_core.types import BackendInfo
+
+REQUIRED = ("backend_info", "supports_algorithm", "load_model", "apply_peft", "build_trainer")
+_MARK = f"{hookspecs.PROJECT}_impl"
+
+
+@lru_cache(maxsize=1)
+def hook_arguments() -> dict[str, tuple[str, ...]]:
+    """Hook name -> its argument names, read from the specifications, in their order."""
+    return {
+        name: tuple(inspect.signature(function).parameters)
+        for name, function in vars(hookspecs).items()
+        if hasattr(function, f"{hookspecs.PROJECT}_spec")
+    }
+
+
+def problems(module: ModuleType, required: Iterable[str] = REQUIRED) -> list[str]:
+    """Everything that keeps ``module`` from being a plugin, one sentence each; empty where it is sound.
+
+    Args:
+        module: what the entry point names.
+        required: hooks that it must answer; none for an extension.
+    """
+    if not inspect.ismodule(module):
+        return [f"the entry point must name a module whose top level holds the hooks, not {_kind(module)}"]
+    routines = {name: value for name, value in vars(module).items() if inspect.isroutine(value)}
+    found = [problem for name, value in routines.items() for problem in function_problems(name, value)]
+    answered = {_hook_of(name, value) for name, value in routines.items() if _is_answer(value)}
+    unmarked = hook_arguments().keys() & {name for name, value in routines.items() if _options(value) is None}
+    lacking = [name for name in required if name not in answered and name not in unmarked]
+    if lacking:
+        found.append(f"missing hook {listed(lacking)}: a backend must implement {listed(REQUIRED)}")
+    return found
+
+
+def _options(function: Any) -> dict[str, Any] | None:
+    """What ``@hookimpl(...)`` left on the function, or None."""
+    mark = getattr(function, _MARK, None)
+    return mark if isinstance(mark, dict) else None
+
+
+def _hook_of(name: str, function: Any) -> str:
+    return str((_options(function) or {}).get("specname") or name)
+
+
+def _is_answer(function: Any) -> bool:
+    """A wrapper adds to an answer; it is none by itself."""
+    options = _options(function)
+    return options is not None and not options.get("wrapper") and not options.get("hookwrapper")
+
+
+def function_problems(name: str, function: Any) -> Iterator[str]:
+    """What is wrong with one function at the top level of a plugin's module.
+
+    Args:
+        name: what the module calls it.
+        function: hook or not.
+    """
+    hooks = hook_arguments()
+    options = _options(function)
+    if options is None:
+        if name in hooks:
+            yield f"function {name} is named like a hook but not marked: put @hookimpl above it"
+        return
+    hook = _hook_of(name, function)
+    if hook in hooks:
+        yield from _kind_problems(hook, function, options)
+        yield from _argument_problems(hook, function)
+    elif not options.get("optionalhook"):
+        yield f'there is no hook "{hook}".{did_you_mean(hook, hooks)} Hooks: {listed(hooks)}'
+
+
+def _kind_problems(hook: str, function: Any, options: dict[str, Any]) -> Iterator[str]:
+    """A coroutine or a generator would be handed on as if it were the answer."""
+    yields = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+    wraps = options.get("wrapper") or options.get("hookwrapper")
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        yield f"{hook}: is async and would never be awaited; make it a plain function"
+    elif yields and not wraps:
+        yield f"{hook}: yields; return the answer, or mark a wrapper with @hookimpl(wrapper=True)"
+    elif wraps and not yields:
+        yield f"{hook}: is marked as a wrapper and never yields; take wrapper=True away, or yield once"
+
+
+def _argument_problems(hook: str, function: Any) -> Iterator[str]:
+    allowed = hook_arguments()[hook]
+    for name, parameter in inspect.signature(function).parameters.items():
+        where = f"{hook}: argument {name}"
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            yield f"{hook}: *{name} is not allowed; name the arguments wanted, of: {listed(allowed)}"
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            yield f"{hook}: **{name} is not allowed; name the arguments wanted, of: {listed(allowed)}"
+        elif parameter.kind is parameter.KEYWORD_ONLY:
+            yield f"{where} is keyword-only and would never be passed; remove the * before it"
+        elif name not in allowed:
+            yield f"{where} does not exist.{did_you_mean(name, allowed)} It may take: {listed(allowed)}"
+        elif parameter.default is not parameter.empty:
+            yield f"{where} has a default and would never be passed; remove the default"
+
+
+def info_problems(info: object) -> list[str]:
+    """What is wrong with an answer of ``backend_info``; the paths in ``honours`` are ``check_honours``'."""
+    from aligntune_core.types import BackendInfo
+
+    if not isinstance(info, BackendInfo):
+        return [f"backend_info returned {_kind(info)}; it must return aligntune_core.BackendInfo"]
+    found = []
+    if not isinstance(info.honours, (set, frozenset)) or not all(isinstance(p, str) for p in info.honours):
+        found.append(f"backend_info: honours must be a frozenset of config paths, not {_kind(info.honours)}")
+    for name in ("devices", "opt_in_devices", "quantizations", "forbids"):
+        value = getattr(info, name)
+        if not isinstance(value, tuple) or not all(isinstance(v, str) for v in value):
+            found.append(f"backend_info: {name} must be a tuple of strings, not {value!r}")
+    if info.options is not None and not (
+        isinstance(info.options, type) and hasattr(info.options, "model_fields")
+    ):
+        found.append(
+            f"backend_info: options must be a pydantic model class or None, not {_kind(info.options)}"
+        )
+    return found
+
+
+def check_honours(info: BackendInfo) -> list[str]:
+    """What is wrong with ``info.honours``: every path must be a field of the configuration tree.
+
+    Paths below ``parameters.`` belong to algorithms and are let pass. A whole section ("optim") is refused:
+    fields that core adds to it later would count as honoured by a plugin that has never seen them.
+    """
+    found = []
+    for path in sorted(info.honours):
+        if path in SECTIONS:
+            found.append(f'honours: "{path}" is a section; name its fields')
+        elif path not in PATHS and not path.startswith("parameters."):
+            found.append(f'honours: there is no config path "{path}".{did_you_mean(path, PATHS)}')
+    return found
+
+
+def _kind(value: object) -> str:
+    """'None', 'class Foo', 'function foo' or 'a str: ...' for messages."""
+    if value is None or isinstance(value, bool):
+        return repr(value)
+    if isinstance(value, type) or inspect.isroutine(value):
+        return f"{'class' if isinstance(value, type) else 'function'} {value.__name__}"
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"

@@ -1,0 +1,159 @@
+"""What no single field can say: settings that exclude or need each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from aligntune_core.algorithms import Algorithm
+from aligntune_core.config.keywords import parameters_of
+from aligntune_core.config.read.layers import Setting, same, shown
+from aligntune_core.config.read.translate import attention_problem
+from aligntune_core.config.resolve.defaults import Filled, has_eval
+from aligntune_core.config.schema.sections import Config, PeftConfig
+from aligntune_core.fields import extra_of
+
+Given = Mapping[str, Setting]
+_HELD_OUT = "held-out rows: give eval_dataset or eval_split"
+
+
+def problems(filled: Filled, algorithm: Algorithm, given: Given) -> list[str]:
+    """One sentence for each contradiction."""
+    config = filled.config
+    found = [*_empty(config), *_model(config), *_peft(filled, given), *_evaluation(config, given)]
+    if config.data.streaming and config.optim.max_steps is None:
+        found.append("streaming=True needs max_steps: the number of rows is not known beforehand")
+    if algorithm.online:
+        found += _online(config)
+    if algorithm.problems:
+        found += algorithm.problems(config)
+    return found
+
+
+def notes(filled: Filled, given: Given) -> list[str]:
+    """What is worth a log line: settings that pass, but have no effect."""
+    found = []
+    config = filled.config
+    steps, ratio = given.get("optim.warmup_steps"), given.get("optim.warmup_ratio")
+    if steps and ratio and ratio.value:
+        found.append(f"{steps} and {ratio}: the number of steps counts, the ratio does not")
+    epochs, most = given.get("optim.num_epochs"), given.get("optim.max_steps")
+    if epochs and most and most.value:
+        found.append(f"{epochs} and {most}: the number of steps counts, the epochs do not")
+    asked = "run.eval_steps" in given and config.run.eval_steps != filled.values["run.eval_steps"]
+    if asked and config.run.eval_strategy == "no":
+        found.append(f"{given['run.eval_steps']} has no effect without {_HELD_OUT}")
+    packed = given.get("data.packing_strategy")
+    if packed and packed.value != "bfd" and not config.data.packing:
+        found.append(f"{packed} has no effect without packing=True")
+    return [*found, *_unread(config, given)]
+
+
+def _unread(config: Config, given: Given) -> Iterator[str]:
+    """Parameters that only another one makes count, which is off."""
+    parameters: BaseModel = config.parameters
+    for name, entry in parameters_of(type(parameters)).items():
+        switch, _, wanted = str(extra_of(entry.info).get("needs", "")).partition("=")
+        if not switch or entry.path not in given:
+            continue
+        value = getattr(parameters, switch)
+        if not _is_on(value, wanted):
+            to = f"{switch}={wanted!r}" if wanted else switch
+            yield f"{given[entry.path]} has no effect with {switch}={shown(value)}: set {to}, or drop {name}"
+    dropout = given.get("peft.dropout")
+    if dropout and dropout.value and config.peft.enabled and getattr(parameters, "disable_dropout", False):
+        whose = "" if "parameters.disable_dropout" in given else f", the default of {config.algorithm}"
+        yield (
+            f"{dropout} has no effect with disable_dropout=True{whose}: set disable_dropout=False to train with "
+            "dropout, or lora_dropout=0"
+        )
+
+
+def _is_on(value: Any, wanted: str) -> bool:
+    """Whether a switch is on: has, or holds, the wanted value; without one, whether it is anything at all."""
+    if not wanted:
+        return bool(value)
+    return wanted in value if isinstance(value, list) else bool(value == wanted)
+
+
+def _empty(config: Config) -> Iterator[str]:
+    """An empty name would mean the current folder; it is what an empty ``${VARIABLE}`` leaves."""
+    for keyword, value in (
+        ("model_name", config.model.name),
+        ("dataset_name", config.data.dataset),
+        ("output_dir", config.run.output_dir),
+    ):
+        if isinstance(value, str) and not value.strip():
+            yield f"{keyword} is empty: give a name or a path"
+
+
+def _model(config: Config) -> Iterator[str]:
+    quantization = config.model.quantization
+    if quantization and quantization.load_in_4bit and quantization.load_in_8bit:
+        yield "load_in_4bit and load_in_8bit exclude each other: give one"
+    if quantization and config.peft.enabled is False:
+        yield "use_peft=False needs full-precision weights: a quantised model takes an adapter only. Drop quantization"
+    if isinstance(config.model.name, (int, float, list, tuple, set, bytes)):
+        kind = type(config.model.name).__name__
+        yield f"model_name: got {kind} {config.model.name!r:.60}; pass a hub id, a folder, or a model in memory"
+    kernel = config.model.attn_implementation
+    wrong = attention_problem(kernel) if kernel else None
+    if wrong:
+        yield f"attn_implementation={kernel!r} {wrong}"
+
+
+def _peft(filled: Filled, given: Given) -> Iterator[str]:
+    if filled.config.peft.enabled is not False:
+        return
+    for path, setting in given.items():
+        section, _, name = path.partition(".")
+        if section == "peft" and name not in ("enabled", "merge_adapter"):
+            default = filled.values.get(path, PeftConfig.model_fields[name].default)
+            if not same(setting.value, default):
+                yield f"{setting} has no effect with use_peft=False: drop one of them"
+
+
+def _evaluation(config: Config, given: Given) -> Iterator[str]:
+    run = config.run
+    if run.eval_strategy != "no" and not has_eval(config):
+        yield f"eval_strategy={run.eval_strategy!r} needs {_HELD_OUT}"
+    if run.save_strategy == "best" and not has_eval(config):
+        yield f'save_strategy="best" needs {_HELD_OUT}'
+    if run.load_best_model_at_end:
+        if not has_eval(config):
+            yield f"load_best_model_at_end=True needs {_HELD_OUT}"
+        elif run.save_strategy not in ("best", run.eval_strategy):
+            yield (
+                f"load_best_model_at_end=True needs save_strategy and eval_strategy alike, "
+                f"not {run.save_strategy!r} and {run.eval_strategy!r}"
+            )
+        elif run.save_strategy == "steps" and run.eval_steps and run.save_steps % run.eval_steps:
+            yield (
+                f"load_best_model_at_end=True needs save_steps to be a multiple of eval_steps, "
+                f"not {run.save_steps} and {run.eval_steps}"
+            )
+
+
+def _online(config: Config) -> Iterator[str]:
+    rewards = config.rewards
+    functions = len(rewards.functions)
+    fitting = {functions, functions + (rewards.model is not None)}  # the reward model's weight may come last
+    if rewards.weights is not None and functions and len(rewards.weights) not in fitting:
+        yield f"{len(rewards.weights)} reward_function_weights for {functions} reward_functions"
+    run = config.run
+    wanted = "load_best_model_at_end=True" if run.load_best_model_at_end else 'save_strategy="best"'
+    needs_best = run.load_best_model_at_end or run.save_strategy == "best"
+    if needs_best and run.metric_for_best_model in (None, "loss", "eval_loss"):
+        yield (
+            f'{wanted} needs metric_for_best_model="eval_reward": what generates its own completions has no loss on '
+            "held-out rows"
+        )
+    completion = getattr(config.parameters, "max_completion_length", None)
+    prompt = getattr(config.parameters, "max_prompt_length", None)
+    if completion is not None and completion + (prompt or 1) > config.data.max_seq_length:
+        yield (
+            f"max_seq_length={config.data.max_seq_length} has no room for max_prompt_length={prompt or 1} and "
+            f"max_completion_length={completion}: it counts both"
+        )

@@ -1,0 +1,84 @@
+"""A run that goes on from an adapter has that adapter's shape: what was not asked for is read from it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from aligntune_core.config.record import written
+from aligntune_core.config.resolve.defaults import replace
+from aligntune_core.config.schema.sections import Config
+from aligntune_core.config.schema.weights import Quantization
+from aligntune_core.errors import ConfigError
+
+logger = logging.getLogger("aligntune")
+
+QUANTIZATION = "model.quantization"
+
+# config path -> key of peft's adapter_config.json
+FIELDS = {
+    "peft.r": "r",
+    "peft.alpha": "lora_alpha",
+    "peft.dropout": "lora_dropout",
+    "peft.target_modules": "target_modules",
+    "peft.bias": "bias",
+    "peft.use_rslora": "use_rslora",
+    "peft.use_dora": "use_dora",
+    "peft.modules_to_save": "modules_to_save",
+    "peft.layers_to_transform": "layers_to_transform",
+}
+
+
+def continued(config: Config, adapter: Mapping[str, Any] | None) -> Config:
+    """The configuration with the continued adapter's own values where none was asked for.
+
+    Args:
+        config: of a run.
+        adapter: what the folder's ``adapter_config.json`` says; None where the model is no adapter.
+    """
+    if adapter is None or not config.peft.enabled or config.peft.merge_adapter:
+        return config
+    asked = written(config)
+    sources = dict(config._sources)
+    for path, key in FIELDS.items():
+        if key in adapter and path not in asked:
+            value = adapter[key]
+            config = replace(
+                config, path, sorted(value) if key == "target_modules" and isinstance(value, list) else value
+            )
+            sources[path] = "resolved: of the adapter that is continued"
+    if not any(path.startswith(QUANTIZATION) for path in asked) and (found := _base_format(config)):
+        file, values = found
+        logger.info("the base is loaded in the format that the adapter was trained on: %s (%s)", values, file)
+        config = replace(config, QUANTIZATION, Quantization.model_validate(values))
+        sources[QUANTIZATION] = f"resolved: of the run whose adapter is continued, {file}"
+    config._sources = sources
+    return config
+
+
+def _base_format(config: Config) -> tuple[Path, dict[str, Any]] | None:
+    """How the run that left this adapter quantised its base: on other weights the adapter is another model."""
+    if not isinstance(config.model.name, (str, os.PathLike)):
+        return None
+    folder = Path(config.model.name)
+    for place in (folder, *((folder.parent,) if folder.name.startswith("checkpoint-") else ())):
+        file = place / "aligntune.json"
+        if file.is_file():
+            values = _model_of(file).get("quantization")
+            return (file, values) if values else None
+    return None
+
+
+def _model_of(manifest: Path) -> dict[str, Any]:
+    try:
+        model: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))["config"]["model"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{manifest} is not what a run leaves ({type(error).__name__}: {error}); it tells how the base of this "
+            "adapter was loaded. Mend it, or take it out of the folder"
+        ) from error
+    return model

@@ -1,0 +1,139 @@
+"""Reading json, jsonl, csv, tsv, parquet and arrow files, so that each broken line is known by its number.
+
+The general loaders stop at the first broken line, or call a byte that is no UTF-8 by its offset; here each line is
+read by itself, so one bad line costs one row and is named.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from aligntune_core.data.rows import Broken, RowSource, from_dataset, from_list
+from aligntune_core.data.sources.jsonfiles import ESCAPED, not_utf8, read_json
+from aligntune_core.errors import DataError
+from aligntune_core.model.hub import EXTENSIONS
+
+
+def kind_of(path: Path) -> str | None:
+    """The extension that says how to read ``path`` (".jsonl" for "a.jsonl.gz"), or None."""
+    name = path.name.lower().removesuffix(".gz")
+    return next((extension for extension in EXTENSIONS if name.endswith(extension)), None)
+
+
+def read_file(path: Path, name: str) -> RowSource:
+    """Read one data file; ``name`` is what to call it in messages.
+
+    Raises:
+        DataError: the file as a whole cannot be read.
+    """
+    kind = kind_of(path)
+    if path.stat().st_size == 0:
+        raise DataError(f"{name}: the file is empty.")
+    if kind in (".parquet", ".arrow"):
+        return from_dataset(_read_table(path, kind, name), name)
+    pairs = list(iterate_file(path, name))
+    source = from_list([row for _, row in pairs], name, [f"{name}:{line}" for line, _ in pairs])
+    if not pairs:
+        raise DataError(f"{name}: the file holds no rows.")
+    return source
+
+
+def iterate_file(path: Path, name: str) -> Iterator[tuple[int, Any]]:
+    """Yield (line number counted from 1, row or ``Broken``) of a text file, read as it goes."""
+    kind = kind_of(path)
+    try:
+        _refuse_utf16(path, name)
+        if kind in (".csv", ".tsv"):
+            yield from _csv_rows(path, name, "\t" if kind == ".tsv" else ",")
+        else:
+            yield from read_json(lambda: _open(path), name, kind != ".json")
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(
+            f"{name}: cannot be unpacked: {error}. The file is cut off, or is no gzip file; fetch or write it again."
+        ) from error
+
+
+def _open(path: Path) -> IO[bytes]:
+    return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb")  # type: ignore[return-value]
+
+
+def _refuse_utf16(path: Path, name: str) -> None:
+    with _open(path) as stream:
+        if stream.read(2) in (b"\xff\xfe", b"\xfe\xff"):
+            raise DataError(f"{name}: the file is UTF-16. Save it as UTF-8.")
+
+
+def _csv_rows(path: Path, name: str, delimiter: str) -> Iterator[tuple[int, Any]]:
+    csv.field_size_limit(2**31 - 1)
+    with (
+        _open(path) as binary,
+        io.TextIOWrapper(binary, "utf-8-sig", errors="surrogateescape", newline="") as stream,
+    ):
+        reader = csv.reader(stream, delimiter=delimiter, strict=True)
+        header: list[str] | None = None
+        while True:
+            line = reader.line_num + 1
+            try:
+                values = next(reader, None)
+            except csv.Error as error:
+                raise DataError(
+                    f"{name}:{line}: not valid CSV: {error}. Look for an unclosed quote."
+                ) from None
+            if values is None:
+                return
+            if header is None:
+                header = _header(values, name)
+            elif values:
+                yield line, _csv_row(header, values)
+
+
+def _header(values: list[str], name: str) -> list[str]:
+    doubled = sorted({value for value in values if values.count(value) > 1})
+    if doubled:
+        raise DataError(f"{name}:1: the header names {', '.join(doubled)} more than once.")
+    other = next((mark for mark in ";\t|" if len(values) == 1 and mark in values[0]), None)
+    if other:
+        raise DataError(
+            f"{name}:1: the header {values[0]!r} is one column; the file seems to be separated by {other!r}. Write it "
+            "with commas (.csv) or tabs (.tsv)."
+        )
+    return values
+
+
+def _csv_row(header: list[str], values: list[str]) -> Any:
+    if len(values) != len(header):
+        return Broken(f"{len(values)} fields, but the header has {len(header)}")
+    for value in values:
+        found = ESCAPED.search(value)
+        if found:
+            return Broken(not_utf8(found[0]))
+    return dict(zip(header, values, strict=True))
+
+
+def _read_table(path: Path, kind: str, name: str) -> Any:
+    """A parquet or arrow file as a ``datasets.Dataset`` over its table."""
+    import pyarrow as pa
+    from datasets import Dataset
+    from pyarrow import parquet
+
+    try:
+        table = parquet.read_table(path, memory_map=True) if kind == ".parquet" else _read_arrow(path, pa)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{name}: cannot be read as {kind[1:]}: {error}") from error
+    return Dataset(table)
+
+
+def _read_arrow(path: Path, pa: Any) -> Any:
+    """An arrow file, in the file or in the stream layout."""
+    mapped = pa.memory_map(str(path))
+    try:
+        return pa.ipc.open_file(mapped).read_all()
+    except pa.ArrowInvalid:
+        mapped.seek(0)
+        return pa.ipc.open_stream(mapped).read_all()

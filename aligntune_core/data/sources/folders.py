@@ -1,0 +1,183 @@
+"""Local files and folders: which files hold which split."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from aligntune_core.data.rows import RowSource, concatenate
+from aligntune_core.data.sources.files import kind_of, read_file
+from aligntune_core.errors import DataError
+from aligntune_core.model.hub import EXTENSIONS
+from aligntune_core.wording import did_you_mean, listed
+
+_SHARD = re.compile(r"^(?P<split>.+?)-\d+-of-\d+$")
+_PART = re.compile(r"[-_.](?:part|shard)?[-_.]?\d+$")
+_SPLIT_WORDS = {
+    "train": "train",
+    "training": "train",
+    "test": "test",
+    "testing": "test",
+    "eval": "test",
+    "evaluation": "test",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+}
+
+
+def missing_path(spec: str) -> DataError:
+    """The error for a path that is not there, with the nearest one that is."""
+    path = Path(spec).expanduser()
+    near = nearest_path(path)
+    hint = f' Did you mean "{near}"?' if near else ""
+    parent = next((p for p in path.parents if p.exists()), Path("."))
+    return DataError(f'there is no file or folder "{spec}".{hint} Looked in {parent.resolve()}.')
+
+
+def nearest_path(path: Path) -> Path | None:
+    """The file or folder beside ``path`` whose name is most like it."""
+    parent = path.parent
+    if not parent.is_dir():
+        return None
+    names = [entry.name for entry in parent.iterdir() if entry.is_dir() or kind_of(entry)]
+    found = difflib.get_close_matches(path.name, names, n=1, cutoff=0.6)
+    return parent / found[0] if found else None
+
+
+@dataclass(frozen=True)
+class LocalFiles:
+    """Data files by split, not read yet.
+
+    Attributes:
+        origin: what to call them in messages.
+        files: split -> (path, name in messages).
+        aliases: other name of a split -> its name.
+    """
+
+    origin: str
+    files: Mapping[str, list[tuple[Path, str]]]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+    def read(self, split: str) -> RowSource:
+        """All rows of one split."""
+        sources = [read_file(path, name) for path, name in self.files[split]]
+        kinds = {source.is_dataset for source in sources}
+        if len(kinds) > 1:
+            names = [name for _, name in self.files[split]]
+            raise DataError(f'{self.origin}: split "{split}" mixes table and text files: {listed(names)}.')
+        if len(sources) == 1:
+            return sources[0]
+        joined = replace(concatenate(sources), origin=self.origin)
+        if not joined.is_dataset:
+            return joined
+        # Rows of tables are called by their number, which counts through the split.
+        return replace(joined, numbers=range(len(joined)), places=None)
+
+
+def open_path(path: Path, config_name: str | None, *, must: bool = True) -> LocalFiles | Any:
+    """Look at a file or folder.
+
+    Args:
+        path: the file or folder.
+        config_name: the subfolder to take, as a configuration of a hub dataset is one. "default" is the folder itself.
+        must: whether it is an error that there is no such subfolder.
+
+    Returns:
+        LocalFiles: or the ``Dataset`` or ``DatasetDict`` that ``save_to_disk`` wrote there.
+
+    Raises:
+        DataError: nothing in it can be read, or there is no such subfolder.
+    """
+    if path.is_file():
+        if kind_of(path) is None:
+            raise DataError(
+                f"{path}: not a known kind of data file. Understood: {listed(EXTENSIONS)} (.gz too for text)."
+            )
+        files = [(path, path.name)]
+        split = split_of(Path(path.name))
+        return LocalFiles(path.name, {split: files}, {"train": split, **_aliases([split])})
+    if config_name and (path / config_name).is_dir():
+        path, config_name = path / config_name, None
+    if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
+        return _load_from_disk(path)
+    if config_name and config_name != "default" and must:
+        raise _no_subfolder(path, config_name)
+    splits = _by_split(path)
+    return LocalFiles(str(path), splits, _aliases(splits))
+
+
+def _no_subfolder(path: Path, config_name: str) -> DataError:
+    names = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and entry.name[0] not in "._")
+    hint = did_you_mean(config_name, names)
+    return DataError(
+        f'{path} has no subfolder "{config_name}" (config_name).{hint} Its subfolders: {listed(names)}. Leave '
+        "config_name out to read all files of the folder."
+    )
+
+
+def _load_from_disk(path: Path) -> Any:
+    from datasets import load_from_disk
+
+    try:
+        return load_from_disk(str(path))
+    except Exception as error:  # a damaged folder raises whatever its reader meets first
+        raise DataError(f"{path}: was written by save_to_disk but cannot be read back: {error}") from error
+
+
+def _by_split(folder: Path) -> dict[str, list[tuple[Path, str]]]:
+    files = [f for f in sorted(folder.rglob("*")) if f.is_file() and kind_of(f) and not _hidden(f, folder)]
+    if not files:
+        raise DataError(f"{folder}: no data file in this folder. Understood: {listed(EXTENSIONS)}.")
+    found: dict[str, list[tuple[Path, str]]] = {}
+    for file in files:
+        relative = file.relative_to(folder)
+        found.setdefault(split_of(relative), []).append((file, str(relative)))
+    return found
+
+
+def _hidden(file: Path, folder: Path) -> bool:
+    parts = file.relative_to(folder).parts
+    return any(part.startswith((".", "_")) for part in parts) or file.name in (
+        "dataset_info.json",
+        "dataset_infos.json",
+    )
+
+
+def split_of(relative: Path) -> str:
+    """The split that a file's name or folder says; "train" where neither says any.
+
+    "train", "val" and the like are called by their usual names; any other name with such a word in it is a split's own
+    name ("train_sft"). Numbers of parts and shards do not count.
+    """
+    kind = kind_of(relative) or ""
+    stem = relative.name.lower().removesuffix(".gz").removesuffix(kind)
+    shard = _SHARD.match(stem)
+    name = shard["split"] if shard else _PART.sub("", stem)
+    for usual in (name, name.rstrip("0123456789")):
+        if usual in _SPLIT_WORDS:
+            return _SPLIT_WORDS[usual]
+    if shard or _usual_name(name):
+        return name
+    folders = (_usual_name(parent.lower()) for parent in reversed(relative.parent.parts))
+    return next((usual for usual in folders if usual), "train")
+
+
+def _usual_name(name: str) -> str | None:
+    """The usual name of the split that a word in ``name`` says, if one does."""
+    return next((_SPLIT_WORDS[word] for word in re.split(r"[^a-z]+", name) if word in _SPLIT_WORDS), None)
+
+
+def _aliases(splits: Iterable[str]) -> dict[str, str]:
+    """Usual name -> split, where no split is called that and one alone claims it ("train" for "train_sft")."""
+    claims: dict[str, list[str]] = {}
+    for split in splits:
+        usual = _usual_name(split)
+        if usual and usual not in splits:
+            claims.setdefault(usual, []).append(split)
+    return {usual: names[0] for usual, names in claims.items() if len(names) == 1}

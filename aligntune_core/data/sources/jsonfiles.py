@@ -1,0 +1,217 @@
+"""Rows of JSON files: one object a line, an array, one object that holds the rows, or objects over several lines.
+
+Each row is read by itself, so that what is wrong with one costs one row and is named by its line.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import IO, Any
+
+from aligntune_core.data.recognise.mapping import ROLE_OF
+from aligntune_core.data.rows import Broken
+from aligntune_core.errors import DataError
+from aligntune_core.wording import a_type
+
+Rows = Iterator[tuple[int, Any]]
+Open = Callable[[], IO[bytes]]
+
+ESCAPED = re.compile("[\udc80-\udcff]")  # how undecodable bytes come out of errors="surrogateescape"
+_BLANK = re.compile(r"[ \t\r\n]*")
+_BOM = b"\xef\xbb\xbf"
+_DECODER = json.JSONDecoder()
+
+
+def read_json(open_file: Open, name: str, lines: bool) -> Rows:
+    """Yield (line counted from 1, row or ``Broken``).
+
+    Args:
+        open_file: opens the file.
+        name: what to call it in messages.
+        lines: its name says that it holds JSON lines. What is in it counts more: arrays and objects over several
+            lines are read all the same.
+
+    Raises:
+        DataError: it is no JSON from which rows could be told.
+    """
+    first = _first_line(open_file)
+    start = first[:1]
+    if lines and (start not in b"[{" or (start == b"{" and _is_whole(first))):
+        return _lines(open_file)
+    text = _decoded(open_file)
+    if start == b"{":
+        return _one_object(text, name) or _objects_or_lines(open_file, text, first)
+    if not lines or first in (b"[", b"[{") or _is_whole(text):
+        return _array(text, name)
+    return _lines(open_file)
+
+
+def _first_line(open_file: Open) -> bytes:
+    with open_file() as stream:
+        for line in stream:
+            bare = line.removeprefix(_BOM).strip()
+            if bare:
+                return bare
+    return b""
+
+
+def _is_whole(text: str | bytes) -> bool:
+    """Whether a text is one JSON value, bytes that are not UTF-8 aside."""
+    try:
+        json.loads(text if isinstance(text, str) else text.decode("utf-8", "surrogateescape"))
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _decoded(open_file: Open) -> str:
+    with open_file() as stream:
+        return stream.read().decode("utf-8-sig", "surrogateescape")
+
+
+def _lines(open_file: Open) -> Rows:
+    with open_file() as stream:
+        for number, line in enumerate(stream, 1):
+            if number == 1:
+                line = line.removeprefix(_BOM)
+            if line.strip():
+                yield number, parse_line(line)
+
+
+def parse_line(line: bytes) -> Any:
+    """One line as a JSON object, or ``Broken`` with what is wrong with it."""
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        return Broken(
+            f"byte 0x{line[error.start]:02x} at position {error.start + 1} of the line is not UTF-8"
+        )
+    except json.JSONDecodeError as error:
+        return Broken(f"not valid JSON: {error.msg} at position {error.pos + 1} of the line")
+    except RecursionError:
+        return Broken("not valid JSON: nested too deeply")
+    return row if isinstance(row, dict) else Broken(f"{a_type(row)}, not a JSON object")
+
+
+def _checked(row: Any, text: str, start: int, end: int) -> Any:
+    """A row that was read from ``text[start:end]``, unless it is no object or has bytes that are not UTF-8."""
+    odd = ESCAPED.search(text, start, end)
+    if odd:
+        return Broken(not_utf8(odd[0]))
+    return row if isinstance(row, dict) else Broken(f"{a_type(row)}, not a JSON object")
+
+
+def not_utf8(character: str) -> str:
+    """What to say of an undecodable byte, given as its surrogate."""
+    return f"byte 0x{ord(character) - 0xDC00:02x} is not UTF-8"
+
+
+def _array(text: str, name: str) -> Rows:
+    position = _skip(text, 0)
+    if text[position : position + 1] != "[":
+        raise DataError(f"{name}:1: neither a JSON array nor JSON objects, one a line.")
+    yield from _elements(text, position + 1, name)
+
+
+def _elements(text: str, position: int, name: str) -> Rows:
+    """Elements of a JSON array from ``position`` on, each with the line it starts on."""
+    line, counted = 1, 0
+    position = _skip(text, position)
+    while text[position : position + 1] != "]":
+        line, counted = line + text.count("\n", counted, position), position
+        start = position
+        try:
+            row, position = _DECODER.raw_decode(text, start)
+        except json.JSONDecodeError as error:
+            raise _unreadable(text, error.pos, name, error.msg) from None
+        yield line, _checked(row, text, start, position)
+        position = _skip(text, position)
+        if text[position : position + 1] == ",":
+            position = _skip(text, position + 1)
+        elif text[position : position + 1] != "]":
+            raise _unreadable(text, position, name, "a comma or the end of the array was expected")
+
+
+def _unreadable(text: str, position: int, name: str, what: str) -> DataError:
+    line = text.count("\n", 0, position) + 1
+    if ESCAPED.match(text, position):
+        return DataError(f"{name}:{line}: {not_utf8(text[position])}. Save the file as UTF-8.")
+    column = position - text.rfind("\n", 0, position)
+    return DataError(f"{name}:{line}: not valid JSON: {what} (column {column}).")
+
+
+def _skip(text: str, position: int) -> int:
+    match = _BLANK.match(text, position)
+    return match.end() if match else position
+
+
+def _one_object(text: str, name: str) -> Rows | None:
+    """A file that is one object: the list of rows that it holds, or itself a row. None: it is something else."""
+    try:
+        whole = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    lists = [key for key, value in whole.items() if _is_rows(value)]
+    beside = [key for key in whole if key not in lists and key in ROLE_OF]
+    if not lists or beside:
+        return iter([(1, _checked(whole, text, 0, len(text)))])
+    if len(lists) > 1:
+        raise DataError(
+            f"{name}: one JSON object with several lists ({', '.join(lists)}). Put each into a file of its own, "
+            "e.g. train.jsonl and test.jsonl."
+        )
+    return _elements(text, _start_of_list(text, lists[0]), name)
+
+
+def _is_rows(value: Any) -> bool:
+    """Whether a value is a list of rows: of objects, but not of messages, which belong to one row."""
+    if not isinstance(value, list) or not value or not isinstance(value[0], Mapping):
+        return False
+    return not _are_messages(value[:1])
+
+
+def _are_messages(items: Iterable[Mapping[str, Any]]) -> bool:
+    return any({"role", "content"} <= item.keys() or {"from", "value"} <= item.keys() for item in items)
+
+
+def _start_of_list(text: str, wanted: str) -> int:
+    """Where the elements of ``wanted`` start in the text of an object."""
+    position = _skip(text, _skip(text, 0) + 1)
+    while True:
+        key, position = _DECODER.raw_decode(text, position)
+        position = _skip(text, _skip(text, position) + 1)  # the colon
+        if key == wanted and text[position] == "[":
+            return position + 1
+        _, position = _DECODER.raw_decode(text, position)
+        position = _skip(text, _skip(text, position) + 1)  # the comma
+
+
+def _objects_or_lines(open_file: Open, text: str, first: bytes) -> Rows:
+    """JSON lines, or objects one after the other over several lines each."""
+    if not _is_whole(first):
+        try:
+            _DECODER.raw_decode(text, _skip(text, 0))
+        except (ValueError, RecursionError):
+            pass  # a broken line: each is read by itself
+        else:
+            return _objects(text)
+    return _lines(open_file)
+
+
+def _objects(text: str) -> Rows:
+    line, counted = 1, 0
+    position = _skip(text, 0)
+    while position < len(text):
+        line, counted = line + text.count("\n", counted, position), position
+        start = position
+        try:
+            row, position = _DECODER.raw_decode(text, start)
+        except json.JSONDecodeError as error:
+            yield line, Broken(f"not valid JSON: {error.msg} (line {error.lineno})")
+            following = text.find("\n{", start + 1)
+            position = len(text) if following < 0 else following + 1
+            continue
+        yield line, _checked(row, text, start, position)
+        position = _skip(text, position)

@@ -1,0 +1,123 @@
+"""The parent's side: hands a worker process the configuration, and stands for its Trainer."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from aligntune_core.errors import RunError
+from aligntune_core.launch.answers import value_or_text
+from aligntune_core.launch.payload import pack
+from aligntune_core.launch.process import Worker
+from aligntune_core.pipeline.trainer import Trainer
+from aligntune_core.run.listeners.progress import Progress
+from aligntune_core.run.signals import StopFlag
+
+if TYPE_CHECKING:
+    from aligntune_core.config import Config, ResolvedConfig
+    from aligntune_core.types import TrainResult
+
+
+class RemoteTrainer(Trainer):
+    """A Trainer whose backend lives in a worker process. Same methods; models stay over there."""
+
+    def __init__(self, config: Config, backend: str) -> None:
+        packed = pack(config.model_copy(update={"backend": backend, "isolation": "none"}))
+        self._worker = Worker()
+        try:
+            described = self._worker.call("create", packed)
+        except BaseException:
+            self._worker.end("a trainer that could not be created")
+            raise
+        self._resolved: ResolvedConfig = described["config"]
+        self.effective = {path: value_or_text(sent) for path, sent in described["effective"].items()}
+        self._planned_arguments = {path: value_or_text(sent) for path, sent in described["planned"].items()}
+        self._backend_name = backend
+        self.on_event = None
+
+    @property
+    def config(self) -> ResolvedConfig:
+        return self._resolved
+
+    @property
+    def planned(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self._planned_arguments
+        return found
+
+    @property
+    def backend(self) -> str:
+        return self._backend_name
+
+    @property
+    def output_dir(self) -> Path:
+        return Path(self._resolved.run.output_dir)
+
+    @property
+    def model(self) -> Any:
+        return self._elsewhere("model")
+
+    @property
+    def tokenizer(self) -> Any:
+        return self._elsewhere("tokenizer")
+
+    @property
+    def native(self) -> Any:
+        return self._elsewhere("native")
+
+    def _elsewhere(self, name: str) -> NoReturn:
+        raise RunError(
+            f'trainer.{name} lives in the worker process (isolation="process") and cannot be handed over. '
+            "Use evaluate(), generate() or save_model(), or create the trainer without isolation."
+        )
+
+    def train(self, resume: bool | str | Path | None = None) -> TrainResult:
+        title = f"{self.config.algorithm} on {self.backend} (worker {self._worker.process.pid})"
+        stop = self._passed_on()
+        try:
+            with stop, Progress(title, self.config.optim.max_steps) as progress:
+                result: TrainResult = self._worker.call("train", ((resume,), {}), self.on_event or progress)
+        except RunError:
+            if stop.reason == "SIGTERM" and self._worker.process.returncode == -signal.SIGTERM:
+                # It came before or after the run itself, where it ends a process of its own at once, too.
+                signal.raise_signal(signal.SIGTERM)
+            raise
+        return result
+
+    def _passed_on(self) -> StopFlag:
+        """The worker gets the signal that asks this process to stop; once, since a second Ctrl-C is not patient."""
+        process, sent = self._worker.process, set[str]()
+
+        def pass_on(reason: str) -> None:
+            if not sent:
+                sent.add(reason)
+                process.send_signal(signal.Signals[reason])
+
+        return StopFlag(on_request=pass_on)
+
+    def evaluate(self, dataset: Any = None) -> dict[str, float]:
+        found: dict[str, float] = self._worker.call("evaluate", ((dataset,), {}))
+        return found
+
+    def save_model(self, path: str | Path | None = None, merged: bool = False) -> str:
+        return str(self._worker.call("save_model", ((path, merged), {})))
+
+    def generate(
+        self,
+        prompts: str | Sequence[Any],
+        max_new_tokens: int = 128,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+    ) -> list[str]:
+        found: list[str] = self._worker.call("generate", ((prompts, max_new_tokens, temperature, top_p), {}))
+        return found
+
+    def push_to_hub(
+        self, repo: str, private: bool = True, token: str | None = None, commit_message: str | None = None
+    ) -> str:
+        return str(self._worker.call("push_to_hub", ((repo, private, token, commit_message), {})))
+
+    def close(self) -> None:
+        """End the worker process; nothing can be asked of this trainer afterwards."""
+        self._worker.end("close()")

@@ -1,0 +1,135 @@
+"""The tokenizer of a model: its own, its base's, or the one that was named. transformers is imported inside."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aligntune_core.errors import ConfigError
+from aligntune_core.model.source import ADAPTER_FILE, adapter_config, check_base, check_source
+from aligntune_core.wording import a_type, root_cause
+
+if TYPE_CHECKING:
+    from aligntune_core.config.schema.sections import ModelConfig
+
+logger = logging.getLogger("aligntune")
+
+_TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+
+
+def load_tokenizer(model: ModelConfig) -> Any:
+    """The tokenizer of ``model``: ``model.tokenizer``, by name or in memory, else the model's own.
+
+    An adapter folder's own tokenizer is taken before its base's; of a model in memory, that of the name it
+    was loaded from. ``model.chat_template`` replaces the tokenizer's template. One in memory is copied.
+
+    Raises:
+        ConfigError: none could be loaded, or the template is not Jinja; the cause is chained.
+    """
+    if model.chat_template is not None:
+        _check_template(model.chat_template)
+    given = model.tokenizer
+    if given is None or isinstance(given, (str, os.PathLike)):
+        tokenizer = _loaded_tokenizer(model)
+    elif callable(getattr(given, "apply_chat_template", None)):
+        tokenizer = copy.deepcopy(given)
+    else:
+        raise ConfigError(
+            f"tokenizer_name (model.tokenizer) is {a_type(given)}; give a hub id, a folder or a transformers tokenizer"
+        )
+    if model.chat_template is not None:
+        tokenizer.chat_template = model.chat_template
+    return tokenizer
+
+
+def check_ends(model: ModelConfig, tokenizer: Any) -> None:
+    """Refuse a tokenizer without a token that ends a text.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    if tokenizer.eos_token is None:
+        raise ConfigError(
+            f"the tokenizer of {model.name!r} has no end-of-sequence token, so a model would not learn to stop; name "
+            "another with tokenizer_name"
+        )
+
+
+def _loaded_tokenizer(model: ModelConfig) -> Any:
+    from transformers import AutoTokenizer
+
+    source, revision = tokenizer_source(model)
+    options: dict[str, Any] = {"trust_remote_code": model.trust_remote_code}
+    if revision is not None:
+        options["revision"] = revision
+    if model.token is not None:
+        options["token"] = model.token.get_secret_value()
+    check_source(source, revision, options.get("token"))
+    try:
+        return AutoTokenizer.from_pretrained(source, **options)
+    except ImportError as error:
+        below = root_cause(error)  # transformers names the module that it wanted, not who broke it
+        raise ConfigError(
+            f'no tokenizer could be loaded from "{source}", since a library does not import: '
+            f"{type(below).__name__}: {str(below).rstrip('.')}. `aligntune doctor` says which, and what mends it."
+        ) from error
+    except (OSError, ValueError, KeyError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ConfigError(
+            f'no tokenizer could be loaded from "{source}": {reason} Check the path or hub id, '
+            "or name another with tokenizer_name (model.tokenizer)."
+        ) from error
+
+
+def tokenizer_source(model: ModelConfig) -> tuple[str, str | None]:
+    """Where the tokenizer is loaded from, and the revision there.
+
+    Raises:
+        ConfigError: a model in memory that does not say where it came from.
+    """
+    if model.tokenizer is not None:
+        return model.tokenizer, None
+    if not isinstance(model.name, (str, os.PathLike)):
+        return _name_of(model.name), model.revision
+    name = os.fspath(model.name)
+    adapter = adapter_config(name)
+    if adapter is None or any((Path(name) / file).exists() for file in _TOKENIZER_FILES):
+        return name, model.revision
+    base = adapter.get("base_model_name_or_path")
+    if not base:
+        raise ConfigError(
+            f"{Path(name) / ADAPTER_FILE} names no base_model_name_or_path and the folder has no tokenizer. "
+            "Name one with tokenizer_name (model.tokenizer)."
+        )
+    check_base(name, str(base))
+    return str(base), adapter.get("revision")
+
+
+def _name_of(model: Any) -> str:
+    """Where a model in memory came from, by its own account."""
+    config = getattr(model, "config", None)
+    name = getattr(config, "_name_or_path", None) or getattr(model, "name_or_path", None)
+    if isinstance(name, str) and name:
+        return name
+    raise ConfigError(
+        f"the model in memory ({type(model).__name__}) does not say where it was loaded from, "
+        "so its tokenizer is not known. Name one with tokenizer_name (model.tokenizer)."
+    )
+
+
+def _check_template(template: str) -> None:
+    from jinja2 import Environment, TemplateSyntaxError
+
+    if "{" not in template:
+        raise ConfigError(
+            f"model.chat_template must be the text of a Jinja template; {template[:60]!r} holds no expression"
+        )
+    try:
+        Environment(extensions=["jinja2.ext.loopcontrols"]).parse(template)
+    except TemplateSyntaxError as error:
+        # transformers' own "generation" block is no Jinja tag; the tokenizer knows it.
+        if "generation" not in str(error.message):
+            raise ConfigError(f"model.chat_template, line {error.lineno}: {error.message}") from error

@@ -1,0 +1,84 @@
+"""Which backend runs a configuration: the one that was named, or for "auto" the best that can."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from aligntune_core.backends.registry import registry
+from aligntune_core.errors import BackendUnavailable
+from aligntune_core.model.device import available
+from aligntune_core.pipeline import refusals
+from aligntune_core.wording import listed, one_line
+
+if TYPE_CHECKING:
+    from aligntune_core.backends.backend import Backend
+    from aligntune_core.config import Config
+
+logger = logging.getLogger("aligntune")
+
+# Where several backends would do, the faster one is taken.
+PREFERENCE = ("unsloth", "trl")
+
+
+def choose(config: Config) -> tuple[Backend, str]:
+    """Steps 2 and 3: the backend that was named, or the best one for "auto", and why.
+
+    Raises:
+        BackendError: the named backend cannot run this; or, for "auto", none can, with the reason of each.
+        ConfigError: an online algorithm without rewards, or with one that is not known.
+    """
+
+    if config.backend != "auto":
+        backend = registry().get(config.backend)
+        refusals.refuse_unsupported(backend, config, registry().ready)
+        found = backend, "named in the call"
+    else:
+        found = _choose_auto(config)
+    _refuse_rewards(config)
+    return found
+
+
+def _refuse_rewards(config: Config) -> None:
+    """Refuse unknown or missing rewards here already: reading them imports no function and no model."""
+    from aligntune_core.algorithms import find
+    from aligntune_core.rewards import read_rewards
+
+    if find(config.algorithm).online:
+        read_rewards(config.rewards)
+
+
+def _choose_auto(config: Config) -> tuple[Backend, str]:
+    from aligntune_core.backends.registry import registry
+
+    ready = registry().ready()
+    order = sorted(ready, key=lambda n: (PREFERENCE.index(n) if n in PREFERENCE else len(PREFERENCE), n))
+    passed = [
+        f"{row.name}: {row.state}" + (f", {row.reason}" if row.state == "broken" else "")
+        for row in registry().rows()
+        if row.name not in ready
+    ]
+    devices = list(available())
+    for name in order:
+        why = _passed_over(ready[name], config, devices)
+        if why is None:
+            reason = f"auto: {name} trains {config.algorithm} on {listed(devices)}"
+            reason += f" (passed over: {'; '.join(passed)})" if passed else ""
+            logger.info('backend "%s" chosen (%s)', name, reason)
+            return registry().get(name), reason
+        passed.append(f"{name}: {why}")
+    raise BackendUnavailable(
+        f"no backend can run this {config.algorithm} job:\n  - "
+        + "\n  - ".join(passed or ["none is installed"])
+        + "\n"
+        "See `aligntune backends -v`."
+    )
+
+
+def _passed_over(backend: Backend, config: Config, devices: list[str]) -> str | None:
+    """Why "auto" does not take this backend; a plugin that fails when it is asked does not end the search."""
+
+    try:
+        return refusals.why_not(backend, config, devices)
+    except Exception as error:  # a plugin may raise anything; shown with the others that were passed over
+        return f"asking it raised {one_line(error)}"

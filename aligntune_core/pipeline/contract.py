@@ -1,0 +1,50 @@
+"""What a library would do, or does, against what was asked for: a difference raises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from aligntune_core.config.keywords import named
+from aligntune_core.config.table import same
+from aligntune_core.errors import ContractViolation
+from aligntune_core.wording import listed
+
+if TYPE_CHECKING:
+    from aligntune_core.backends.backend import Backend
+    from aligntune_core.config import Config
+
+
+def compare(backend: str, stage: str, config: Config, found: Mapping[str, Any]) -> None:
+    """Steps 8 and 15: what the library would do, or does, equals the configuration.
+
+    Raises:
+        ContractViolation: names each field with both values.
+    """
+    from aligntune_core.config import paths
+
+    wanted = paths(config)
+    problems = [
+        f"{named(path)}: asked for {wanted[path]!r}, {stage} {value!r}"
+        for path, value in sorted(found.items())
+        if path in wanted and not same(path, wanted[path], value)
+    ]
+    if problems:
+        raise ContractViolation(
+            f'backend "{backend}" would not run what was asked for:\n  - ' + "\n  - ".join(problems) + "\n"
+            "Set these fields to what the backend can do, or use another backend."
+        )
+
+
+def require_echo(backend: Backend, config: Config, returned: set[str]) -> None:
+    """Step 15: each honoured field that was set has come back from the library's own objects."""
+    from aligntune_core.config import covers, given
+
+    wanted = sorted(given(config, owner="backend"))
+    lost = [p for p in wanted if covers(backend.info.honours, p) and not covers(returned, p)]
+    if lost:
+        raise ContractViolation(
+            f'backend "{backend.name}" says that it honours {listed(named(p) for p in lost)}, but neither its '
+            f"planned nor its effective arguments hold {listed(lost)}. This is a fault of the plugin"
+            + (f" ({backend.info.url})." if backend.info.url else ".")
+        )

@@ -1,0 +1,367 @@
+"""Trainer: the one class that users hold, whichever backend runs underneath."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aligntune_core.errors import HookError, RunError
+from aligntune_core.run import checkpoints, events, logs, manifest
+from aligntune_core.run import resume as resuming
+from aligntune_core.run.folder import model_folder
+from aligntune_core.run.listeners.progress import Progress
+from aligntune_core.run.session import RunSession, peak_memory_bytes
+from aligntune_core.run.topology import is_main, world_size
+
+if TYPE_CHECKING:
+    from aligntune_core.config import ResolvedConfig
+    from aligntune_core.pipeline.plan import Plan
+    from aligntune_core.types import Engine, LoadedModel, TrainResult
+
+logger = logging.getLogger("aligntune")
+
+# What belongs to the run, not to the model, when a folder is uploaded.
+NOT_UPLOADED = [
+    "checkpoint-*",
+    "earlier-run/*",
+    ".cache/*",
+    ".aligntune.lock",
+    "run.log",
+    "metrics.jsonl",
+    "base/*",
+]
+
+PLAIN = (str, int, float, bool, list, type(None))
+
+
+class Trainer:
+    """A built run. Made by ``create_sft_trainer``, ``create_rl_trainer`` or ``create_trainer``."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        loaded: LoadedModel,
+        engine: Engine,
+        session: RunSession,
+        effective: Mapping[str, Any],
+    ) -> None:
+        self._plan = plan
+        self._loaded = loaded
+        self._engine = engine
+        self._session = session
+        self._started = manifest.now()
+        self._trained = False
+        self._goes_on = False
+        self.effective = dict(effective)
+        """Config path -> value in force, read from the built trainer."""
+        self.on_event: Callable[[Mapping[str, Any]], None] | None = None
+        """Takes each event instead of the progress bar."""
+
+    @property
+    def config(self) -> ResolvedConfig:
+        """The resolved configuration."""
+        return self._plan.config
+
+    @property
+    def model(self) -> Any:
+        """The policy being trained."""
+        return self._engine.model
+
+    @property
+    def tokenizer(self) -> Any:
+        """The policy's tokenizer."""
+        return self._loaded.tokenizer
+
+    @property
+    def native(self) -> Any:
+        """The backend library's own trainer."""
+        return self._engine.native
+
+    @property
+    def planned(self) -> Mapping[str, Any]:
+        """Config path -> value that the library announced before weights were loaded."""
+        return self._plan.planned
+
+    @property
+    def backend(self) -> str:
+        """Name of the backend."""
+        return self._plan.backend.name
+
+    @property
+    def output_dir(self) -> Path:
+        """The run folder."""
+        return self._session.folder.path
+
+    def train(self, resume: bool | str | Path | None = None) -> TrainResult:
+        """Train, and leave model or adapter, tokenizer, ``aligntune.json`` and ``events.jsonl`` in the run folder.
+
+        Ctrl-C and SIGTERM save a checkpoint and return with ``stopped`` set. Results of an earlier run in the same
+        folder are moved to ``earlier-run/N`` first, unless this call resumes it.
+
+        Args:
+            resume: True for the last complete checkpoint of the run folder, or a checkpoint folder.
+
+        Returns:
+            TrainResult: also a mapping with train_loss, final_loss, total_steps, training_time (seconds), model_path.
+
+        Raises:
+            CheckpointError: nothing complete to resume from, or the checkpoint belongs to another run.
+            RunLocked: another process trains in this folder.
+            NonFiniteLoss: the loss became NaN or infinite.
+        """
+        folder = self._session.folder
+        start, damaged = checkpoints.find(folder.path, resume)
+        remarks = [f"passed over a damaged checkpoint: {remark}" for remark in damaged]
+        if start is not None:
+            remarks += resuming.compare(start, self.config, self._plan.datasets.fingerprint)
+        with folder.locked():
+            if start is None:
+                self._remark_second_run()
+                folder.set_aside(model_folder(self.config.model.name))
+            elif is_main():
+                events.rewind(folder.metrics, resuming.step_of(start))
+            for remark in remarks:
+                logger.warning(remark)
+            return self._run(start)
+
+    def _remark_second_run(self) -> None:
+        """The weights of this trainer are those that its last run left; only a new trainer starts anew."""
+        if self._trained:
+            logger.warning(
+                "this trainer has trained before: the run goes on from its weights. "
+                "Create a trainer again to start anew."
+            )
+
+    def _run(self, start: Path | None) -> TrainResult:
+        session, config = self._session, self.config
+        title = f"{config.algorithm} on {self.backend}"
+        self._trained, self._goes_on = True, self._trained and start is None
+        self._write_manifest("running")
+        began = time.perf_counter()
+        with self._recorded(), session.stop, Progress(title, config.optim.max_steps) as progress:
+            session.sink.begin(self.on_event or progress)
+            result = self._checked(self._engine.train(resume_from=start))
+            session.sink.end()
+            where = self._saved(result)
+        seconds = time.perf_counter() - began
+        result = replace(
+            result, training_time=seconds, model_path=str(where), final_loss=session.sink.last_loss
+        )
+        self._write_manifest("stopped" if result.stopped else "finished", result)
+        if result.stopped:
+            logger.warning(
+                "stopped by %s at step %s; train(resume=True) goes on from %s",
+                result.stopped,
+                result.steps,
+                where,
+            )
+        return result
+
+    def _checked(self, result: object) -> TrainResult:
+        from aligntune_core.types import TrainResult
+
+        if isinstance(result, TrainResult):
+            return result
+        raise HookError(
+            f"Engine.train() of {self._plan.backend} returned {type(result).__name__}; "
+            "it must return aligntune_core.TrainResult"
+        )
+
+    def _saved(self, result: TrainResult) -> Path:
+        if not result.stopped:
+            self._engine.save_model(self.output_dir)
+            return self.output_dir
+        folder = self._session.context().checkpoint_dir(result.steps)
+        if is_main() and (why := checkpoints.problem(folder)):
+            raise RunError(
+                f"{self._plan.backend} stopped at step {result.steps} without a complete checkpoint: {why}"
+            )
+        return folder
+
+    @contextmanager
+    def _recorded(self) -> Iterator[None]:
+        """Keep the log; on failure say so in the manifest and name the plugin on the exception."""
+        try:
+            with logs.kept(self._session.log):
+                yield
+        except BaseException as error:
+            self._session.sink.end()
+            self._write_manifest("failed", error=error)
+            if isinstance(error, Exception):
+                error.add_note(
+                    f"while training with {self._plan.backend}; the run folder is {self.output_dir}"
+                )
+            raise
+
+    def _write_manifest(
+        self, state: str, result: TrainResult | None = None, error: BaseException | None = None
+    ) -> None:
+        from aligntune_core.config import in_memory, plain
+        from aligntune_core.version import __version__
+
+        plan, report = self._plan, self._plan.datasets.report
+        content: dict[str, Any] = {
+            "aligntune": __version__,
+            "state": state,
+            "algorithm": self.config.algorithm,
+            "backend": plan.backend.name,
+            "backend_reason": plan.reason,
+            "config": plain(self.config),
+            "sources": dict(
+                self.config.sources
+            ),  # a repeat then knows what was chosen and what followed from it
+            "repeatable": not in_memory(self.config) and not self._goes_on,
+            "effective": {k: v for k, v in self.effective.items() if isinstance(v, PLAIN)},
+            "versions": dict(plan.prepared.versions),
+            "device": vars(plan.prepared.device),
+            "world_size": world_size(),
+            "dataset": report.as_dict() if report else {},
+            "dataset_fingerprint": plan.datasets.fingerprint,
+            "rows_given": report.rows_given if report else None,
+            "rows_dropped": report.rows_dropped if report else None,
+            "seed": self.config.run.seed,
+            "started": self._started,
+            "written": manifest.now(),
+            "metrics": dict(result.metrics) if result else {},
+            "peak_memory_bytes": peak_memory_bytes(),
+        }
+        if result:
+            content |= {
+                "total_steps": result.steps,
+                "final_loss": result.final_loss,
+                "training_time": result.training_time,
+                "model_path": result.model_path,
+                "stopped": result.stopped,
+            }
+        if error is not None:
+            content["error"] = f"{type(error).__name__}: {error}"
+        self._session.folder.write_manifest(content)
+
+    def evaluate(self, dataset: Any = None) -> dict[str, float]:
+        """Evaluate on held-out rows.
+
+        Args:
+            dataset: anything that ``dataset_name`` takes; by default the run's ``eval_dataset`` or ``eval_split``.
+
+        Returns:
+            dict: figures of the algorithm, e.g. loss, perplexity and token_accuracy for SFT; what the library names
+            with ``eval_`` before it is there under both names.
+
+        Raises:
+            RunError: there are no held-out rows.
+            DataError: rows cannot be used.
+        """
+        rows = None
+        if dataset is not None:
+            rows = self._canonical(dataset)
+        elif self._plan.datasets.eval is None:
+            raise RunError(
+                "nothing to evaluate on: pass evaluate(dataset), or create the trainer with eval_dataset or eval_split"
+            )
+        with logs.kept(self._session.log):
+            found = dict(self._engine.evaluate(rows))
+        plain = {name.removeprefix("eval_"): value for name, value in found.items()}
+        return {**plain, **found}
+
+    def _canonical(self, dataset: Any) -> Any:
+        from aligntune_core.algorithms import find
+        from aligntune_core.data import prepare_rows
+
+        return prepare_rows(dataset, self.config, find(self.config.algorithm), self.tokenizer)
+
+    def save_model(self, path: str | Path | None = None, merged: bool = False) -> str:
+        """Write the adapter or model with its tokenizer.
+
+        Args:
+            path: folder; by default the run folder, or ``merged`` below it.
+            merged: fold the adapter into its base and write a plain model; a model without adapter is written whole.
+
+        Returns:
+            str: the folder.
+
+        Raises:
+            RunError: ``path`` is a file, or the backend cannot merge these weights.
+        """
+        target = Path(path) if path is not None else self.output_dir / ("merged" if merged else "")
+        if target.is_file():
+            raise RunError(f"save_model: {target} is a file; give a folder")
+        self._engine.save_model(target, merged=merged)
+        return str(target)
+
+    def generate(
+        self,
+        prompts: str | Sequence[Any],
+        max_new_tokens: int = 128,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+    ) -> list[str]:
+        """Complete prompts with the policy as it is now.
+
+        Args:
+            prompts: one prompt or several; each a string (a user's message, where the tokenizer has a chat template)
+                or a list of messages.
+            max_new_tokens: tokens to generate at most.
+            temperature: 0 is greedy.
+            top_p: nucleus sampling, 0..1.
+
+        Returns:
+            list[str]: one completion a prompt, without the prompt.
+
+        Raises:
+            DataError: something is no prompt.
+            ConfigError: a number is out of range.
+        """
+        from aligntune_core.data.formats.prompts import as_prompts, check_sampling
+
+        batch = as_prompts(prompts)
+        check_sampling(max_new_tokens, temperature, top_p)
+        if not batch:
+            return []
+        return self._engine.generate(
+            batch, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p
+        )
+
+    def push_to_hub(
+        self, repo: str, private: bool = True, token: str | None = None, commit_message: str | None = None
+    ) -> str:
+        """Upload the saved adapter or model and tokenizer to the Hugging Face hub.
+
+        Args:
+            repo: "owner/name".
+            private: make a new repository private.
+            token: access token; by default the login of this machine.
+            commit_message: by default names the algorithm.
+
+        Returns:
+            str: address of the repository.
+
+        Raises:
+            RunError: the hub cannot be reached or refuses; the model is saved in the run folder all the same.
+        """
+        from huggingface_hub import HfApi
+        from huggingface_hub.errors import HfHubHTTPError
+
+        # Its bases are those of whichever HTTP library the hub's client is on: a lost connection is one of them too.
+        failures: tuple[Any, ...] = (OSError, *HfHubHTTPError.__bases__)
+        self.save_model()
+        api = HfApi(token=token)
+        try:
+            url = api.create_repo(repo, private=private, exist_ok=True)
+            api.upload_folder(
+                repo_id=url.repo_id,
+                folder_path=str(self.output_dir),
+                commit_message=commit_message or f"{self.config.algorithm} with aligntune",
+                ignore_patterns=NOT_UPLOADED,
+            )
+        except failures as error:
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise RunError(
+                f"{repo} could not be uploaded: {reason}. The model is saved in {self.output_dir}; call "
+                "push_to_hub again when the hub can be reached and the token may write there."
+            ) from error
+        return str(url)

@@ -1,0 +1,220 @@
+"""Which rewards there are by name: the built-in ones and those that other distributions register."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from aligntune_core.errors import ConfigError, UnknownReward
+from aligntune_core.rewards.unavailable import UNAVAILABLE
+from aligntune_core.wording import did_you_mean, listed
+
+if TYPE_CHECKING:
+    from aligntune_core.entrypoints import EntryPoint
+
+GROUP = "aligntune.rewards"
+OWN = "that name belongs to aligntune itself"
+
+_log = logging.getLogger("aligntune.rewards")
+
+
+@dataclass(frozen=True)
+class BuiltIn:
+    """Where a built-in reward lives.
+
+    Attributes:
+        target: "module:function" below ``aligntune_core.rewards``.
+        scores: its range, for people.
+        requires: the distribution that it needs beyond core's own, or empty.
+    """
+
+    target: str
+    scores: str
+    requires: str = ""
+
+    def load(self) -> Callable[..., Any]:
+        """The function itself. Its library is imported only when it scores."""
+        module, _, function = self.target.partition(":")
+        found = importlib.import_module(f"aligntune_core.rewards.{module}")
+        loaded: Callable[..., Any] = getattr(found, function)
+        return loaded
+
+
+BUILT_IN: dict[str, BuiltIn] = {
+    "exact_answer": BuiltIn("builtin.answer:exact_answer", "0 or 1"),
+    "math": BuiltIn("builtin.mathematics:math", "0 or 1", "math-verify"),
+    "reasoning_gym": BuiltIn("reasoning_gym:reasoning_gym", "0 to 1", "reasoning-gym"),
+    "regex": BuiltIn("builtin.patterns:regex", "0 or 1"),
+    "xml_tags": BuiltIn("builtin.patterns:xml_tags", "0 to 1"),
+    "think_format": BuiltIn("builtin.patterns:think_format", "0 or 1"),
+    "json_schema": BuiltIn("builtin.structured:json_schema", "0 or 1", "jsonschema"),
+    "keyword": BuiltIn("builtin.keywords:keyword", "0 to 1"),
+    "length": BuiltIn("builtin.length:length", "0 to 1"),
+    "overlong": BuiltIn("builtin.length:overlong", "-1 to 0"),
+    "repetition": BuiltIn("builtin.repetition:repetition", "-1 to 0"),
+}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a reward."""
+
+    name: str
+    description: str
+    required: bool
+    default: Any = None
+
+
+@dataclass(frozen=True)
+class RewardInfo:
+    """One line of a listing.
+
+    Attributes:
+        name: as configurations spell it.
+        summary: what it scores, one sentence.
+        scores: its range.
+        reads: what it takes of a sample beside the text: columns, or ``completion_ids``.
+        parameters: what ``params`` may set.
+        requires: the distribution that it needs, or empty.
+        distribution: who brings it.
+    """
+
+    name: str
+    summary: str
+    scores: str = ""
+    reads: tuple[str, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    requires: str = ""
+    distribution: str = "aligntune"
+
+
+def normalised(name: str) -> str:
+    """Names are compared without regard to case, and with hyphens as underscores."""
+    return name.strip().lower().replace("-", "_")
+
+
+def is_own(name: str) -> bool:
+    """Whether it is the name of a built-in reward, which no other distribution can take."""
+    return normalised(name) in BUILT_IN
+
+
+def registered(name: str) -> EntryPoint | None:
+    """The entry point of that name in ``aligntune.rewards``, or None. Nothing is imported.
+
+    Raises:
+        ConfigError: several distributions claim the name.
+    """
+    found = [e for e in _entry_points() if normalised(e.name) == normalised(name)]
+    if len(found) > 1:
+        raise ConfigError(
+            f'the reward "{name}" is claimed by {" and by ".join(str(e.distribution) for e in found)}. Uninstall one, '
+            f'or name the function: "{found[0].value}"'
+        )
+    return found[0] if found else None
+
+
+def find(name: str) -> BuiltIn | EntryPoint | None:
+    """The reward of that name, or None; a built-in one keeps its name, whoever else claims it.
+
+    Raises:
+        ConfigError: several distributions claim the name.
+    """
+    if not is_own(name):
+        return registered(name)
+    for entry in _entry_points():
+        if normalised(entry.name) == normalised(name):
+            _log.warning(
+                'the reward "%s" of %s is left out: %s; name its function: "%s"',
+                entry.name,
+                entry.distribution,
+                OWN,
+                entry.value,
+            )
+    return BUILT_IN[normalised(name)]
+
+
+def known() -> list[str]:
+    """All names, sorted."""
+    return sorted({*BUILT_IN, *(normalised(e.name) for e in _entry_points())})
+
+
+def refuse(name: str) -> UnknownReward:
+    """The error for a name that is not known: the nearest that we have, and the other ways to give a reward."""
+    names = known()
+    if normalised(name) in UNAVAILABLE:
+        nearest, help_ = UNAVAILABLE[normalised(name)]
+        return UnknownReward(
+            f'there is no reward "{name}"; the nearest is "{nearest}". {help_}. Names: {listed(names)}.'
+        )
+    return UnknownReward(
+        f'there is no reward "{name}".{did_you_mean(normalised(name), names)} Names: {listed(names)}. A function of '
+        'your own is given as itself or as "package.module:function", a reward model by its folder or hub id '
+        "(owner/name)."
+    )
+
+
+def list_rewards() -> list[RewardInfo]:
+    """Every reward known by name: the built-in ones, then the registered ones. Nothing of a third party is imported."""
+    found = [describe(name, entry) for name, entry in BUILT_IN.items()]
+    for entry in [e for e in _entry_points() if not is_own(e.name)]:
+        found.append(RewardInfo(entry.name, entry.value, distribution=str(entry.distribution)))
+    return found
+
+
+def describe(name: str, entry: BuiltIn) -> RewardInfo:
+    """What a built-in reward's signature and docstring say of it."""
+    function = entry.load()
+    parameters = inspect.signature(function).parameters
+    taken = [p.name for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    return RewardInfo(
+        name=name,
+        summary=(inspect.getdoc(function) or "").partition("\n")[0],
+        scores=entry.scores,
+        reads=tuple(taken[1:]),
+        parameters=_parameters(function),
+        requires=entry.requires,
+    )
+
+
+def markdown_table() -> str:
+    """The built-in rewards as the table of docs/rewards.md."""
+    lines = ["| name | scores | range | reads | parameters (default) | needs |", "|---|---|---|---|---|---|"]
+    for name, entry in BUILT_IN.items():
+        info = describe(name, entry)
+        shown = [
+            f"`{p.name}` ({'required' if p.required else repr(p.default)}): {p.description}"
+            for p in info.parameters
+        ]
+        cells = [
+            f"`{name}`",
+            info.summary,
+            info.scores,
+            ", ".join(info.reads),
+            "<br>".join(shown),
+            entry.requires,
+        ]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def _parameters(function: Callable[..., Any]) -> tuple[Parameter, ...]:
+    hints = get_type_hints(function, include_extras=True)
+    found = []
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            described = next((m.description for m in hints[parameter.name].__metadata__ if m.description), "")
+            required = parameter.default is parameter.empty
+            found.append(
+                Parameter(parameter.name, described, required, None if required else parameter.default)
+            )
+    return tuple(found)
+
+
+def _entry_points() -> tuple[EntryPoint, ...]:
+    from aligntune_core.entrypoints import entry_points
+
+    return entry_points(GROUP)

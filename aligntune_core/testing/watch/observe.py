@@ -1,0 +1,221 @@
+"""Watches a run from inside: which rows a step took, with which settings, and whether loss and gradient are right.
+
+Everything is seen through torch itself (hooks on the input embedding and on every optimiser), so nothing depends on
+what the backend says of itself. Imports torch: only the worker process uses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
+
+from aligntune_core.testing.fixtures import rows
+from aligntune_core.testing.watch import contract
+from aligntune_core.testing.watch.contract import Sample
+
+
+@dataclass
+class Step:
+    """One optimiser step, as it happened.
+
+    Attributes:
+        rows: row numbers in the order seen, each once a micro-batch.
+        sequences: how many sequences went through the policy with gradient.
+        tokens: how many tokens those have, padding not counted.
+        strange: text of the first sequence whose tokens are not the contract's; empty where all are.
+        group: settings of the optimiser for a trainable matrix: lr, betas, eps, weight_decay.
+        grad_norm: norm of the gradient that the optimiser was given.
+        expected_loss: the contract's loss of those rows under the weights of that moment.
+        gradient_error: distance of the gradient from the contract's, before clipping, relative to its norm.
+        expected_grad_norm: norm of the contract's gradient.
+    """
+
+    rows: list[int | None] = field(default_factory=list)
+    sequences: int = 0
+    tokens: int = 0
+    strange: str = ""
+    group: dict[str, Any] = field(default_factory=dict)
+    grad_norm: float = 0.0
+    expected_loss: float | None = None
+    gradient_error: float | None = None
+    expected_grad_norm: float | None = None
+
+
+class Observer:
+    """Collects ``steps`` while its context is open.
+
+    Args:
+        model: the policy.
+        tokenizer: its tokenizer.
+        algorithm: what is trained; losses are known for "sft" and "dpo".
+        data: the training rows.
+        config: resolved configuration: path -> value.
+        reference: the reference policy of DPO.
+        after_step: called with the number of steps taken so far.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        algorithm: str,
+        data: Sequence[Mapping[str, Any]],
+        config: Mapping[str, Any],
+        reference: Any = None,
+        after_step: Callable[[int], None] = lambda step: None,
+    ) -> None:
+        self.model, self.tokenizer, self.algorithm, self.config = model, tokenizer, algorithm, config
+        self.steps: list[Step] = []
+        self._known = algorithm in ("sft", "dpo")
+        self._samples = [contract.samples(row, tokenizer, config) if self._known else [] for row in data]
+        self._reference, self._after_step = reference, after_step
+        self._seen: list[list[list[int]]] = []
+        self._quiet = False
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Hooks are in place inside."""
+        embedding = self.model.get_input_embeddings()
+        handles = [
+            embedding.register_forward_pre_hook(self._forward, with_kwargs=True),
+            register_optimizer_step_pre_hook(self._before_step),
+            register_optimizer_step_post_hook(self._counted),
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def as_dicts(self) -> list[dict[str, Any]]:
+        """The steps in types that JSON knows."""
+        return [asdict(step) for step in self.steps]
+
+    def _forward(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self._quiet or not torch.is_grad_enabled():
+            return
+        ids = args[0] if args else kwargs["input"]
+        self._seen.append(ids.detach().cpu().tolist())
+
+    def _mine(self, optimizer: Any) -> list[Any]:
+        """Trainable parameters of the policy that this optimiser moves."""
+        own = {id(p) for p in self.model.parameters() if p.requires_grad}
+        return [p for group in optimizer.param_groups for p in group["params"] if id(p) in own]
+
+    def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        parameters = self._mine(optimizer)
+        if not parameters:
+            return
+        seen, self._seen = self._seen, []
+        tokens = sum(len(self._unpadded(ids)) for batch in seen for ids in batch)
+        step = Step(sequences=sum(map(len, seen)), tokens=tokens, group=_group(optimizer, parameters))
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        step.grad_norm = (
+            float(torch.stack([g.float().norm() for g in gradients]).norm()) if gradients else 0.0
+        )
+        if self._known:
+            self._judge(step, seen, parameters)
+        self.steps.append(step)
+
+    def _counted(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        if self._mine(optimizer):
+            self._after_step(len(self.steps))
+
+    def _judge(self, step: Step, seen: list[list[list[int]]], parameters: list[Any]) -> None:
+        """Recognise the rows; compare loss and gradient with the contract's for those very rows and weights."""
+        micro = self._micro_batches(step, seen)
+        if micro is None:
+            return
+        self._quiet = True
+        training = self.model.training
+        try:
+            self.model.eval()
+            with torch.enable_grad():
+                loss = self._loss(micro)
+                expected = torch.autograd.grad(loss, parameters, allow_unused=True)
+        finally:
+            self._quiet = False
+            self.model.train(training)
+        step.expected_loss = float(loss.detach())
+        step.expected_grad_norm, step.gradient_error = _distance(
+            parameters, expected, self.config["optim.max_grad_norm"]
+        )
+
+    def _micro_batches(self, step: Step, seen: list[list[list[int]]]) -> list[list[list[Sample]]] | None:
+        """The samples of each row, by micro-batch. None where some row is not whole, so that nothing can be compared.
+
+        A micro-batch may take several forward passes: chosen and rejected answers apart.
+        """
+        needed = len(self._samples[0])
+        micro: list[list[list[Sample]]] = []
+        pending: dict[int | None, list[tuple[int, Sample]]] = {}
+        for batch in seen:
+            for ids in batch:
+                row, index, sample = self._recognise(step, self._unpadded(ids))
+                pending.setdefault(row, []).append((index, sample))
+            if all(len(found) == needed for found in pending.values()):
+                step.rows += list(pending)
+                ordered = [sorted(found, key=lambda pair: pair[0]) for found in pending.values()]
+                micro.append([[sample for _, sample in found] for found in ordered])
+                pending = {}
+        step.rows += list(pending)
+        return None if pending else micro
+
+    def _loss(self, micro: list[list[list[Sample]]]) -> Any:
+        if self.algorithm == "sft":
+            return contract.sft_loss(self.model, [[samples[0] for samples in batch] for batch in micro])
+        return contract.dpo_loss(self.model, self._reference, self.config["parameters.beta"], micro)
+
+    def _unpadded(self, ids: list[int]) -> tuple[int, ...]:
+        pad = self.tokenizer.pad_token_id
+        inside = [i for i, token in enumerate(ids) if token != pad]
+        return tuple(ids[inside[0] : inside[-1] + 1]) if inside else ()
+
+    def _recognise(self, step: Step, ids: tuple[int, ...]) -> tuple[int | None, int, Sample]:
+        """The row of a sequence, which of its samples it is, and the sample.
+
+        Where the tokens are not the contract's, as many of the last are taken for the loss as the contract has.
+        """
+        text = self.tokenizer.decode(list(ids))
+        row = rows.row_of(text)
+        own = self._samples[row] if row is not None and row < len(self._samples) else []
+        for index, sample in enumerate(own):
+            if sample.ids == ids:
+                return row, index, sample
+        step.strange = step.strange or text
+        length = len(own[0].ids) - own[0].start if own else len(ids)
+        return row, len(own), Sample(ids, max(0, len(ids) - length))
+
+
+def _group(optimizer: Any, parameters: list[Any]) -> dict[str, Any]:
+    """The settings that apply to a trainable matrix."""
+    matrix = next((p for p in parameters if p.ndim > 1), parameters[0])
+    group = next(g for g in optimizer.param_groups if any(p is matrix for p in g["params"]))
+    betas = group.get("betas", (None, None))
+    return {
+        "lr": float(group["lr"]),
+        "beta1": betas[0],
+        "beta2": betas[1],
+        "eps": group.get("eps"),
+        "weight_decay": group.get("weight_decay"),
+    }
+
+
+def _distance(parameters: list[Any], expected: Sequence[Any], limit: float) -> tuple[float, float]:
+    """Norm of the expected gradient, and how far the actual one is from it once that is clipped."""
+    pairs = [
+        (p.grad if p.grad is not None else torch.zeros_like(p), e if e is not None else torch.zeros_like(p))
+        for p, e in zip(parameters, expected, strict=True)
+    ]
+    norm = float(torch.stack([e.float().norm() for _, e in pairs]).norm())
+    scale = min(1.0, limit / (norm + 1e-6)) if limit else 1.0
+    away = torch.stack([(g.float() - scale * e.float()).norm() for g, e in pairs]).norm()
+    return norm, float(away) / max(scale * norm, 1e-12)

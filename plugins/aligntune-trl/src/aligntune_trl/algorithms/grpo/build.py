@@ -1,0 +1,104 @@
+"""The GRPO family on TRL's GRPOTrainer."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from aligntune_core import Datasets, LoadedModel, RunContext, TrainResult
+from aligntune_core.model.device import torch_device
+from aligntune_trl import prepare
+from aligntune_trl.engine import TrlEngine
+from aligntune_trl.model import adapter
+from aligntune_trl.online import rewards_bridge
+from aligntune_trl.online.samples import Samples
+from aligntune_trl.quiet import known_warnings_hidden, no_bars
+
+
+def build(loaded: LoadedModel, config: Any, datasets: Datasets, run: RunContext) -> OnlineEngine:
+    """Build the trainer: rewards first, then the policy with its reference where there is a KL."""
+    from aligntune_trl.algorithms.grpo.trainer import GroupTrainer
+
+    args = prepare.training_arguments(config, torch_device())
+    rewards = rewards_bridge.build(config, loaded.tokenizer, args.device, datasets.report)
+    with no_bars():
+        rewards.load()
+    parameters = config.parameters
+    samples = Samples(
+        run.output_dir if parameters.log_completions else None,
+        parameters.log_completions_steps,
+        parameters.equal_rewards_alarm,
+        parameters.num_generations,
+    )
+    with ExitStack() as stack:
+        for context in (
+            known_warnings_hidden(),
+            no_bars(),
+            adapter.float32_kept(loaded.model),
+            adapter.copied_as_it_is(loaded.model),
+            _reference_is_the_policy(loaded.model, bool(parameters.beta)),
+        ):
+            stack.enter_context(context)
+        trainer = GroupTrainer(
+            model=loaded.model,
+            args=args,
+            rewards=rewards,
+            samples=samples,
+            train_dataset=datasets.train,
+            eval_dataset=datasets.eval,
+            processing_class=loaded.tokenizer,
+            callbacks=list(config.run.callbacks),
+        )
+    adapter.drop_needless_reference(trainer.model)
+    trainer.remember_reference()
+    return OnlineEngine(trainer, loaded, config, datasets, run)
+
+
+@contextmanager
+def _reference_is_the_policy(model: Any, needed: bool) -> Iterator[None]:
+    """While TRL builds its trainer, the reference that it loads is a frozen copy of the policy.
+
+    TRL would read it from the path that the policy's configuration names, which is not the policy where that came
+    trained or in memory. Adapters need none of this: they are switched off, or copied by TRL.
+    """
+    if not needed or adapter.is_adapted(model):
+        yield
+        return
+    from trl.trainer import grpo_trainer
+
+    theirs = grpo_trainer.create_model_from_path
+    grpo_trainer.create_model_from_path = lambda *_, **__: copy.deepcopy(model).requires_grad_(False).eval()
+    try:
+        yield
+    finally:
+        grpo_trainer.create_model_from_path = theirs
+
+
+class OnlineEngine(TrlEngine):
+    """The engine of algorithms that generate: rewards are in force, and samples follow a resume."""
+
+    def effective(self) -> Mapping[str, Any]:
+        """As the base, with the rewards section."""
+        trainer = self._trainer
+        weights = trainer.reward_weights.tolist()
+        return {**super().effective(), **rewards_bridge.in_force(self._config, trainer.rewards, weights)}
+
+    def train(self, resume_from: Path | None = None) -> TrainResult:
+        """As the base, with sampling seeded; completions of steps that are taken again are dropped from the file."""
+        from accelerate.utils import set_seed
+
+        step = None
+        if resume_from is None:
+            # As at the end of construction: what was built or evaluated in between must not change what is sampled.
+            set_seed(self._trainer.args.seed, device_specific=True)
+        else:
+            state = (resume_from / "trainer_state.json").read_text(encoding="utf-8")
+            step = int(json.loads(state)["global_step"])
+            if hasattr(self._trainer, "resume_at"):
+                self._trainer.resume_at(step)
+        self._trainer.samples.begin(step)
+        return super().train(resume_from)

@@ -1,0 +1,100 @@
+"""What Unsloth would change by itself on this device: refused before weights load, where its arguments do not show it.
+
+What its argument objects show (packing on a CPU, say) core sees by comparing ``planned`` with the configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from aligntune_core import Device
+from aligntune_core.errors import ConfigError
+from aligntune_core.run.topology import world_size
+from aligntune_trl.model.source import Source
+
+WHOLE = ("lm_head", "embed_tokens")
+"""What Unsloth trains whole beside an adapter, normalisation layers apart."""
+
+
+def refuse(config: Any, device: Device, source: Source) -> None:
+    """Check a resolved configuration.
+
+    Raises:
+        ConfigError: all problems at once, each with what to do.
+    """
+    rules = (_everywhere, _on_cpu if device.kind == "cpu" else _on_gpu)
+    problems = [problem for rule in rules for problem in rule(config, source)]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _everywhere(config: Any, source: Source) -> Iterator[str]:
+    if world_size() > 1:
+        yield (
+            f'backend "unsloth" trains in one process, and this is one of {world_size()}; use backend="trl", or start '
+            "one process"
+        )
+    limit = getattr(source.model_config, "max_position_embeddings", None)
+    if isinstance(limit, int) and config.data.max_seq_length > limit:
+        yield (
+            f"max_seq_length={config.data.max_seq_length}: the model has {limit} positions, and Unsloth would stretch "
+            f'its rotary embedding to reach further; take {limit} or less, or backend="trl"'
+        )
+
+
+def _on_cpu(config: Any, source: Source) -> Iterator[str]:
+    if config.data.packing:
+        yield (
+            "packing: Unsloth's CPU path has no attention that keeps packed rows apart and would turn it off; leave it "
+            'out, or use backend="trl"'
+        )
+    if config.model.precision == "bf16":
+        yield (
+            'precision="bf16": Unsloth\'s CPU path turns it off; take "fp32", which "auto" means there, or '
+            'backend="trl"'
+        )
+    if config.optim.gradient_checkpointing == "unsloth":
+        yield 'gradient_checkpointing="unsloth" offloads from a GPU; on a CPU take True'
+    quantization = config.model.quantization
+    if quantization is None:
+        return
+    wanted = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
+    for name, value in wanted.items():
+        if getattr(quantization, name) != value:
+            yield f"quantization: on a CPU Unsloth takes {name}={value!r} only; leave it out"
+    computed = {"bf16": "bfloat16", "fp32": "float32"}[config.model.precision]
+    if quantization.bnb_4bit_compute_dtype != computed:
+        yield (
+            f"quantization: on a CPU Unsloth computes in the run's precision ({computed}); leave "
+            "bnb_4bit_compute_dtype out"
+        )
+
+
+def _on_gpu(config: Any, source: Source) -> Iterator[str]:
+    if config.algorithm == "reward" and source.adapter_config is not None:
+        yield (
+            "model_name is an adapter: a reward model on Unsloth starts from a whole model; merge the adapter first "
+            '(save_model(merged=True)), or use backend="trl"'
+        )
+    if config.model.precision == "fp32":
+        yield (
+            'precision="fp32": on a GPU Unsloth\'s trainers switch autocast on by themselves; take "bf16" (or "fp16"), '
+            'or use backend="trl"'
+        )
+    if not config.peft.enabled and config.model.precision == "fp16":
+        yield 'precision="fp16" with use_peft=False has not been run on Unsloth; take "bf16", or use backend="trl"'
+    whole = [
+        m for m in config.peft.modules_to_save or () if m.rsplit(".", 1)[-1] not in WHOLE and "norm" not in m
+    ]
+    if config.peft.enabled and whole:
+        yield (
+            f"modules_to_save: Unsloth trains {', '.join(WHOLE)} and normalisation layers whole, not "
+            f'{", ".join(whole)}; leave them out, or use backend="trl"'
+        )
+    optim = config.optim
+    if config.run.eval_strategy != "no" and optim.eval_batch_size == 8 and optim.batch_size < 8:
+        yield (
+            "eval_batch_size=8 (the library's default) would be lowered to batch_size by Unsloth; take another, or "
+            "leave it out"
+        )
