@@ -16,8 +16,11 @@ from aligntune_core.types import (
     Engine,
     LoadedModel,
     Prepared,
+    RowTokens,
     RunContext,
+    Sampling,
     Support,
+    Topology,
     TrainResult,
 )
 from aligntune_core.version import __version__
@@ -53,8 +56,11 @@ __all__ = [
     "LoadedModel",
     "Prepared",
     "RLAlgorithm",
+    "RowTokens",
     "RunContext",
+    "Sampling",
     "Support",
+    "Topology",
     "TrainResult",
     "Trainer",
     "TrainingType",

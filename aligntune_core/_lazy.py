@@ -13,7 +13,7 @@ def lazy(package: str, where: Mapping[str, str]) -> tuple[Callable[[str], Any], 
 
     Args:
         package: the package's ``__name__``.
-        where: attribute -> module that defines it under the same name.
+        where: attribute -> module that defines it under the same name, or "module:name" under another.
 
     Returns:
         The two functions. An attribute found once is stored in the package, so the next access costs nothing.
@@ -22,7 +22,8 @@ def lazy(package: str, where: Mapping[str, str]) -> tuple[Callable[[str], Any], 
     def module_getattr(name: str) -> Any:
         if name not in where:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(importlib.import_module(where[name]), name)
+        module, _, attribute = where[name].partition(":")
+        value = getattr(importlib.import_module(module), attribute or name)
         setattr(sys.modules[package], name, value)
         return value
 

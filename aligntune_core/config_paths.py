@@ -38,7 +38,7 @@ PATHS = frozenset(
     )
 )
 
-# keyword or alias -> which algorithms have it: "sft", "online", "offline"; "": all
+# keyword or alias -> which algorithms have it: a trait; "": all
 KEYWORDS = {
     **dict.fromkeys(
         _words(
@@ -67,7 +67,7 @@ KEYWORDS = {
         _words(
             "completion_only_loss packing packing_strategy",
         ),
-        "sft",
+        "supervised",
     ),
     **dict.fromkeys(
         _words(
@@ -80,6 +80,6 @@ KEYWORDS = {
             "reward_funcs reward_function_weights reward_functions reward_model reward_model_name",
             "reward_model_path reward_weights rewards",
         ),
-        "online",
+        "rewards",
     ),
 }

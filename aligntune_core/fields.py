@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from pydantic.fields import FieldInfo
 
 Owner = Literal["core", "backend"]
-Only = Literal["", "sft", "online", "offline"]
+Only = Literal["", "supervised", "generates", "offline", "rewards", "cut"]
 
 
 def option(
@@ -32,7 +32,7 @@ def option(
         keyword: its name in ``create_*`` calls; by default the field's own name.
         aliases: other names of the same meaning.
         owner: "core" where core itself serves it; "backend" where a backend has to honour it.
-        only: which algorithms have it: "sft" (of that kind), "online" (they generate), "offline"; "": all.
+        only: the trait of the algorithms that have it, as ``Algorithm.has`` takes it; "": all.
         off: what ``None`` means after resolving, where None is a value; empty where resolving leaves no None.
         source: where the default comes from.
         neutral: further values that switch the thing off, so that they pass where the field does not belong.

@@ -90,10 +90,11 @@ def _writes(plan: Plan) -> list[dict[str, str]]:
     """What the run will leave, and what becomes of a run that lies there."""
     from pathlib import Path
 
+    from aligntune_core.config.resolve.defaults import output_dir
     from aligntune_core.run.folder import EARLIER, LOG, METRICS
 
     config, run = plan.config, plan.config.run
-    folder = Path(run.output_dir)
+    folder = Path(output_dir(config))
     kept = f", the last {run.save_total_limit} are kept" if run.save_total_limit else ""
     when = {
         "no": "",

@@ -84,7 +84,7 @@ def run_check(config: Config, samples: int, rows: int) -> CheckReport:
     from aligntune_core.types import Device
 
     algorithm = find(config.algorithm)
-    if not algorithm.online:
+    if algorithm.scored_by != "rewards":
         raise ConfigError(
             f"{algorithm.name} scores no completions of its own, so it has no rewards to check."
         )

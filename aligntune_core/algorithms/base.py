@@ -1,4 +1,7 @@
-"""What core knows of an algorithm: name, rows, parameters. How it trains is a backend's affair."""
+"""What core knows of an algorithm: name, rows, parameters, traits. How it trains is a backend's affair.
+
+Nothing outside ``algorithms/`` asks for an algorithm by its name: core, backends and the kit ask for its traits.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,12 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 Kind = Literal["sft", "rl"]
+Head = Literal["lm", "score", "token"]
+LongRows = Literal["cut", "drop", "refuse"]
+ScoredBy = Literal["rewards", "judge", "teacher"]
+
+# Formats whose rows hold the text to imitate.
+SUPERVISED = frozenset({"messages", "pair", "text"})
 
 
 @dataclass(frozen=True)
@@ -50,38 +59,74 @@ class Algorithm:
 
     Attributes:
         name: canonical name: "dpo". Case, "-", "_" and "." do not count when it is looked up.
-        kind: "sft" (``create_sft_trainer``) or "rl" (``create_rl_trainer``).
-        columns: canonical columns of its rows; ("prompt",) means that it generates and scores completions.
         parameters: pydantic model whose fields become keywords of the calls.
+        formats: what its rows may look like, the first that fits is taken: names of core's formats ("messages", "pair",
+            "text", "preference", "prompts", ...) or ``aligntune_core.toolkit.Format`` objects.
+        head: what the trained model has: "lm" writes text, "score" gives a text one number, "token" each token one.
+        needs_reference: whether training compares the policy with the one that it was at its start; a function of the
+            parameters where that depends on them.
+        generates: whether it writes completions while it trains.
+        scored_by: what judges those: "rewards" (the configuration's reward functions and models), "judge", "teacher".
+        long_rows: what becomes of a row beyond ``max_seq_length``: "cut", "drop" (left out by the library, so refused
+            unless ``on_bad_rows="drop"``) or "refuse".
+        figures: names of its evaluation's own figures, beside the loss -> what each says.
+        defaults: config path -> default of the tree for this algorithm: a ``Default`` or a plain value.
+        fill: config -> (path, value, reason) of defaults that depend on the rest of the configuration.
+        problems: config -> a sentence for each setting that cannot work with the rest of the configuration.
+        updates_per_epoch: optimiser steps in one pass over the rows; default: as transformers' Trainer.
         paper: URL of the paper it follows.
         title: its name as people write it.
         aliases: other names.
-        defaults: config path -> default of the tree for this algorithm: a ``Default`` or a plain value.
-        updates_per_epoch: optimiser steps in one pass over the rows; default: as transformers' Trainer.
-        fill: config -> (path, value, reason) of defaults that depend on the rest of the configuration.
-        problems: config -> a sentence for each setting that cannot work with the rest of the configuration.
     """
 
     name: str
-    kind: Kind
-    columns: tuple[str, ...]
     parameters: type[BaseModel]
+    formats: tuple[Any, ...]
+    head: Head = "lm"
+    needs_reference: bool | Callable[[Any], bool] = False
+    generates: bool = False
+    scored_by: ScoredBy | None = None
+    long_rows: LongRows = "cut"
+    figures: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    fill: Callable[[Any], Iterable[tuple[str, Any, str]]] | None = None
+    problems: Callable[[Any], Iterable[str]] | None = None
+    updates_per_epoch: Callable[[Any, Batch], int] | None = None
     paper: str = ""
     title: str = ""
     aliases: tuple[str, ...] = ()
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    updates_per_epoch: Callable[[Any, Batch], int] | None = None
-    fill: Callable[[Any], Iterable[tuple[str, Any, str]]] | None = None
-    problems: Callable[[Any], Iterable[str]] | None = None
 
     @property
-    def online(self) -> bool:
-        """Whether it generates its own completions and scores them with rewards."""
-        return tuple(self.columns) == ("prompt",)
+    def supervised(self) -> bool:
+        """Whether it imitates the text of its rows."""
+        return any(name in SUPERVISED for name in self.formats if isinstance(name, str))
+
+    @property
+    def kind(self) -> Kind:
+        """Which call makes it: "sft" (``create_sft_trainer``) or "rl" (``create_rl_trainer``)."""
+        return "sft" if self.supervised else "rl"
+
+    def compares(self, parameters: Any) -> bool:
+        """Whether it needs a reference policy with these parameters."""
+        needs = self.needs_reference
+        return bool(needs(parameters)) if callable(needs) else needs
 
     def has(self, only: str) -> bool:
-        """Whether it has the fields of the tree that are for "sft", "online" or "offline" algorithms only; "": all."""
-        return {"sft": self.kind == "sft", "online": self.online, "offline": not self.online}.get(only, True)
+        """Whether it has a field that is for algorithms of one trait only.
+
+        Args:
+            only: "supervised", "generates", "offline" (does not generate), "rewards" (scored by them), "cut" (long rows
+                are cut); "": all.
+        """
+        traits = {
+            "": True,
+            "supervised": self.supervised,
+            "generates": self.generates,
+            "offline": not self.generates,
+            "rewards": self.scored_by == "rewards",
+            "cut": self.long_rows == "cut",
+        }
+        return traits[only]
 
 
 def epochs(number: float, source: str) -> Default:

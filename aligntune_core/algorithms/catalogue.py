@@ -1,7 +1,6 @@
-"""Algorithms known to core: their names, columns and parameters.
+"""Which algorithms there are: core's own, one file of this folder each, and those of installed distributions.
 
-Core's own: sft, dpo, reward, ppo, grpo, gspo, dapo, dr_grpo. Installed distributions add theirs through the
-entry-point group ``aligntune.algorithms``.
+Distributions add theirs through the entry-point group ``aligntune.algorithms``.
 """
 
 from __future__ import annotations
@@ -11,6 +10,8 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Literal
 
 from aligntune_core.algorithms.base import Algorithm
@@ -25,17 +26,11 @@ if TYPE_CHECKING:
 
 GROUP = "aligntune.algorithms"
 
-# Name -> module here that defines it in capitals; imported when first asked for, as listings need names only.
-_HOMES = {
-    "sft": "sft",
-    "dpo": "dpo",
-    "reward": "reward",
-    "ppo": "ppo",
-    "grpo": "grpo",
-    "gspo": "grpo",
-    "dapo": "grpo",
-    "dr_grpo": "grpo",
-}
+# Modules of this folder that hold no algorithm. Every other one is named like its algorithm and holds it in capitals.
+_SHARED = frozenset({"base", "catalogue", "generation"})
+
+# What most people look for comes first in listings; the others follow by name.
+_FIRST = ("sft", "dpo", "reward", "ppo", "grpo", "gspo", "dapo", "dr_grpo")
 
 _log = logging.getLogger("aligntune.algorithms")
 
@@ -56,12 +51,18 @@ class Unusable:
 
 
 @lru_cache(maxsize=1)
+def own_names() -> tuple[str, ...]:
+    """The names of core's own algorithms, which are those of their files: listings import none of them."""
+    files = {module.name for module in iter_modules([str(Path(__file__).parent)])}
+    names = files - _SHARED
+    return tuple([name for name in _FIRST if name in names] + sorted(names.difference(_FIRST)))
+
+
+@lru_cache(maxsize=1)
 def own() -> tuple[Algorithm, ...]:
     """Core's own algorithms."""
-    return tuple(
-        getattr(import_module(f"aligntune_core.algorithms.{home}"), name.upper())
-        for name, home in _HOMES.items()
-    )
+    package = __name__.rpartition(".")[0]
+    return tuple(getattr(import_module(f"{package}.{name}"), name.upper()) for name in own_names())
 
 
 def find(name: str) -> Algorithm:
@@ -92,7 +93,7 @@ def known() -> dict[str, Algorithm]:
 
 def names() -> list[str]:
     """The names of ``known()``, without importing core's own."""
-    return [*_HOMES, *_external()[0]]
+    return [*own_names(), *_external()[0]]
 
 
 def broken() -> dict[str, Unusable]:

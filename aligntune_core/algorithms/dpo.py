@@ -135,9 +135,13 @@ class DpoParameters(Section):
 
 DPO = Algorithm(
     name="dpo",
-    kind="rl",
-    columns=("prompt", "chosen", "rejected"),
     parameters=DpoParameters,
+    formats=("preference",),
+    needs_reference=True,
+    figures={
+        "reward_accuracy": "share of pairs whose chosen completion has the higher implicit reward",
+        "reward_margin": "mean difference of the implicit rewards of chosen and rejected",
+    },
     paper="https://arxiv.org/abs/2305.18290",
     title="Direct preference optimisation",
     defaults={

@@ -18,8 +18,8 @@ Scale = Literal["group", "batch", "none"]
 # They add up token losses, so that a ratio of the whole sequence would count once for each of its tokens.
 _TOKEN_LOSSES = ("bnpo", "dr_grpo", "dapo", "cispo")
 
-_EPSILON = "lower clip of the probability ratio: 1 - epsilon"
-_EPSILON_HIGH = "upper clip of the probability ratio: 1 + epsilon_high"
+EPSILON = "lower clip of the probability ratio: 1 - epsilon"
+EPSILON_HIGH = "upper clip of the probability ratio: 1 + epsilon_high"
 
 
 class GrpoParameters(Generation):
@@ -42,9 +42,9 @@ class GrpoParameters(Generation):
         float, option("weight of the KL to the reference; 0: no reference", ge=0, neutral=(0,), source="TRL")
     ] = 0.0
     epsilon: Annotated[
-        float, option(_EPSILON, aliases=("cliprange",), gt=0, lt=1, neutral=(0,), source="TRL")
+        float, option(EPSILON, aliases=("cliprange",), gt=0, lt=1, neutral=(0,), source="TRL")
     ] = 0.2
-    epsilon_high: Annotated[float | None, option(_EPSILON_HIGH, gt=0, neutral=(0,), off="as epsilon")] = None
+    epsilon_high: Annotated[float | None, option(EPSILON_HIGH, gt=0, neutral=(0,), off="as epsilon")] = None
     use_bias_correction_kl: Annotated[
         bool,
         option(
@@ -131,87 +131,6 @@ class GrpoParameters(Generation):
         return 'take loss_type="grpo", or importance_sampling_level="token"'
 
 
-class GspoParameters(GrpoParameters):
-    """GRPO with one ratio a sequence and its paper's narrow clips."""
-
-    steps_per_generation: Annotated[
-        int | None,
-        option(
-            "micro-batches drawn at a time: only from the second step on a batch does the ratio differ from 1",
-            ge=1,
-            off="4 x gradient_accumulation_steps, as in the GSPO paper",
-        ),
-    ] = None
-    epsilon: Annotated[
-        float, option(_EPSILON, aliases=("cliprange",), gt=0, lt=1, neutral=(0,), source="GSPO paper")
-    ] = 3e-4
-    epsilon_high: Annotated[
-        float | None, option(_EPSILON_HIGH, gt=0, off="as epsilon", source="GSPO paper")
-    ] = 4e-4
-    importance_sampling_level: Annotated[
-        Literal["sequence"], option("one ratio a sequence: what makes it GSPO")
-    ] = "sequence"
-    loss_type: Annotated[Literal["grpo"], option("mean by sequence, as in the GSPO paper")] = "grpo"
-
-
-class DapoParameters(GrpoParameters):
-    """GRPO with a loss over all tokens, a higher upper clip, long completions masked, dynamic sampling."""
-
-    epsilon_high: Annotated[
-        float | None, option(_EPSILON_HIGH, gt=0, off="as epsilon", source="DAPO paper")
-    ] = 0.28
-    loss_type: Annotated[Literal["dapo"], option("mean over the tokens of the batch: what makes it DAPO")] = (
-        "dapo"
-    )
-    mask_truncated_completions: Annotated[
-        bool, option("leave completions that hit the limit out of the loss", source="DAPO paper")
-    ] = True
-    overlong_punishment: Annotated[
-        float,
-        option(
-            "weight of the soft overlong punishment, which is added to the rewards; 0: none",
-            ge=0,
-            neutral=(0,),
-            source="DAPO paper",
-        ),
-    ] = 1.0
-    overlong_cache: Annotated[
-        int | None,
-        option(
-            "tokens before the limit in which that punishment grows from 0 to -1",
-            ge=1,
-            off="a fifth of max_completion_length, as in the DAPO paper",
-            needs="overlong_punishment",
-        ),
-    ] = None
-    dynamic_sampling: Annotated[
-        bool,
-        option(
-            "draw other prompts in place of those whose completions all score alike (overlong punishment not counted)",
-            source="DAPO paper",
-        ),
-    ] = True
-    max_resampling: Annotated[int, option("further draws for one batch", ge=1, needs="dynamic_sampling")] = 10
-    on_exhausted: Annotated[
-        Literal["error", "keep"],
-        option(
-            "when those draws are spent: stop with an error, or go on with what there is",
-            needs="dynamic_sampling",
-        ),
-    ] = "error"
-
-
-class DrGrpoParameters(GrpoParameters):
-    """GRPO without the division by length and by the group's deviation."""
-
-    loss_type: Annotated[
-        Literal["dr_grpo"], option("sum divided by a constant, max_completion_length: what makes it Dr. GRPO")
-    ] = "dr_grpo"
-    scale_rewards: Annotated[
-        Scale, option("divide advantages by a deviation, or not", source="Dr. GRPO paper")
-    ] = "none"
-
-
 def updates_per_epoch(parameters: GrpoParameters, batch: Batch) -> int:
     """Steps of one pass: whole batches of groups only, each used ``num_iterations`` times."""
     asked = parameters.steps_per_generation  # of one process; several share them
@@ -284,14 +203,17 @@ def _multiples(near: int, unit: int) -> list[int]:
     return [n for n in (below, below + unit) if n]
 
 
-def _family(
+def family(
     name: str, title: str, parameters: type[GrpoParameters], paper: str, *aliases: str, drawn: int = 1
 ) -> Algorithm:
     return Algorithm(
         name=name,
-        kind="rl",
-        columns=("prompt",),
         parameters=parameters,
+        formats=("prompts",),
+        needs_reference=lambda parameters: bool(parameters.beta),
+        generates=True,
+        scored_by="rewards",
+        long_rows="refuse",
         paper=paper,
         title=title,
         aliases=aliases,
@@ -305,7 +227,4 @@ def _family(
     )
 
 
-GRPO = _family("grpo", "GRPO", GrpoParameters, "https://arxiv.org/abs/2402.03300")
-GSPO = _family("gspo", "GSPO", GspoParameters, "https://arxiv.org/abs/2507.18071", drawn=4)
-DAPO = _family("dapo", "DAPO", DapoParameters, "https://arxiv.org/abs/2503.14476")
-DR_GRPO = _family("dr_grpo", "Dr. GRPO", DrGrpoParameters, "https://arxiv.org/abs/2503.20783")
+GRPO = family("grpo", "GRPO", GrpoParameters, "https://arxiv.org/abs/2402.03300")

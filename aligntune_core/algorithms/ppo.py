@@ -69,9 +69,12 @@ class PpoParameters(Generation):
 
 PPO = Algorithm(
     name="ppo",
-    kind="rl",
-    columns=("prompt",),
     parameters=PpoParameters,
+    formats=("prompts",),
+    needs_reference=True,
+    generates=True,
+    scored_by="rewards",
+    long_rows="refuse",
     paper="https://arxiv.org/abs/1707.06347",
     title="Proximal policy optimisation",
     defaults={

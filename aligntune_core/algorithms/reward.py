@@ -25,9 +25,14 @@ class RewardParameters(Section):
 
 REWARD = Algorithm(
     name="reward",
-    kind="rl",
-    columns=("prompt", "chosen", "rejected"),
     parameters=RewardParameters,
+    formats=("preference",),
+    head="score",
+    long_rows="drop",
+    figures={
+        "reward_accuracy": "share of pairs whose chosen completion scores higher",
+        "reward_margin": "mean difference of the scores of chosen and rejected",
+    },
     paper="https://arxiv.org/abs/2203.02155",
     title="Reward model",
     aliases=("reward_model", "reward_modeling"),

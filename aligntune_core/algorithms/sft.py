@@ -23,9 +23,12 @@ class SftParameters(Section):
 
 SFT = Algorithm(
     name="sft",
-    kind="sft",
-    columns=("prompt", "completion"),
     parameters=SftParameters,
+    formats=("messages", "pair", "text"),
+    figures={
+        "perplexity": "exponential of the loss",
+        "token_accuracy": "share of tokens of the completion that are the likeliest",
+    },
     paper="https://arxiv.org/abs/2109.01652",
     title="Supervised fine-tuning",
     aliases=("supervised_fine_tuning",),

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aligntune_core.entrypoints import Distribution, EntryPoint
 from aligntune_core.errors import BackendUnavailable, HookError
+from aligntune_core.model.device import probe
 from aligntune_core.types import BackendInfo, Datasets, Engine, LoadedModel, Prepared, RunContext, Support
 from aligntune_core.wording import listed
 
 if TYPE_CHECKING:
-    from aligntune_core.config import Config, ResolvedConfig
+    from aligntune_core.config import Config
+
+T = TypeVar("T")
 
 # How core calls each method of an Engine: positional arguments, names of the others.
 _CALLS: dict[str, tuple[int, tuple[str, ...]]] = {
     "effective": (0, ()),
     "train": (0, ("resume_from",)),
     "evaluate": (1, ()),
-    "save_model": (1, ("merged",)),
-    "generate": (1, ("max_new_tokens", "temperature", "top_p")),
+    "save": (2, ()),
+    "generate": (2, ()),
+    "close": (0, ()),
 }
-
-T = TypeVar("T")
-_ENGINE = ("native", "model", "effective", "train", "evaluate", "save_model", "generate")
+_ENGINE = ("native", "model", *_CALLS)
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Backend:
 
     Attributes:
         name: its entry point's name: "trl".
-        info: what ``backend_info`` said.
+        info: what ``backend_info`` answered, with what extensions add.
         distribution: who brought it.
         extensions: extensions registered over it.
     """
@@ -76,33 +79,56 @@ class Backend:
         """
         prepared = self._typed("prepare", self._call("prepare", config=config), Prepared)
         if prepared.device.kind not in (*self.info.devices, *self.info.opt_in_devices):
-            from aligntune_core.model.device import probe
-
             raise BackendUnavailable(
                 f"{self} trains on {listed(self.info.devices)}; "
                 f"this process would use {prepared.device.kind}. {probe()}"
             )
         return prepared
 
-    def load_model(self, config: ResolvedConfig, prepared: Prepared) -> LoadedModel:
+    def problems(self, config: Config) -> list[str]:
+        """What the backend and its extensions cannot run in a configuration, one sentence each.
+
+        Raises:
+            HookError: an answer is no list of sentences.
+        """
+        sentences: list[str] = []
+        for answer in self._call("problems", config=config):
+            if not isinstance(answer, (list, tuple)) or not all(isinstance(text, str) for text in answer):
+                raise HookError(
+                    f"hook problems of {self} returned {_described(answer)}; it must return a list of strings"
+                )
+            sentences += answer
+        return list(dict.fromkeys(sentences))
+
+    def planned(self, config: Config, prepared: Prepared) -> Mapping[str, Any]:
+        """What the library would use, read back from its own argument objects."""
+        answer = self._call("planned", config=config, prepared=prepared)
+        if not isinstance(answer, Mapping):
+            raise HookError(f"hook planned of {self} returned {_described(answer)}; it must return a mapping")
+        return answer
+
+    def load_model(self, config: Config, prepared: Prepared) -> LoadedModel:
         """Load the policy's weights."""
         return self._typed(
             "load_model", self._call("load_model", config=config, prepared=prepared), LoadedModel
         )
 
-    def apply_peft(self, loaded: LoadedModel, config: ResolvedConfig) -> LoadedModel:
+    def apply_peft(self, loaded: LoadedModel, config: Config, prepared: Prepared) -> LoadedModel:
         """Wrap the model in an adapter, or attach an adapter configuration."""
-        return self._typed("apply_peft", self._call("apply_peft", loaded=loaded, config=config), LoadedModel)
+        answer = self._call("apply_peft", loaded=loaded, config=config, prepared=prepared)
+        return self._typed("apply_peft", answer, LoadedModel)
 
     def build_trainer(
-        self, loaded: LoadedModel, config: ResolvedConfig, datasets: Datasets, run: RunContext
+        self, loaded: LoadedModel, config: Config, datasets: Datasets, prepared: Prepared, run: RunContext
     ) -> Engine:
         """Build the library's trainer behind the ``Engine`` protocol.
 
         Raises:
             HookError: a member of ``Engine`` is missing, or does not take what core passes.
         """
-        engine = self._call("build_trainer", loaded=loaded, config=config, datasets=datasets, run=run)
+        engine = self._call(
+            "build_trainer", loaded=loaded, config=config, datasets=datasets, prepared=prepared, run=run
+        )
         lacking = [name for name in _ENGINE if not _has(engine, name)]
         if lacking:
             raise HookError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from aligntune_core.backends.backend import Backend
 from aligntune_core.entrypoints import Distribution, EntryPoint
@@ -13,11 +13,9 @@ from aligntune_core.types import Support
 from aligntune_core.wording import listed
 
 if TYPE_CHECKING:
-    from aligntune_core.backends.registry import Verdict
+    from aligntune_core.backends.verdict import State, Verdict
 
 _FAILED = "supports_algorithm failed"
-
-State = Literal["ready", "missing", "broken", "incompatible", "conflict", "disabled", "unknown"]
 
 
 @dataclass(frozen=True, kw_only=True)

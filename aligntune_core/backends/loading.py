@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pluggy
 
 from aligntune_core import hookspecs
-from aligntune_core.backends import default_prepare
+from aligntune_core.backends import default_hooks
 from aligntune_core.backends.backend import Backend
-from aligntune_core.backends.validation import REQUIRED, check_honours, info_problems, problems
+from aligntune_core.backends.validation import REQUIRED, check_honours, info_problems, old_seam, problems
+from aligntune_core.backends.verdict import State
 from aligntune_core.entrypoints import EntryPoint
+from aligntune_core.types import BackendInfo
 from aligntune_core.wording import one_line
+
+# What an extension adds to a backend's own answer.
+_ADDED = ("honours", "quantizations", "strategies", "generators", "forbids")
 
 
 class PluginFault(Exception):
@@ -19,47 +25,67 @@ class PluginFault(Exception):
 
     Attributes:
         entry: whose fault it is.
+        state: "broken", or "incompatible" where it is written for another seam.
     """
 
-    def __init__(self, entry: EntryPoint, reason: str) -> None:
+    def __init__(self, entry: EntryPoint, reason: str, state: State = "broken") -> None:
         super().__init__(reason)
         self.entry = entry
+        self.state = state
 
 
 def load(entry: EntryPoint, extensions: Sequence[EntryPoint] = ()) -> Backend:
     """Import the plugin and its extensions and return the backend.
 
-    Core's default ``prepare`` is registered first, the plugin next, extensions last: pluggy asks in the
-    reverse order.
+    Core's defaults are registered first, the plugin next, extensions last: pluggy asks in the reverse order.
 
     Raises:
         PluginFault: something was raised, or does not fulfil the hook contract.
     """
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
-    manager.register(default_prepare, "aligntune")
-    _register(manager, entry, REQUIRED)
+    manager.register(default_hooks, "aligntune")
+    info = _registered(manager, entry, REQUIRED)
+    if info is None:
+        raise PluginFault(entry, "backend_info returned None; it must return aligntune_core.BackendInfo")
     for extension in extensions:
-        _register(manager, extension, ())
-    try:
-        info = manager.hook.backend_info()
-    except (Exception, SystemExit) as error:
-        raise PluginFault(entry, f"backend_info raised {one_line(error)}") from error
-    found = info_problems(info) or check_honours(info)
-    if found:
-        raise PluginFault(entry, "; ".join(found))
+        info = merged(info, _registered(manager, extension, ()))
     return Backend(entry.name, info, entry.distribution, tuple(extensions), manager.hook)
 
 
-def _register(manager: pluggy.PluginManager, entry: EntryPoint, required: Sequence[str]) -> None:
+def merged(info: BackendInfo, extension: BackendInfo | None) -> BackendInfo:
+    """A backend's information with what an extension adds to it."""
+    if extension is None:
+        return info
+    added: dict[str, object] = {}
+    for name in _ADDED:
+        own, more = getattr(info, name), getattr(extension, name)
+        added[name] = own | more if isinstance(own, frozenset) else tuple(dict.fromkeys((*own, *more)))
+    return replace(info, **added)  # type: ignore[arg-type]
+
+
+def _registered(
+    manager: pluggy.PluginManager, entry: EntryPoint, required: Sequence[str]
+) -> BackendInfo | None:
+    """Register one module, and return its own answer to ``backend_info``; None where it has none."""
     try:
         module = entry.load()
     except (Exception, SystemExit) as error:  # a plugin may raise anything; Ctrl-C still passes
         raise PluginFault(entry, f"importing {entry.value} raised {one_line(error)}") from error
-    found = problems(module, required)
-    if found:
-        raise PluginFault(entry, f"{entry.value}: " + "; ".join(found))
+    if why := old_seam(module):
+        raise PluginFault(entry, f"{entry.value}: {why}", "incompatible")
+    if faults := problems(module, required):
+        raise PluginFault(entry, f"{entry.value}: " + "; ".join(faults))
     try:
         manager.register(module, f"{entry.distribution.canonical}:{entry.group}:{entry.name}")
     except (pluggy.PluginValidationError, ValueError) as error:
         raise PluginFault(entry, f"{entry.value} was refused by pluggy: {one_line(error)}") from error
+    others = [plugin for plugin in manager.get_plugins() if plugin is not module]
+    try:
+        answers = manager.subset_hook_caller("backend_info", remove_plugins=others)()
+    except (Exception, SystemExit) as error:
+        raise PluginFault(entry, f"backend_info raised {one_line(error)}") from error
+    info: BackendInfo | None = next(iter(answers), None)
+    if info is not None and (faults := info_problems(info) or check_honours(info)):
+        raise PluginFault(entry, "; ".join(faults))
+    return info

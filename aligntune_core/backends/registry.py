@@ -10,7 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 
 from packaging.requirements import InvalidRequirement
@@ -18,9 +18,10 @@ from packaging.requirements import InvalidRequirement
 from aligntune_core import entrypoints
 from aligntune_core.backends import listing as rows
 from aligntune_core.backends.backend import Backend
-from aligntune_core.backends.listing import BackendRow, FoundRow, State
+from aligntune_core.backends.listing import BackendRow, FoundRow
 from aligntune_core.backends.loading import PluginFault, load
 from aligntune_core.backends.requirements import FROM_CLONE, Missing, core_mismatch, missing, with_plugins
+from aligntune_core.backends.verdict import State, Verdict
 from aligntune_core.entrypoints import EntryPoint
 from aligntune_core.errors import BackendBroken, BackendConflict, BackendNotFound, BackendUnavailable
 from aligntune_core.version import __version__
@@ -40,29 +41,6 @@ IGNORED = frozenset({"aligntune"})
 
 # How to install the backends of this repository.
 HINTS = {name: FROM_CLONE[f"aligntune-{name}"] for name in ("trl", "unsloth", "torch")}
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What became of one backend.
-
-    Attributes:
-        state: see ``State``.
-        reason: why it is not ready, in one line.
-        hint: what to do about it.
-        missing: requirements that are not met.
-        backend: there where ``state`` is "ready".
-        cause: what was raised, where it is broken.
-        fault: whose fault it is, where it is broken: the plugin or one of its extensions.
-    """
-
-    state: State
-    reason: str = ""
-    hint: str = ""
-    missing: tuple[str, ...] = ()
-    backend: Backend | None = None
-    cause: BaseException | None = None
-    fault: EntryPoint | None = None
 
 
 class Registry:
@@ -181,7 +159,7 @@ class Registry:
         name = entry.group.removeprefix(EXTENSIONS)
         verdict = self._verdict(name)
         if verdict.fault == entry:
-            return "broken", verdict.reason
+            return verdict.state, verdict.reason
         if verdict.state == "ready":
             return "ready", ""
         return (
@@ -215,8 +193,8 @@ class Registry:
             return Verdict("ready", backend=load(entries[0], extensions))
         except PluginFault as fault:
             if fault.entry is not entries[0]:
-                return _broken_by(fault.entry, str(fault), cause=fault.__cause__)
-            return Verdict("broken", str(fault), cause=fault.__cause__, fault=fault.entry)
+                return _broken_by(fault.entry, str(fault), cause=fault.__cause__, state=fault.state)
+            return Verdict(fault.state, str(fault), cause=fault.__cause__, fault=fault.entry)
 
     def _error(self, name: str, verdict: Verdict) -> Exception:
         """What to raise when a backend that is not ready is named."""
@@ -264,10 +242,16 @@ def _metadata_verdict(entry: EntryPoint) -> Verdict | None:
     return Verdict("missing", f"needs {listed(names)}", "; ".join(hints), names, fault=entry)
 
 
-def _broken_by(entry: EntryPoint, reason: str, hint: str = "", cause: BaseException | None = None) -> Verdict:
+def _broken_by(
+    entry: EntryPoint,
+    reason: str,
+    hint: str = "",
+    cause: BaseException | None = None,
+    state: State = "broken",
+) -> Verdict:
     """The verdict on a backend whose extension cannot be used."""
     return Verdict(
-        "broken",
+        state,
         f'its extension "{entry.name}" of {entry.distribution} cannot be used: {reason}',
         hint or f"update {entry.distribution.name}, or pip uninstall {entry.distribution.name}",
         cause=cause,

@@ -32,6 +32,24 @@ def hook_arguments() -> dict[str, tuple[str, ...]]:
     }
 
 
+def old_seam(module: ModuleType) -> str | None:
+    """What to change in a plugin that is written for the hooks of aligntune 1.0, or None where it is not."""
+    build = vars(module).get("build_trainer") if inspect.ismodule(module) else None
+    changes = []
+    if build is not None and _is_answer(build) and "prepared" not in inspect.signature(build).parameters:
+        changes.append(
+            "build_trainer has to take prepared: build_trainer(loaded, config, datasets, prepared, run). What "
+            "Prepared(planned=...) held is a hook of its own, planned(config, prepared); an Engine has "
+            "save(path, form), generate(prompts, sampling) and close()"
+        )
+    info = vars(module).get("backend_info") if inspect.ismodule(module) else None
+    if info is not None and _options(info) is not None and not _is_answer(info):
+        changes.append(
+            "backend_info is no wrapper: an extension returns a BackendInfo of what it adds, BackendInfo(honours=...)"
+        )
+    return f"written for the hooks of aligntune 1.0: {'; '.join(changes)}" if changes else None
+
+
 def problems(module: ModuleType, required: Iterable[str] = REQUIRED) -> list[str]:
     """Everything that keeps ``module`` from being a plugin, one sentence each; empty where it is sound.
 
@@ -125,10 +143,12 @@ def info_problems(info: object) -> list[str]:
     found = []
     if not isinstance(info.honours, (set, frozenset)) or not all(isinstance(p, str) for p in info.honours):
         found.append(f"backend_info: honours must be a frozenset of config paths, not {_kind(info.honours)}")
-    for name in ("devices", "opt_in_devices", "quantizations", "forbids"):
+    for name in ("devices", "opt_in_devices", "quantizations", "strategies", "generators", "forbids"):
         value = getattr(info, name)
         if not isinstance(value, tuple) or not all(isinstance(v, str) for v in value):
             found.append(f"backend_info: {name} must be a tuple of strings, not {value!r}")
+    if isinstance(info.priority, bool) or not isinstance(info.priority, int):
+        found.append(f"backend_info: priority must be a whole number, not {info.priority!r}")
     if info.options is not None and not (
         isinstance(info.options, type) and hasattr(info.options, "model_fields")
     ):

@@ -11,14 +11,12 @@ if TYPE_CHECKING:
     from aligntune_core.config.read.build import paths
     from aligntune_core.config.read.load import load_config, resolve_config
     from aligntune_core.config.record import covers, given, in_memory, plain, written
-    from aligntune_core.config.resolve.resolution import ResolvedConfig
     from aligntune_core.config.schema.sections import Config
 
 __getattr__, __dir__ = lazy(
     __name__,
     {
         "Config": "aligntune_core.config.schema.sections",
-        "ResolvedConfig": "aligntune_core.config.resolve.resolution",
         "covers": "aligntune_core.config.record",
         "given": "aligntune_core.config.record",
         "in_memory": "aligntune_core.config.record",
@@ -33,7 +31,6 @@ __getattr__, __dir__ = lazy(
 
 __all__ = [
     "Config",
-    "ResolvedConfig",
     "covers",
     "given",
     "in_memory",

@@ -51,7 +51,7 @@ class Entry:
 
     @property
     def only(self) -> str:
-        """Which algorithms have it: "sft", "online", "offline", or "" for all."""
+        """The trait of the algorithms that have it; "" for all."""
         return str(extra_of(self.info).get("only", ""))
 
     def is_neutral(self, value: Any) -> bool:

@@ -14,6 +14,7 @@ from aligntune_core.algorithms import Algorithm, Default
 from aligntune_core.algorithms.catalogue import own
 from aligntune_core.config import keywords as kw
 from aligntune_core.config.keywords import Entry
+from aligntune_core.data.recognise.detect import columns_of
 from aligntune_core.fields import extra_of
 
 DEFAULT = Path("docs/reference/configuration.md")
@@ -82,7 +83,7 @@ def _algorithms_part(own: tuple[Algorithm, ...]) -> list[str]:
     ]
     for algorithm in own:
         entries = list(kw.parameters_of(algorithm.parameters).values())
-        columns = ", ".join(algorithm.columns)
+        columns = ", ".join(columns_of(algorithm))
         lines += [
             "",
             f"### {algorithm.name}",

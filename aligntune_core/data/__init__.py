@@ -13,15 +13,15 @@ from aligntune_core._lazy import lazy
 if TYPE_CHECKING:
     from aligntune_core.data.prepare import prepare_datasets, prepare_rows
     from aligntune_core.data.render import render, render_sequences
-    from aligntune_core.data.report import BadRow, DataReport
     from aligntune_core.errors import BadRows
+    from aligntune_core.types import BadRow, DataReport
 
 __getattr__, __dir__ = lazy(
     __name__,
     {
-        "BadRow": "aligntune_core.data.report",
+        "BadRow": "aligntune_core.types",
         "BadRows": "aligntune_core.errors",
-        "DataReport": "aligntune_core.data.report",
+        "DataReport": "aligntune_core.types",
         "prepare_datasets": "aligntune_core.data.prepare",
         "prepare_rows": "aligntune_core.data.prepare",
         "render": "aligntune_core.data.render",

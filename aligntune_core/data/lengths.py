@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aligntune_core.data.report import LossOn
 from aligntune_core.data.rows import RowProblem
 from aligntune_core.data.tokens import (
     assistant_mask,
@@ -16,6 +15,7 @@ from aligntune_core.data.tokens import (
     window,
     with_eos,
 )
+from aligntune_core.types import LossOn
 
 Row = dict[str, Any]
 
@@ -59,12 +59,12 @@ def limits_for(config: Any, algorithm: Any, loss: LossOn) -> Limits:
     data = config.data
     if loss == "none":
         return Limits(_prompt_limit(config), "keep_start", False, True, loss)
-    packed = data.packing and algorithm.kind == "sft"
+    packed = data.packing and algorithm.supervised
     return Limits(
         tokens=data.max_seq_length,
         mode="keep_start" if packed else data.truncation_mode,
         cuts=not (packed and data.packing_strategy == "wrapped"),
-        drops_long=algorithm.name == "reward",
+        drops_long=algorithm.long_rows == "drop",
         loss=loss,
     )
 

@@ -15,22 +15,22 @@ from aligntune_core.data.lengths import limits_for
 from aligntune_core.data.reader import Part, Reader
 from aligntune_core.data.recognise.detect import Shape, detect, family_of
 from aligntune_core.data.recognise.mapping import direction
-from aligntune_core.data.report import BadRow, bad_rows_error
+from aligntune_core.data.report import bad_rows_error
 from aligntune_core.data.rows import RowSource
 from aligntune_core.data.sources.source import Opened, held_out_split, open_source
 from aligntune_core.data.templates import ensure_template
 from aligntune_core.errors import BadRows, DataError
-from aligntune_core.types import Datasets
+from aligntune_core.types import BadRow, Datasets
 
 if TYPE_CHECKING:
     from aligntune_core.algorithms import Algorithm
-    from aligntune_core.config import ResolvedConfig
+    from aligntune_core.config import Config
 
 SAMPLE = 100
 _log = logging.getLogger("aligntune.data")
 
 
-def prepare_datasets(config: ResolvedConfig, algorithm: Algorithm, tokenizer: Any) -> Datasets:
+def prepare_datasets(config: Config, algorithm: Algorithm, tokenizer: Any) -> Datasets:
     """Load, recognise, convert and check the rows of a run.
 
     Args:
@@ -60,7 +60,7 @@ def prepare_datasets(config: ResolvedConfig, algorithm: Algorithm, tokenizer: An
     return assemble(train, prepare_eval(config, algorithm, reader, opened))
 
 
-def prepare_rows(rows: Any, config: ResolvedConfig, algorithm: Algorithm, tokenizer: Any) -> Any:
+def prepare_rows(rows: Any, config: Config, algorithm: Algorithm, tokenizer: Any) -> Any:
     """Rows that come later, as for ``Trainer.evaluate``: read whole, as those of the run were.
 
     Args:
@@ -89,7 +89,7 @@ def prepare_rows(rows: Any, config: ResolvedConfig, algorithm: Algorithm, tokeni
 
 
 def make_reader(
-    config: ResolvedConfig,
+    config: Config,
     algorithm: Algorithm,
     tokenizer: Any,
     columns: Sequence[str],
@@ -128,7 +128,7 @@ def make_reader(
     )
 
 
-def prepare_eval(config: ResolvedConfig, algorithm: Algorithm, reader: Reader, opened: Opened) -> Part | None:
+def prepare_eval(config: Config, algorithm: Algorithm, reader: Reader, opened: Opened) -> Part | None:
     """The held-out rows, in the layout of the training rows; None where none were asked for."""
     data = config.data
     if data.eval_dataset is None and data.eval_split is None:

@@ -13,11 +13,12 @@ from aligntune_core.data.formats.convert import Converter
 from aligntune_core.data.formats.layout import TEXT, Target
 from aligntune_core.data.lengths import Limits, Measured, measure
 from aligntune_core.data.recognise.detect import Shape
-from aligntune_core.data.report import BadRow, DataReport, bad_rows_error
+from aligntune_core.data.report import bad_rows_error
 from aligntune_core.data.rows import RowProblem, RowSource
 from aligntune_core.data.table import build_dataset, to_table
 from aligntune_core.data.templates import is_plain, refuse_lost_roles
 from aligntune_core.data.tokens import unshared_prompt
+from aligntune_core.types import BadRow, DataReport
 
 _log = logging.getLogger("aligntune.data")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from aligntune_core.data.report import LossOn
 from aligntune_core.data.templates import marks_assistant
 from aligntune_core.data.tokens import (
     assistant_mask,
@@ -16,6 +15,7 @@ from aligntune_core.data.tokens import (
     with_eos,
 )
 from aligntune_core.errors import DataError
+from aligntune_core.types import LossOn
 
 Pieces = list[tuple[str, bool]]
 
@@ -63,7 +63,7 @@ def render_sequences(
     sequences = {name: _tokens(row, side, tokenizer, loss) for name, side in _sides(row)}
     if loss == "none":
         return {name: _pieces(ids, mask, tokenizer) for name, (ids, mask) in sequences.items()}
-    packed = config.data.packing and algorithm.kind == "sft"
+    packed = config.data.packing and algorithm.supervised
     mode = "keep_start" if packed else config.data.truncation_mode
     whole = packed and config.data.packing_strategy == "wrapped"
     found = {}

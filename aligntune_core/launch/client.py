@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from aligntune_core.config.resolve.defaults import output_dir
 from aligntune_core.errors import RunError
 from aligntune_core.launch.answers import value_or_text
 from aligntune_core.launch.payload import pack
@@ -16,7 +17,7 @@ from aligntune_core.run.listeners.progress import Progress
 from aligntune_core.run.signals import StopFlag
 
 if TYPE_CHECKING:
-    from aligntune_core.config import Config, ResolvedConfig
+    from aligntune_core.config import Config
     from aligntune_core.types import TrainResult
 
 
@@ -31,14 +32,14 @@ class RemoteTrainer(Trainer):
         except BaseException:
             self._worker.end("a trainer that could not be created")
             raise
-        self._resolved: ResolvedConfig = described["config"]
+        self._resolved: Config = described["config"]
         self.effective = {path: value_or_text(sent) for path, sent in described["effective"].items()}
         self._planned_arguments = {path: value_or_text(sent) for path, sent in described["planned"].items()}
         self._backend_name = backend
         self.on_event = None
 
     @property
-    def config(self) -> ResolvedConfig:
+    def config(self) -> Config:
         return self._resolved
 
     @property
@@ -52,7 +53,7 @@ class RemoteTrainer(Trainer):
 
     @property
     def output_dir(self) -> Path:
-        return Path(self._resolved.run.output_dir)
+        return Path(output_dir(self._resolved))
 
     @property
     def model(self) -> Any:
@@ -109,9 +110,16 @@ class RemoteTrainer(Trainer):
         max_new_tokens: int = 128,
         temperature: float = 0.0,
         top_p: float = 1.0,
+        *,
+        n: int = 1,
+        stop: str | Sequence[str] = (),
+        seed: int | None = None,
     ) -> list[str]:
-        found: list[str] = self._worker.call("generate", ((prompts, max_new_tokens, temperature, top_p), {}))
-        return found
+        more = {"n": n, "stop": stop, "seed": seed}
+        completions: list[str] = self._worker.call(
+            "generate", ((prompts, max_new_tokens, temperature, top_p), more)
+        )
+        return completions
 
     def push_to_hub(
         self, repo: str, private: bool = True, token: str | None = None, commit_message: str | None = None

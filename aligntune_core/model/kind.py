@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from aligntune_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from aligntune_core.config import ResolvedConfig
-    from aligntune_core.data.report import DataReport
+    from aligntune_core.config import Config
+    from aligntune_core.types import DataReport
 
 # Classes of checkpoints that were trained to fill gaps, with attention to both sides.
 _ENCODERS = ("ForMaskedLM", "ForPreTraining")
@@ -76,7 +76,7 @@ def _is_bare(model_config: Any, architectures: Sequence[str]) -> bool:
     return bool(architectures) and all(name in names for name in architectures)
 
 
-def check_positions(model: Any, config: ResolvedConfig, report: DataReport | None) -> None:
+def check_positions(model: Any, config: Config, report: DataReport | None) -> None:
     """Refuse rows that a model of learned positions has no place for: it would end in an index error at that row.
 
     Args:
@@ -96,7 +96,7 @@ def check_positions(model: Any, config: ResolvedConfig, report: DataReport | Non
         config.data.max_seq_length,
         getattr(config.parameters, "max_completion_length", 0) or 0,
     )
-    online = find(config.algorithm).online
+    online = find(config.algorithm).generates
     longest = report.max_tokens + completion if online else min(report.max_tokens, limit or report.max_tokens)
     if longest > places:
         made = f" with max_completion_length={completion}" if online else ""

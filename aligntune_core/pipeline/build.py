@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aligntune_core.config.resolve.defaults import output_dir
 from aligntune_core.errors import ContractViolation, HookError
 from aligntune_core.pipeline import contract
 from aligntune_core.pipeline.plan import Plan
@@ -30,15 +31,17 @@ def build(plan: Plan) -> Trainer:
     from aligntune_core.pipeline.trainer import Trainer
 
     config, backend = plan.config, plan.backend
-    folder = RunFolder(Path(config.run.output_dir))  # 11
+    folder = RunFolder(Path(output_dir(config)))  # 11
     folder.refuse_own_model(model_folder(config.model.name))
     session = RunSession(folder)
     with logs.kept(session.log):
         loaded = backend.load_model(config, plan.prepared)  # 12
         seed_everything(config.run.seed)
-        loaded = backend.apply_peft(loaded, config)  # 13
+        loaded = backend.apply_peft(loaded, config, plan.prepared)  # 13
         seed_everything(config.run.seed)
-        engine = backend.build_trainer(loaded, config, plan.datasets, session.context())  # 14
+        engine = backend.build_trainer(
+            loaded, config, plan.datasets, plan.prepared, session.context(plan.prepared.topology)
+        )  # 14
         effective = verify(plan, engine)  # 15
     return Trainer(
         plan=plan, loaded=_released(loaded), engine=engine, session=session, effective=effective
@@ -47,7 +50,7 @@ def build(plan: Plan) -> Trainer:
 
 def _released(loaded: LoadedModel) -> LoadedModel:
     # The engine holds the model; a second handle here would keep a replaced one alive.
-    return replace(loaded, model=None, reference=None)
+    return replace(loaded, model=None, roles={})
 
 
 def verify(plan: Plan, engine: Engine) -> Mapping[str, Any]:

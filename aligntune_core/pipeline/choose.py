@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aligntune")
 
-# Where several backends would do, the faster one is taken.
-PREFERENCE = ("unsloth", "trl")
-
 
 def choose(config: Config) -> tuple[Backend, str]:
     """Steps 2 and 3: the backend that was named, or the best one for "auto", and why.
@@ -44,7 +41,7 @@ def _refuse_rewards(config: Config) -> None:
     from aligntune_core.algorithms import find
     from aligntune_core.rewards import read_rewards
 
-    if find(config.algorithm).online:
+    if find(config.algorithm).scored_by == "rewards":
         read_rewards(config.rewards)
 
 
@@ -52,7 +49,7 @@ def _choose_auto(config: Config) -> tuple[Backend, str]:
     from aligntune_core.backends.registry import registry
 
     ready = registry().ready()
-    order = sorted(ready, key=lambda n: (PREFERENCE.index(n) if n in PREFERENCE else len(PREFERENCE), n))
+    order = sorted(ready, key=lambda name: (-ready[name].info.priority, name))
     passed = [
         f"{row.name}: {row.state}" + (f", {row.reason}" if row.state == "broken" else "")
         for row in registry().rows()

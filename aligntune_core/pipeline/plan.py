@@ -12,7 +12,7 @@ from aligntune_core.pipeline.choose import choose
 
 if TYPE_CHECKING:
     from aligntune_core.backends.backend import Backend
-    from aligntune_core.config import Config, ResolvedConfig
+    from aligntune_core.config import Config
     from aligntune_core.rewards import RewardSet
     from aligntune_core.types import Datasets, Prepared
 
@@ -30,7 +30,7 @@ class Plan:
         planned: config path -> value that the library would use.
     """
 
-    config: ResolvedConfig
+    config: Config
     backend: Backend
     reason: str
     prepared: Prepared
@@ -79,13 +79,13 @@ def plan(config: Config | str | Path | Mapping[str, Any]) -> Plan:
     return Plan(resolved, backend, reason, prepared, datasets, planned)
 
 
-def _rewards(config: ResolvedConfig, prepared: Prepared) -> RewardSet | None:
+def _rewards(config: Config, prepared: Prepared) -> RewardSet | None:
     """The rewards of an online algorithm, made to be judged: functions are imported, reward models looked for."""
     from aligntune_core.algorithms import find
     from aligntune_core.rewards import build_rewards
     from aligntune_core.rewards.early import check_models
 
-    if not find(config.algorithm).online:
+    if find(config.algorithm).scored_by != "rewards":
         return None
     limit = getattr(config.parameters, "max_completion_length", None)
     limits = {} if limit is None else {"max_completion_length": limit}
@@ -94,15 +94,13 @@ def _rewards(config: ResolvedConfig, prepared: Prepared) -> RewardSet | None:
     return rewards
 
 
-def _planned(backend: Backend, prepared: Prepared, config: ResolvedConfig) -> Mapping[str, Any]:
-    if prepared.planned is None:
-        return {}
-    planned = prepared.planned(config)
+def _planned(backend: Backend, prepared: Prepared, config: Config) -> Mapping[str, Any]:
+    planned = backend.planned(config, prepared)
     contract.compare(backend.name, "the library would use", config, planned)
     return planned
 
 
-def _datasets(config: ResolvedConfig, prepared: Prepared) -> Datasets:
+def _datasets(config: Config, prepared: Prepared) -> Datasets:
     from aligntune_core.algorithms import find
     from aligntune_core.data import prepare_datasets
 

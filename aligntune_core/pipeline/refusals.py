@@ -15,6 +15,7 @@ from aligntune_core.errors import (
     NotHonoured,
     UnsupportedAlgorithm,
 )
+from aligntune_core.run.topology import world
 from aligntune_core.wording import did_you_mean, listed
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ ASK_NOTHING = frozenset({"run.save_strategy", "run.eval_strategy"})
 
 
 def refuse_unsupported(backend: Backend, config: Config, others: Ready) -> None:
-    """Step 3: algorithm, honoured fields and options, judged from light metadata.
+    """Refuse what light metadata already rules out: the algorithm, or every problem of the configuration at once.
 
     Args:
         backend: the backend that was chosen.
@@ -44,83 +45,117 @@ def refuse_unsupported(backend: Backend, config: Config, others: Ready) -> None:
         others: gives name -> ready Backend; asked only for the hint of a refusal, as it loads every plugin.
 
     Raises:
-        UnsupportedAlgorithm, NotHonoured, ConfigError: see their messages.
+        UnsupportedAlgorithm: the backend does not train it.
+        NotHonoured: fields, weight formats, generators or processes that the backend does not declare; with every other
+            problem of the call in ``problems``.
+        ConfigError: options that it does not have, or combinations that it cannot run.
     """
     support = backend.supports(config.algorithm)
     if not support:
-        able = [n for n, b in others().items() if n != backend.name and _trains(b, config.algorithm)]
+        able = _able(backend, others, lambda other: bool(other.supports(config.algorithm)))
         raise UnsupportedAlgorithm(backend.name, config.algorithm, support.reason, able)
-    refuse_unhonoured(backend, config, others)
-    refuse_quantization(backend, config)
-    check_options(backend, config)
+    undeclared = [
+        *unhonoured(backend, config, others),
+        *_quantization_problems(backend, config),
+        *_generator_problems(backend, config),
+        *_strategy_problems(backend, others),
+    ]
+    problems = [*_option_problems(backend, config), *backend.problems(config)]
+    if undeclared:
+        raise NotHonoured([*undeclared, *problems])
+    if problems:
+        raise ConfigError(problems)
 
 
-def _trains(other: Backend, algorithm: str) -> bool:
-    """For a hint only: a plugin that fails when it is asked is none to name."""
-    try:
-        return bool(other.supports(algorithm))
-    except Exception as error:  # a plugin may raise anything, and this one was not asked for
-        logger.debug("asking %s raised %r", other, error)
-        return False
+def _able(backend: Backend, others: Ready, does: Callable[[Backend], bool]) -> list[str]:
+    """Other ready backends that would do, for a hint only: a plugin that fails when it is asked is none to name."""
+
+    def answer(other: Backend) -> bool:
+        try:
+            return does(other)
+        except Exception as error:  # a plugin may raise anything, and this one was not asked for
+            logger.debug("asking %s raised %r", other, error)
+            return False
+
+    return [name for name, other in others().items() if name != backend.name and answer(other)]
 
 
-def refuse_unhonoured(backend: Backend, config: Config, others: Ready) -> None:
-    """Every field that was set to something else than its default has to reach the library."""
+def unhonoured(backend: Backend, config: Config, others: Ready) -> list[str]:
+    """A sentence for each field that was set to something else than its default and would not reach the library."""
     from aligntune_core.config import covers, given, paths
 
     problems = []
     for path in sorted(given(config, owner="backend")):
         if covers(backend.info.honours, path) or (path in ASK_NOTHING and paths(config)[path] == "no"):
             continue
-        able = [n for n, b in others().items() if n != backend.name and covers(b.info.honours, path)]
+        able = [n for n, other in others().items() if n != backend.name and covers(other.info.honours, path)]
         hint = f"backends that do: {listed(able)}" if able else "no other ready backend does either"
         problems.append(f'backend "{backend.name}" does not honour {named(path)}; {hint}')
-    if problems:
-        raise NotHonoured(problems)
+    return problems
 
 
-def refuse_quantization(backend: Backend, config: Config) -> None:
+def _quantization_problems(backend: Backend, config: Config) -> list[str]:
     """A weight format that the backend does not declare."""
-    wanted = config.model.quantization
-    if wanted is None:
-        return
-    for bits, on in (("4bit", wanted.load_in_4bit), ("8bit", wanted.load_in_8bit)):
-        if on and bits not in backend.info.quantizations:
-            raise NotHonoured(
-                f'backend "{backend.name}" does not train on {bits} weights (quantization); '
-                f"it offers: {listed(backend.info.quantizations)}"
-            )
+    quantization = config.model.quantization
+    if quantization is None:
+        return []
+    formats = {"4bit": quantization.load_in_4bit, "8bit": quantization.load_in_8bit}
+    return [
+        f'backend "{backend.name}" does not train on {bits} weights (quantization); '
+        f"it offers: {listed(backend.info.quantizations)}"
+        for bits, on in formats.items()
+        if on and bits not in backend.info.quantizations
+    ]
 
 
-def check_options(backend: Backend, config: Config) -> None:
-    """Validate ``backend_options`` against the backend's own model."""
+def _generator_problems(backend: Backend, config: Config) -> list[str]:
+    """A generator of completions that the backend does not declare."""
+    generator = getattr(config.parameters, "generation", None)
+    if generator is None or generator in backend.info.generators:
+        return []
+    return [
+        f'backend "{backend.name}" does not generate with {generator} (generation); '
+        f"it offers: {listed(backend.info.generators)}"
+    ]
+
+
+def _strategy_problems(backend: Backend, others: Ready) -> list[str]:
+    """Several processes on a backend that trains in one."""
+    processes = world().world_size
+    if processes == 1 or "ddp" in backend.info.strategies:
+        return []
+    able = _able(backend, others, lambda other: "ddp" in other.info.strategies)
+    hint = f"; backends that train in several: {listed(able)}" if able else ""
+    return [
+        f'backend "{backend.name}" trains in one process, and this is one of {processes}: start one process{hint}'
+    ]
+
+
+def _option_problems(backend: Backend, config: Config) -> list[str]:
+    """What is wrong with ``backend_options`` by the backend's own model."""
     from pydantic import ValidationError
 
-    given_options = config.backend_options
-    if not given_options:
-        return
-    model = backend.info.options
+    options, model = config.backend_options, backend.info.options
+    if not options:
+        return []
     if model is None:
-        raise ConfigError(f'backend "{backend.name}" has no backend_options; got {listed(given_options)}')
-    known = list(model.model_fields)
-    unknown = [k for k in given_options if k not in known]
+        return [f'backend "{backend.name}" has no backend_options; got {listed(options)}']
+    names = list(model.model_fields)
+    unknown = [name for name in options if name not in names]
     if unknown:
-        raise ConfigError(
-            [
-                f'backend_options.{k}: backend "{backend.name}" has no such option.{did_you_mean(k, known)} '
-                f"Known: {listed(known)}."
-                for k in unknown
-            ]
-        )
+        return [
+            f'backend_options.{name}: backend "{backend.name}" has no such option.{did_you_mean(name, names)} '
+            f"Known: {listed(names)}."
+            for name in unknown
+        ]
     try:
-        model.model_validate(given_options)
+        model.model_validate(options)
     except ValidationError as error:
-        raise ConfigError(
-            [
-                f"backend_options.{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}"
-                for e in error.errors()
-            ]
-        ) from None
+        return [
+            f"backend_options.{'.'.join(map(str, problem['loc']))}: {problem['msg']}, got {problem['input']!r}"
+            for problem in error.errors()
+        ]
+    return []
 
 
 def interference(name: str, info: BackendInfo) -> str | None:

@@ -17,11 +17,12 @@ from aligntune_core.run.folder import model_folder
 from aligntune_core.run.listeners.progress import Progress
 from aligntune_core.run.session import RunSession, peak_memory_bytes
 from aligntune_core.run.topology import is_main, world_size
+from aligntune_core.types import Sampling
 
 if TYPE_CHECKING:
-    from aligntune_core.config import ResolvedConfig
+    from aligntune_core.config import Config
     from aligntune_core.pipeline.plan import Plan
-    from aligntune_core.types import Engine, LoadedModel, TrainResult
+    from aligntune_core.types import Engine, Form, LoadedModel, TrainResult
 
 logger = logging.getLogger("aligntune")
 
@@ -63,7 +64,7 @@ class Trainer:
         """Takes each event instead of the progress bar."""
 
     @property
-    def config(self) -> ResolvedConfig:
+    def config(self) -> Config:
         """The resolved configuration."""
         return self._plan.config
 
@@ -174,7 +175,7 @@ class Trainer:
 
     def _saved(self, result: TrainResult) -> Path:
         if not result.stopped:
-            self._engine.save_model(self.output_dir)
+            self._engine.save(self.output_dir, self._form(merged=False))
             return self.output_dir
         folder = self._session.context().checkpoint_dir(result.steps)
         if is_main() and (why := checkpoints.problem(folder)):
@@ -290,8 +291,13 @@ class Trainer:
         target = Path(path) if path is not None else self.output_dir / ("merged" if merged else "")
         if target.is_file():
             raise RunError(f"save_model: {target} is a file; give a folder")
-        self._engine.save_model(target, merged=merged)
+        self._engine.save(target, self._form(merged))
         return str(target)
+
+    def _form(self, merged: bool) -> Form:
+        if not self.config.peft.enabled:
+            return "full"
+        return "merged" if merged else "adapter"
 
     def generate(
         self,
@@ -299,6 +305,10 @@ class Trainer:
         max_new_tokens: int = 128,
         temperature: float = 0.0,
         top_p: float = 1.0,
+        *,
+        n: int = 1,
+        stop: str | Sequence[str] = (),
+        seed: int | None = None,
     ) -> list[str]:
         """Complete prompts with the policy as it is now.
 
@@ -308,9 +318,12 @@ class Trainer:
             max_new_tokens: tokens to generate at most.
             temperature: 0 is greedy.
             top_p: nucleus sampling, 0..1.
+            n: completions a prompt; more than one needs a temperature above 0.
+            stop: a text, or several, at which a completion ends; not part of it.
+            seed: of this draw; by default the generator goes on from where it is.
 
         Returns:
-            list[str]: one completion a prompt, without the prompt.
+            list[str]: completions without their prompts; the ``n`` of a prompt stand next to each other.
 
         Raises:
             DataError: something is no prompt.
@@ -319,12 +332,26 @@ class Trainer:
         from aligntune_core.data.formats.prompts import as_prompts, check_sampling
 
         batch = as_prompts(prompts)
-        check_sampling(max_new_tokens, temperature, top_p)
-        if not batch:
-            return []
-        return self._engine.generate(
-            batch, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p
+        sampling = Sampling(
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            n=n,
+            stop=(stop,) if isinstance(stop, str) else tuple(stop),
+            seed=seed,
         )
+        check_sampling(sampling)
+        return self._engine.generate(batch, sampling) if batch else []
+
+    def close(self) -> None:
+        """Let go of the model and of what the backend holds; nothing can be asked of this trainer afterwards."""
+        self._engine.close()
+
+    def __enter__(self) -> Trainer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def push_to_hub(
         self, repo: str, private: bool = True, token: str | None = None, commit_message: str | None = None

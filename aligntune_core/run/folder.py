@@ -23,6 +23,11 @@ CACHE = ".cache"
 EARLIER = "earlier-run"
 
 
+def cache_folder(output_dir: str | Path) -> Path:
+    """The run folder's place for compiled kernels and the like; absolute, as libraries put it on their paths."""
+    return Path(output_dir).resolve() / CACHE
+
+
 def model_folder(name: object) -> Path | None:
     """The folder that ``model_name`` is; None for a hub id or a model in memory."""
     return Path(name).resolve() if isinstance(name, (str, Path)) and Path(name).exists() else None
@@ -60,6 +65,16 @@ class RunFolder:
     @property
     def cache(self) -> Path:
         return self.path / CACHE
+
+    def artifact(self, name: str) -> Path:
+        """Where a further file of the run belongs that a backend writes.
+
+        Raises:
+            ValueError: not a plain file name.
+        """
+        if not name or Path(name).name != name:
+            raise ValueError(f"an artifact is a file in the run folder: a plain name, not {name!r}")
+        return self.path / name
 
     @contextmanager
     def locked(self) -> Iterator[None]:

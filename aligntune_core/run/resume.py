@@ -15,7 +15,7 @@ from aligntune_core.errors import CheckpointError
 from aligntune_core.run import manifest
 
 if TYPE_CHECKING:
-    from aligntune_core.config import ResolvedConfig
+    from aligntune_core.config import Config
 
 # What the checkpoint holds itself: weights of this shape, and the optimiser with its settings.
 HELD = (
@@ -35,7 +35,7 @@ CHANGES = (
 )  # fmt: skip
 
 
-def compare(checkpoint: Path, config: ResolvedConfig, fingerprint: str) -> list[str]:
+def compare(checkpoint: Path, config: Config, fingerprint: str) -> list[str]:
     """Compare a run that is to be resumed with the one that wrote ``checkpoint``.
 
     Args:

@@ -12,8 +12,8 @@ from aligntune_core.run.checkpoints import checkpoint_dir
 from aligntune_core.run.events import MetricsSink
 from aligntune_core.run.folder import RunFolder
 from aligntune_core.run.signals import StopFlag
-from aligntune_core.run.topology import is_main
-from aligntune_core.types import RunContext
+from aligntune_core.run.topology import is_main, world
+from aligntune_core.types import RunContext, Topology
 
 
 class RunSession:
@@ -33,11 +33,17 @@ class RunSession:
         """Take one event of the engine."""
         self.sink(event)
 
-    def context(self) -> RunContext:
-        """What the backend gets."""
+    def context(self, topology: Topology | None = None) -> RunContext:
+        """What the backend gets.
+
+        Args:
+            topology: as its ``prepare`` had it; by default as launchers announce it.
+        """
         return RunContext(
             output_dir=self.folder.path,
             cache_dir=self.folder.cache,
+            artifact=self.folder.artifact,
+            topology=topology or world(),
             checkpoint_dir=lambda step: checkpoint_dir(self.folder.path, step),
             emit=self.emit,
             stop=self.stop,

@@ -1,20 +1,20 @@
-"""Rank and size of this process's group, as launchers announce them in the environment."""
+"""This process among those that train together."""
 
 from __future__ import annotations
 
-import os
+from aligntune_core.types import Topology
 
 
-def rank() -> int:
-    """Rank of this process; 0 without a launcher."""
-    return int(os.environ.get("RANK", "0"))
+def world() -> Topology:
+    """This process's place, as launchers announce it in the environment; one process without a launcher."""
+    return Topology.from_environment()
 
 
 def world_size() -> int:
-    """Number of processes that train together; 1 without a launcher."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    """Number of processes that train together."""
+    return world().world_size
 
 
 def is_main() -> bool:
     """Whether this process creates the run folder, writes, prints and draws."""
-    return rank() == 0
+    return world().is_main

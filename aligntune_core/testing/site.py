@@ -41,12 +41,13 @@ class Engine:
     native = model = None
     def effective(self): return {}
     def train(self, resume_from=None): ...
-    def evaluate(self, dataset=None): return {}
-    def save_model(self, path, merged=False): ...
-    def generate(self, prompts, max_new_tokens=128, temperature=0.0, top_p=1.0): return []
+    def evaluate(self, rows=None): return {}
+    def save(self, path, form): ...
+    def generate(self, prompts, sampling): return []
+    def close(self): ...
 
 @hookimpl
-def build_trainer(loaded, config, datasets, run):
+def build_trainer(loaded, config, datasets, prepared, run):
     return Engine()
 """,
 }

@@ -8,8 +8,11 @@ import pytest
 from pydantic import ValidationError
 
 from aligntune_core.algorithms import Batch, find, known, names
+from aligntune_core.algorithms.dapo import DapoParameters
 from aligntune_core.algorithms.dpo import DpoParameters
-from aligntune_core.algorithms.grpo import DapoParameters, DrGrpoParameters, GrpoParameters, GspoParameters
+from aligntune_core.algorithms.dr_grpo import DrGrpoParameters
+from aligntune_core.algorithms.grpo import GrpoParameters
+from aligntune_core.algorithms.gspo import GspoParameters
 from aligntune_core.config import resolve_config
 from aligntune_core.enums import RLAlgorithm
 from aligntune_core.errors import ConfigError, UnknownAlgorithm
@@ -36,8 +39,11 @@ def test_unknown_algorithm_names_the_nearest() -> None:
         find("gropo")
 
 
-def test_only_algorithms_that_generate_are_online() -> None:
-    assert {a.name for a in known().values() if a.online} == {"ppo", "grpo", "gspo", "dapo", "dr_grpo"}
+def test_those_that_generate_are_scored_by_rewards() -> None:
+    assert {a.name for a in known().values() if a.generates} == {"ppo", "grpo", "gspo", "dapo", "dr_grpo"}
+    assert {a.name for a in known().values() if a.scored_by} == {
+        a.name for a in known().values() if a.generates
+    }
 
 
 @pytest.mark.parametrize(
@@ -131,7 +137,7 @@ class Parameters(BaseModel):
     margin: Annotated[float, Field(ge=0, description="distance between the two")] = 1.0
     old: Annotated[int, Field(alias="older")] = 3
 
-MARGIN = Algorithm(name="margin_loss", kind="rl", columns=("prompt", "chosen", "rejected"), parameters=Parameters)
+MARGIN = Algorithm(name="margin_loss", parameters=Parameters, formats=("preference",))
 """
 
 

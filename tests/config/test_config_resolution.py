@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from itertools import product
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aligntune_core.config import Config, ResolvedConfig, paths
+from aligntune_core.config import Config, paths
 from aligntune_core.config.keywords import tree
 from aligntune_core.config.resolve.resolution import resolve, resolve_steps
 from aligntune_core.errors import ConfigError
@@ -74,12 +74,11 @@ def test_nothing_stays_open(sft: Make, rl: Make, algorithm: str) -> None:
             assert extra_of(info).get("off"), path
 
 
-def test_types_of_resolved_fields_have_no_none_but_where_it_means_off() -> None:
-    for name, info in ResolvedConfig.model_fields.items():
-        fields = getattr(info.annotation, "model_fields", {})
-        for field, inner in fields.items():
-            if type(None) in get_args(inner.annotation):
-                assert extra_of(tree()[f"{name}.{field}"].info).get("off"), f"{name}.{field}"
+def test_a_field_that_nobody_gives_a_value_is_refused(sft: Make) -> None:
+    config = sft()
+    bare = config.model_copy(update={"optim": config.optim.model_copy(update={"learning_rate": None})})
+    with pytest.raises(ConfigError, match="learning_rate: sft has no default for it; give it"):
+        resolve(bare, CPU)
 
 
 def one_by_one(rows: int, batch: int, accumulation: int, epochs: float) -> int:

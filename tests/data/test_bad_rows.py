@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from aligntune_core.data import BadRows
-from aligntune_core.data.report import BadRow
 from aligntune_core.errors import DataError
+from aligntune_core.types import BadRow
 
 ASK = {"role": "user", "content": "hi"}
 SAY = {"role": "assistant", "content": "hello"}

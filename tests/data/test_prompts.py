@@ -8,6 +8,7 @@ import pytest
 
 from aligntune_core.data.formats.prompts import as_prompts, check_sampling
 from aligntune_core.errors import ConfigError, DataError
+from aligntune_core.types import Sampling
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 
@@ -45,7 +46,11 @@ def test_what_is_no_prompt_is_named(given: Any, said: str) -> None:
 
 
 def test_numbers_out_of_range_are_named_together() -> None:
-    check_sampling(1, 0, 1)
+    check_sampling(Sampling(max_new_tokens=1, temperature=0, top_p=1))
+    check_sampling(Sampling(temperature=0.5, n=3, stop=("END",), seed=0))
     with pytest.raises(ConfigError) as caught:
-        check_sampling(0, -1, 2)
-    assert [p.partition("=")[0] for p in caught.value.problems] == ["max_new_tokens", "temperature", "top_p"]
+        check_sampling(Sampling(max_new_tokens=0, temperature=-1, top_p=2, n=0, stop=("",), seed=-1))
+    names = [problem.partition("=")[0] for problem in caught.value.problems]
+    assert names == ["max_new_tokens", "temperature", "top_p", "n", "stop", "seed"]
+    with pytest.raises(ConfigError, match="n=2 with temperature=0 would give equal completions"):
+        check_sampling(Sampling(n=2))

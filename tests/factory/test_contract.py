@@ -39,7 +39,11 @@ def backend_info():
 @hookimpl
 def prepare(config):
     calls.append("prepare")
-    return Prepared(device=Device(kind="cpu"), planned=lambda c: {"optim.learning_rate": c.optim.learning_rate})
+    return Prepared(device=Device(kind="cpu"))
+
+@hookimpl
+def planned(config, prepared):
+    return {"optim.learning_rate": config.optim.learning_rate}
 """,
     "load_model": """
 @hookimpl
@@ -62,12 +66,13 @@ class Engine:
     def effective(self):
         return {"optim.weight_decay": self.config.optim.weight_decay, "data.rows": self.rows}
     def train(self, resume_from=None): ...
-    def evaluate(self, dataset=None): return {}
-    def save_model(self, path, merged=False): ...
-    def generate(self, prompts, max_new_tokens=128, temperature=0.0, top_p=1.0): return []
+    def evaluate(self, rows=None): return {}
+    def save(self, path, form): ...
+    def generate(self, prompts, sampling): return []
+    def close(self): ...
 
 @hookimpl
-def build_trainer(loaded, config, datasets, run):
+def build_trainer(loaded, config, datasets, prepared, run):
     import random
     calls.append(("build_trainer", random.random()))
     return Engine(config, datasets)

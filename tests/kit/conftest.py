@@ -43,7 +43,7 @@ def supports_algorithm(algorithm):
 # A fault is the body of a class derived from the engine.
 BUILD = """
 @hookimpl
-def build_trainer(loaded, config, datasets, run):
+def build_trainer(loaded, config, datasets, prepared, run):
     import torch
     from dataclasses import replace
     from aligntune_torch.engine import Engine
@@ -51,7 +51,7 @@ def build_trainer(loaded, config, datasets, run):
     class Bad(Engine):
 {body}
 
-    return Bad(loaded, config, datasets, run)
+    return Bad(loaded, config, datasets, prepared, run)
 """
 
 

@@ -212,7 +212,7 @@ FAULTS: dict[str, tuple[str, str]] = {
     ),
     "does_not_stop": (
         """
-        def __init__(self, loaded, config, datasets, run):
+        def __init__(self, loaded, config, datasets, prepared, run):
             super().__init__(loaded, config, datasets, replace(run, stop=lambda: None))
         """,
         "test_live_stop",

@@ -171,7 +171,7 @@ FAULTS |= {
 FAULTS |= {
     "dpo_that_does_not_stop": (
         """
-        def __init__(self, loaded, config, datasets, run):
+        def __init__(self, loaded, config, datasets, prepared, run):
             super().__init__(loaded, config, datasets, replace(run, stop=lambda: None))
         """,
         "test_live_stop",

@@ -23,7 +23,7 @@ def supports_algorithm(algorithm):
     return Support(True) if algorithm == "grpo" else Support(False, "grpo only")
 
 @hookimpl
-def build_trainer(loaded, config, datasets, run):
+def build_trainer(loaded, config, datasets, prepared, run):
     from dataclasses import replace
 {body}
 """
@@ -38,7 +38,7 @@ FAULTS = {
     ),
     "takes_each_answer_twice": (
         """
-        engine = trl.build_trainer(loaded, config, datasets, run)
+        engine = trl.build_trainer(loaded, config, datasets, prepared, run)
         once = engine.native.compute_loss
         engine.native.compute_loss = lambda *a, **k: (once(*a, **k) + once(*a, **k)) / 2
         return engine
@@ -47,7 +47,7 @@ FAULTS = {
     ),
     "repeats_the_prompt": (
         """
-        engine = trl.build_trainer(loaded, config, datasets, run)
+        engine = trl.build_trainer(loaded, config, datasets, prepared, run)
         class Bad(type(engine)):
             def generate(self, prompts, *more, **keywords):
                 answers = super().generate(prompts, *more, **keywords)

@@ -52,7 +52,7 @@ def load_model(config, prepared): return LoadedModel("weights", None)
 def apply_peft(loaded, config): return loaded
 
 @hookimpl
-def build_trainer(loaded, config, datasets, run): return None
+def build_trainer(loaded, config, datasets, prepared, run): return None
 """,
 }
 

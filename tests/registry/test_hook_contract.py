@@ -15,10 +15,10 @@ HOOKS = {
     "backend_info": "() -> BackendInfo | None",
     "supports_algorithm": "(algorithm: str) -> bool | Support | None",
     "prepare": "(config: Config) -> Prepared | None",
-    "load_model": "(config: ResolvedConfig, prepared: Prepared) -> LoadedModel | None",
-    "apply_peft": "(loaded: LoadedModel, config: ResolvedConfig) -> LoadedModel | None",
+    "load_model": "(config: Config, prepared: Prepared) -> LoadedModel | None",
+    "apply_peft": "(loaded: LoadedModel, config: Config) -> LoadedModel | None",
     "build_trainer": (
-        "(loaded: LoadedModel, config: ResolvedConfig, datasets: Datasets, run: RunContext) -> Engine | None"
+        "(loaded: LoadedModel, config: Config, datasets: Datasets, run: RunContext) -> Engine | None"
     ),
 }
 FIELDS = {

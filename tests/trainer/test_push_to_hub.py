@@ -18,7 +18,7 @@ class SavingEngine:
 
     saved: ClassVar[list[Path]] = []
 
-    def save_model(self, path: Path, merged: bool = False) -> None:
+    def save(self, path: Path, form: str) -> None:
         path.mkdir(parents=True, exist_ok=True)
         (path / "adapter_model.safetensors").write_bytes(b"weights")
         self.saved.append(path)
@@ -30,7 +30,7 @@ def trainer(tmp_path: Path) -> Trainer:
 
     made: Any = object.__new__(Trainer)
     made._engine = SavingEngine()
-    made._plan = SimpleNamespace(config=SimpleNamespace(algorithm="dpo"))
+    made._plan = SimpleNamespace(config=SimpleNamespace(algorithm="dpo", peft=SimpleNamespace(enabled=True)))
     made._session = SimpleNamespace(folder=SimpleNamespace(path=tmp_path / "run"))
     found: Trainer = made
     return found

@@ -78,13 +78,15 @@ def test_stop_flag_saves_and_ends(
     run = RunContext(
         output_dir=tmp_path,
         cache_dir=tmp_path / ".cache",
+        artifact=tmp_path.joinpath,
         checkpoint_dir=lambda step: tmp_path / f"checkpoint-{step}",
         emit=events.append,
         stop=lambda: "enough" if len(events) >= 2 else None,
     )
     backend = planned.backend
-    loaded = backend.apply_peft(backend.load_model(planned.config, planned.prepared), planned.config)
-    engine = backend.build_trainer(loaded, planned.config, planned.datasets, run)
+    config, prepared = planned.config, planned.prepared
+    loaded = backend.apply_peft(backend.load_model(config, prepared), config, prepared)
+    engine = backend.build_trainer(loaded, config, planned.datasets, prepared, run)
     result = engine.train()
     assert (result.steps, result.stopped) == (3, "enough")
     assert (tmp_path / "checkpoint-3" / "adapter_model.safetensors").is_file()

@@ -177,13 +177,13 @@ def test_unsloth_first_is_asked_for_where_transformers_is_loaded(unsloth_on_cpu:
 
 
 def test_options_are_checked() -> None:
-    from aligntune_core.pipeline.refusals import check_options
+    from aligntune_core.pipeline.refusals import refuse_unsupported
 
     config = resolve_config(
         "sft", model_name="m", dataset_name="d", backend="unsloth", backend_options={"alow_cpu": True}
     )
     with pytest.raises(errors.ConfigError, match=r'no such option.*"allow_cpu"'):
-        check_options(registry().get("unsloth"), config)
+        refuse_unsupported(registry().get("unsloth"), config, dict)
 
 
 @pytest.mark.backend

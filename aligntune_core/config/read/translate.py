@@ -66,13 +66,13 @@ def _task_type(value: Any, context: Context) -> Settings:
     said = str(value).lower()
     algorithm = context.algorithm
     own = {algorithm.name, algorithm.kind, *algorithm.aliases}
-    if algorithm.kind == "sft":
+    if algorithm.supervised:
         own |= {"instruction_following", "instruction_tuning", "text_generation", "chat", "causal_lm"}
         if context.peek("text_column"):
             own |= {"pretraining", "language_modeling"}
         elif said in ("pretraining", "language_modeling"):
             raise Refused("needs text_column, the column of plain text to train on")
-    elif algorithm.online:
+    elif algorithm.generates:
         own |= {"grpo"} if context.algorithm.updates_per_epoch else set()
     if said in own:
         return []

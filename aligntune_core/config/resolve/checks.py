@@ -25,7 +25,7 @@ def problems(filled: Filled, algorithm: Algorithm, given: Given) -> list[str]:
     found = [*_empty(config), *_model(config), *_peft(filled, given), *_evaluation(config, given)]
     if config.data.streaming and config.optim.max_steps is None:
         found.append("streaming=True needs max_steps: the number of rows is not known beforehand")
-    if algorithm.online:
+    if algorithm.generates:
         found += _online(config)
     if algorithm.problems:
         found += algorithm.problems(config)

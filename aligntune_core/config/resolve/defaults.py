@@ -81,7 +81,7 @@ def _defaults(config: Config, algorithm: Algorithm, given: set[str]) -> Iterator
     yield "data.completion_only_loss", True, "default: where rows have a completion"
     yield "run.eval_steps", config.run.logging_steps, "default: logging_steps"
     yield "run.eval_strategy", *_eval_strategy(config, given)
-    if algorithm.online:
+    if algorithm.generates:
         yield from _lengths(config, given)
     if algorithm.fill:
         yield from algorithm.fill(config)

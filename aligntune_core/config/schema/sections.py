@@ -108,16 +108,18 @@ class DataConfig(Section):
         option(
             "loss on the completion (the assistant's turns) only; unset: yes. Rows of plain text have no "
             "completion and are trained whole",
-            only="sft",
+            only="supervised",
             neutral=(True,),
         ),
     ] = None
-    packing: Annotated[bool, option("fill sequences of max_seq_length with several rows", only="sft")] = False
+    packing: Annotated[
+        bool, option("fill sequences of max_seq_length with several rows", only="supervised")
+    ] = False
     packing_strategy: Annotated[
         Literal["bfd", "bfd_split", "wrapped"],
         option(
             "how rows are packed: best fit, long rows cut off or split; or end to end",
-            only="sft",
+            only="supervised",
             source="TRL",
         ),
     ] = "bfd"
@@ -276,7 +278,7 @@ class RewardsConfig(Section):
             "callables, names, package.module:function, reward models, or dicts {type, weight, params}",
             keyword="reward_functions",
             aliases=("rewards", "reward_funcs"),
-            only="online",
+            only="rewards",
         ),
     ] = []  # noqa: RUF012
     weights: Annotated[
@@ -285,7 +287,7 @@ class RewardsConfig(Section):
             "weight of each function",
             keyword="reward_function_weights",
             aliases=("reward_weights",),
-            only="online",
+            only="rewards",
             off="1 each",
         ),
     ] = None
@@ -295,7 +297,7 @@ class RewardsConfig(Section):
             "hub id or folder of a sequence-classification reward model, or one in memory",
             keyword="reward_model_name",
             aliases=("reward_model_path", "reward_model"),
-            only="online",
+            only="rewards",
             off="none",
         ),
     ] = None

@@ -8,9 +8,9 @@ from typing import Any
 
 from aligntune_core.data.formats.messages import is_messages, is_multi_turn, read_messages
 from aligntune_core.data.recognise.detect import Shape
-from aligntune_core.data.report import LossOn
 from aligntune_core.data.rows import RowProblem, RowSource
 from aligntune_core.data.templates import marks_assistant
+from aligntune_core.types import LossOn
 
 PAIR = ("prompt", "completion")
 WHOLE = ("messages",)

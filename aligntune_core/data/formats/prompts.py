@@ -8,6 +8,7 @@ from typing import Any
 from aligntune_core.data.formats.messages import read_messages
 from aligntune_core.data.rows import RowProblem
 from aligntune_core.errors import ConfigError, DataError
+from aligntune_core.types import Sampling
 
 
 def as_prompts(prompts: Any) -> list[Any]:
@@ -28,21 +29,35 @@ def as_prompts(prompts: Any) -> list[Any]:
     return [_checked(prompt, number) for number, prompt in enumerate(prompts)]
 
 
-def check_sampling(max_new_tokens: Any, temperature: Any, top_p: Any) -> None:
+def check_sampling(sampling: Sampling) -> None:
     """Ranges of what ``generate`` takes.
 
     Raises:
         ConfigError: with every problem.
     """
     problems = []
-    if not isinstance(max_new_tokens, int) or max_new_tokens < 1:
-        problems.append(f"max_new_tokens={max_new_tokens!r} must be a whole number of at least 1")
-    if not isinstance(temperature, int | float) or not temperature >= 0:
-        problems.append(f"temperature={temperature!r} must be a number of at least 0; 0 is greedy")
-    if not isinstance(top_p, int | float) or not 0 < top_p <= 1:
-        problems.append(f"top_p={top_p!r} must be above 0 and at most 1")
+    if not _whole(sampling.max_new_tokens, 1):
+        problems.append(f"max_new_tokens={sampling.max_new_tokens!r} must be a whole number of at least 1")
+    if not isinstance(sampling.temperature, int | float) or not sampling.temperature >= 0:
+        problems.append(f"temperature={sampling.temperature!r} must be a number of at least 0; 0 is greedy")
+    if not isinstance(sampling.top_p, int | float) or not 0 < sampling.top_p <= 1:
+        problems.append(f"top_p={sampling.top_p!r} must be above 0 and at most 1")
+    if not _whole(sampling.n, 1):
+        problems.append(f"n={sampling.n!r} must be a whole number of at least 1")
+    elif sampling.n > 1 and sampling.temperature == 0:
+        problems.append(
+            f"n={sampling.n} with temperature=0 would give equal completions; take a temperature above 0"
+        )
+    if not all(isinstance(text, str) and text for text in sampling.stop):
+        problems.append(f"stop={sampling.stop!r} must be texts that are not empty")
+    if sampling.seed is not None and not _whole(sampling.seed, 0):
+        problems.append(f"seed={sampling.seed!r} must be a whole number of at least 0")
     if problems:
         raise ConfigError(problems, where="generate")
+
+
+def _whole(number: Any, least: int) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and number >= least
 
 
 def _is_conversation(prompts: Any) -> bool:

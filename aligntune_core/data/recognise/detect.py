@@ -87,10 +87,22 @@ class Shape:
 
 
 def family_of(algorithm: Any) -> str:
-    """Which family of formats an algorithm's canonical columns belong to."""
-    if "chosen" in algorithm.columns:
+    """Which family of formats an algorithm's rows belong to."""
+    if "preference" in algorithm.formats:
         return "preference"
-    return "sft" if "completion" in algorithm.columns else "online"
+    return "sft" if algorithm.supervised else "online"
+
+
+CANONICAL = {
+    "sft": ("prompt", "completion"),
+    "preference": ("prompt", "chosen", "rejected"),
+    "online": ("prompt",),
+}
+
+
+def columns_of(algorithm: Any) -> tuple[str, ...]:
+    """The canonical columns of an algorithm's rows."""
+    return CANONICAL[family_of(algorithm)]
 
 
 def detect(
@@ -233,7 +245,7 @@ def _extras(
                 extras.setdefault(name, column)
         return extras
     extras = {}
-    for name in algorithm.columns:
+    for name in columns_of(algorithm):
         if name in (*used, "prompt", "completion", "chosen", "rejected"):
             continue
         given = next((c for c, role in mapped.items() if role == name), None)

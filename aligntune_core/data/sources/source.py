@@ -18,7 +18,7 @@ from aligntune_core.rewards.reasoning_gym import PREFIX, reasoning_gym_rows
 from aligntune_core.wording import listed
 
 if TYPE_CHECKING:
-    from aligntune_core.config import ResolvedConfig
+    from aligntune_core.config import Config
 
 _log = logging.getLogger("aligntune.data")
 
@@ -80,7 +80,7 @@ class Opened:
         return source
 
 
-def open_source(spec: Any, config: ResolvedConfig, keyword: str = "dataset_name") -> Opened:
+def open_source(spec: Any, config: Config, keyword: str = "dataset_name") -> Opened:
     """Open what ``dataset_name`` or ``eval_dataset`` holds.
 
     Args:
@@ -100,7 +100,7 @@ def open_source(spec: Any, config: ResolvedConfig, keyword: str = "dataset_name"
     return replace(opened, said=(sentence,))
 
 
-def _opened(spec: Any, config: ResolvedConfig, keyword: str) -> Opened:
+def _opened(spec: Any, config: Config, keyword: str) -> Opened:
     if isinstance(spec, Path):
         spec = str(spec)
     if isinstance(spec, str):
@@ -133,7 +133,7 @@ def held_out_split(opened: Opened) -> str:
     raise DataError(f"{opened.origin} has the splits {listed(opened.splits)}: choose one with eval_split=.")
 
 
-def _hub(name: str, config: ResolvedConfig) -> Opened:
+def _hub(name: str, config: Config) -> Opened:
     secret = config.model.token
     token = secret.get_secret_value() if secret is not None else None
 
@@ -152,7 +152,7 @@ def _hub(name: str, config: ResolvedConfig) -> Opened:
     )
 
 
-def _tasks(name: str, config: ResolvedConfig) -> Opened:
+def _tasks(name: str, config: Config) -> Opened:
     """Rows that reasoning-gym makes: "train" of the run's seed, "test" of another."""
     sizes = {
         "train": config.data.max_samples or TASKS,

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from aligntune_core.data.prepare import assemble, make_reader, prepare_eval
 from aligntune_core.data.reader import Part, Reader
-from aligntune_core.data.report import BadRow
 from aligntune_core.data.rows import Broken, RowSource
 from aligntune_core.data.sources.files import iterate_file, kind_of, read_file
 from aligntune_core.data.sources.folders import LocalFiles
@@ -17,11 +16,11 @@ from aligntune_core.data.sources.source import Opened
 from aligntune_core.data.sources.splits import parse_split
 from aligntune_core.data.table import features
 from aligntune_core.errors import BadRows, DataError
-from aligntune_core.types import Datasets
+from aligntune_core.types import BadRow, Datasets
 
 if TYPE_CHECKING:
     from aligntune_core.algorithms import Algorithm
-    from aligntune_core.config import ResolvedConfig
+    from aligntune_core.config import Config
 
 PLACE = "__place__"
 BROKEN = "__broken__"
@@ -31,7 +30,7 @@ FIRST = 100
 _log = logging.getLogger("aligntune.data")
 
 
-def prepare_stream(config: ResolvedConfig, algorithm: Algorithm, tokenizer: Any, opened: Opened) -> Datasets:
+def prepare_stream(config: Config, algorithm: Algorithm, tokenizer: Any, opened: Opened) -> Datasets:
     """Training rows as an ``IterableDataset``; held-out rows are read whole.
 
     Raises:
@@ -59,7 +58,7 @@ def prepare_stream(config: ResolvedConfig, algorithm: Algorithm, tokenizer: Any,
     return assemble(Part(checked, report), prepare_eval(config, algorithm, reader, opened))
 
 
-def _sliced(opened: Opened, config: ResolvedConfig) -> Any:
+def _sliced(opened: Opened, config: Config) -> Any:
     parts = parse_split(config.data.split)
     if len(parts) > 1:
         raise DataError(f'split="{config.data.split}": splits cannot be joined while streaming.')

@@ -88,10 +88,8 @@ class Server:
         refusals.guard(chosen)
         prepared = self._prepared.get(backend) if quick else None
         prepared = self._prepared[backend] = prepared or chosen.prepare(config)
-        if prepared.planned is None:
-            return {"found": "nothing planned", "asked": repr(change.value)}
         resolved = resolve(config, prepared.device)
-        return _compared(path, paths(resolved), prepared.planned(resolved))
+        return _compared(path, paths(resolved), chosen.planned(resolved, prepared))
 
     def _change(self, backend: Backend, algorithm: str, path: str) -> changes.Change | None:
         settings = self._base(backend.name, algorithm)

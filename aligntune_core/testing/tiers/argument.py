@@ -9,7 +9,6 @@ import pytest
 from aligntune_core.algorithms import known
 from aligntune_core.backends.registry import registry
 from aligntune_core.config import covers, load_config
-from aligntune_core.errors import NotHonoured
 from aligntune_core.pipeline import refusals
 from aligntune_core.testing.fixtures import changes
 from aligntune_core.testing.process.session import Session, named, parameters
@@ -76,6 +75,5 @@ def _assert_refused(session: Session, algorithm: str, path: str) -> None:
         change = changes.change(path, settings, changes.backend_paths())
         assert change is not None, f"the kit knows no second value of {path}; please report it"
         changed = dict(change.settings)
-    with pytest.raises(NotHonoured) as caught:
-        refusals.refuse_unhonoured(registry().get(session.name), load_config(changed), dict)
-    assert path in str(caught.value)
+    problems = refusals.unhonoured(registry().get(session.name), load_config(changed), dict)
+    assert any(path in problem for problem in problems), problems

@@ -25,8 +25,8 @@ from aligntune_torch.losses import dpo_loss, sft_loss, token_logps
 from aligntune_torch.table import BUILT
 
 if TYPE_CHECKING:
-    from aligntune_core import Datasets, LoadedModel, RunContext
-    from aligntune_core.config import ResolvedConfig
+    from aligntune_core import Config, Datasets, LoadedModel, RunContext
+    from aligntune_core.types import Form, Sampling
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Loop:
     eval_steps: int
 
     @classmethod
-    def of(cls, config: ResolvedConfig) -> Loop:
+    def of(cls, config: Config) -> Loop:
         """Taken from the sections that hold a field of that name."""
         both = dict(config.optim) | dict(config.run)
         return cls(**{field.name: both[field.name] for field in fields(cls)})
@@ -57,20 +57,18 @@ class Loop:
 class Engine:
     """SFT or DPO over one model."""
 
-    def __init__(
-        self, loaded: LoadedModel, config: ResolvedConfig, datasets: Datasets, run: RunContext
-    ) -> None:
+    def __init__(self, loaded: LoadedModel, config: Config, datasets: Datasets, run: RunContext) -> None:
         data, optim = config.data, config.optim
         self.run, self.algorithm, self.parameters = run, config.algorithm, config.parameters
-        self.tokenizer, self.reference = loaded.tokenizer, loaded.reference
+        self.tokenizer, self.reference = loaded.tokenizer, loaded.roles.get("reference")
         self.loop = Loop.of(config)
         self.encoder = Encoder(
-            self.tokenizer, data.max_seq_length, data.truncation_mode, data.completion_only_loss
+            self.tokenizer, data.max_seq_length, data.truncation_mode, data.completion_only_loss is not False
         )
         self.rows = [self.encoder.samples(row) for row in datasets.train]
         self.eval_rows = [self.encoder.samples(row) for row in datasets.eval or ()]
         self.batches = Batches(
-            len(self.rows), optim.batch_size, optim.gradient_accumulation_steps, config.run.data_seed
+            len(self.rows), optim.batch_size, optim.gradient_accumulation_steps, config.run.data_seed or 0
         )
         if self.algorithm == "dpo" and self.parameters.disable_dropout:
             for module in (*loaded.model.modules(), *(self.reference.modules() if self.reference else ())):
@@ -195,7 +193,7 @@ class Engine:
         stopped = self.run.stop()
         if stopped or self._due(loop.save_strategy, loop.save_steps):
             folder = self.run.checkpoint_dir(self.step)
-            self.save_model(folder)
+            self.save(folder, "adapter" if self.adapted else "full")
             checkpoint.save(folder, self.step, self.loss_sum, self.optimizer, self.schedule)
             checkpoint.rotate(self.run.output_dir, loop.save_total_limit)
         return stopped
@@ -215,20 +213,20 @@ class Engine:
     # --- evaluation, generation, saving ------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def evaluate(self, dataset: Any = None) -> Mapping[str, float]:
-        rows = self.eval_rows if dataset is None else [self.encoder.samples(row) for row in dataset]
-        if not rows:
+    def evaluate(self, rows: Any = None) -> Mapping[str, float]:
+        samples = self.eval_rows if rows is None else [self.encoder.samples(row) for row in rows]
+        if not samples:
             raise RunError(
                 "there are no rows to evaluate on: pass some, or create the trainer with eval_dataset"
             )
         self.policy.eval()
         size, sums = self.loop.eval_batch_size, {"loss": 0.0}
-        for start in range(0, len(rows), size):
-            part = rows[start : start + size]
+        for start in range(0, len(samples), size):
+            part = samples[start : start + size]
             batch = self._batch(part)
             loss, figures = self._loss(batch, int((batch["labels"][:, 1:] != -100).sum()))
             for key, value in {"loss": float(loss), **figures}.items():
-                sums[key] = sums.get(key, 0.0) + value * len(part) / len(rows)
+                sums[key] = sums.get(key, 0.0) + value * len(part) / len(samples)
         found = {f"eval_{key}": value for key, value in sums.items()}
         self.run.emit({"step": self.step, "epoch": self.epoch, **found})
         if self.algorithm == "sft":
@@ -236,30 +234,48 @@ class Engine:
         return found
 
     @torch.no_grad()
-    def generate(
-        self, prompts: Sequence[Any], max_new_tokens: int = 128, temperature: float = 0.0, top_p: float = 1.0
-    ) -> list[str]:
+    def generate(self, prompts: Sequence[Any], sampling: Sampling) -> list[str]:
         self.policy.eval()
-        sampling: dict[str, Any] = {"do_sample": False}
-        if temperature > 0:
-            sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
-        answers = []
-        for prompt in prompts:
-            if isinstance(prompt, str) and self.tokenizer.chat_template:
-                prompt = [{"role": "user", "content": prompt}]
-            ids = torch.tensor([self.encoder.prompt(prompt)], device=self.model.device)
-            out = self.model.generate(
-                input_ids=ids,
-                attention_mask=torch.ones_like(ids),
-                max_new_tokens=max_new_tokens,
-                pad_token_id=self.tokenizer.pad_token_id,
-                **sampling,
-            )
-            answers.append(self.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True))
-        return answers
+        drawn: dict[str, Any] = {"do_sample": False}
+        if sampling.temperature > 0:
+            drawn = {
+                "do_sample": True,
+                "temperature": sampling.temperature,
+                "top_p": sampling.top_p,
+                "top_k": 0,
+            }
+        if sampling.stop:
+            drawn |= {"stop_strings": list(sampling.stop), "tokenizer": self.tokenizer}
+        with torch.random.fork_rng(enabled=sampling.seed is not None):
+            if sampling.seed is not None:
+                torch.manual_seed(sampling.seed)
+            return [text for prompt in prompts for text in self._completions(prompt, sampling, drawn)]
 
-    def save_model(self, path: Path, merged: bool = False) -> None:
-        load.save(self.model, self.tokenizer, path, merged)
+    def _completions(self, prompt: Any, sampling: Sampling, drawn: Mapping[str, Any]) -> list[str]:
+        if isinstance(prompt, str) and self.tokenizer.chat_template:
+            prompt = [{"role": "user", "content": prompt}]
+        ids = torch.tensor([self.encoder.prompt(prompt)], device=self.model.device)
+        out = self.model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=sampling.max_new_tokens,
+            num_return_sequences=sampling.n,
+            pad_token_id=self.tokenizer.pad_token_id,
+            **drawn,
+        )
+        texts = self.tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)
+        return [ended(text, sampling.stop) for text in texts]
+
+    def save(self, path: Path, form: Form) -> None:
+        load.save(self.model, self.tokenizer, path, merged=form == "merged")
+
+    def close(self) -> None:
+        self.accelerator.free_memory()
+
+
+def ended(text: str, stop: Sequence[str]) -> str:
+    """A completion up to the first of the texts that end it."""
+    return min((text.partition(end)[0] for end in stop), key=len, default=text)
 
 
 def decay_groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:

@@ -19,10 +19,10 @@ from aligntune_torch.table import ADAPTER
 
 if TYPE_CHECKING:
     from aligntune_core import Prepared
-    from aligntune_core.config import Config, ResolvedConfig
+    from aligntune_core.config import Config
 
 
-def load_arguments(config: ResolvedConfig) -> dict[str, Any]:
+def load_arguments(config: Config) -> dict[str, Any]:
     """Keyword arguments of ``from_pretrained``."""
     model = config.model
     given = {
@@ -47,18 +47,18 @@ def description(config: Config) -> tuple[Any, tuple[str, ...], bool]:
     return found, tuple(found.architectures or ()), False
 
 
-def frozen_dtype(config: ResolvedConfig) -> Any:
+def frozen_dtype(config: Config) -> Any:
     """Number format of the weights that are loaded; what trains is float32, and in a full fine-tune that is all."""
     return torch.bfloat16 if config.peft.enabled and config.model.precision == "bf16" else torch.float32
 
 
-def lora_config(config: ResolvedConfig) -> Any:
+def lora_config(config: Config) -> Any:
     """peft's description of the adapter."""
     values = {name: getattr(config.peft, path.partition(".")[2]) for path, name in ADAPTER.items()}
     return LoraConfig(task_type="CAUSAL_LM", **values)
 
 
-def load(config: ResolvedConfig, prepared: Prepared) -> LoadedModel:
+def load(config: Config, prepared: Prepared) -> LoadedModel:
     """Load the policy; a model in memory is taken as it is, in the number format of the contract."""
     model = config.model.name
     if isinstance(model, str):
@@ -69,7 +69,7 @@ def load(config: ResolvedConfig, prepared: Prepared) -> LoadedModel:
     return LoadedModel(model.to(prepared.device.kind), prepared.tokenizer)
 
 
-def wrap(loaded: LoadedModel, config: ResolvedConfig) -> LoadedModel:
+def wrap(loaded: LoadedModel, config: Config) -> LoadedModel:
     """Put a LoRA adapter on the model. Where none can be switched off, keep a frozen copy as DPO's reference policy."""
     model, reference = loaded.model, None
     if config.algorithm == "dpo" and not (config.peft.enabled and config.peft.bias == "none"):
@@ -79,7 +79,7 @@ def wrap(loaded: LoadedModel, config: ResolvedConfig) -> LoadedModel:
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-    return LoadedModel(model, loaded.tokenizer, reference=reference)
+    return LoadedModel(model, loaded.tokenizer, {"reference": reference} if reference is not None else {})
 
 
 def reference_policy(policy: Any, reference: Any) -> tuple[Any, AbstractContextManager[Any]]:

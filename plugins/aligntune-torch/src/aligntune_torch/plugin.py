@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aligntune_core import BackendInfo, Support, hookimpl
 from aligntune_torch.table import HONOURS, PARAMETERS
 
 if TYPE_CHECKING:
-    from aligntune_core import Datasets, Engine, LoadedModel, Prepared, RunContext
-    from aligntune_core.config import Config, ResolvedConfig
+    from collections.abc import Mapping
+
+    from aligntune_core import Config, Datasets, Engine, LoadedModel, Prepared, RunContext
 
 
 @hookimpl
@@ -37,21 +38,30 @@ def prepare(config: Config) -> Prepared:
 
 
 @hookimpl
-def load_model(config: ResolvedConfig, prepared: Prepared) -> LoadedModel:
+def planned(config: Config) -> Mapping[str, Any]:
+    from aligntune_torch import prepare
+
+    return prepare.planned(config)
+
+
+@hookimpl
+def load_model(config: Config, prepared: Prepared) -> LoadedModel:
     from aligntune_torch import load
 
     return load.load(config, prepared)
 
 
 @hookimpl
-def apply_peft(loaded: LoadedModel, config: ResolvedConfig) -> LoadedModel:
+def apply_peft(loaded: LoadedModel, config: Config) -> LoadedModel:
     from aligntune_torch import load
 
     return load.wrap(loaded, config)
 
 
 @hookimpl
-def build_trainer(loaded: LoadedModel, config: ResolvedConfig, datasets: Datasets, run: RunContext) -> Engine:
+def build_trainer(
+    loaded: LoadedModel, config: Config, datasets: Datasets, prepared: Prepared, run: RunContext
+) -> Engine:
     from aligntune_core.model.kind import check_positions
     from aligntune_torch import engine
 

@@ -10,19 +10,18 @@ import torch
 from transformers import SchedulerType, get_scheduler
 
 from aligntune_core import Prepared
-from aligntune_core.backends import default_prepare
+from aligntune_core.backends import default_hooks
 from aligntune_core.entrypoints import versions
 from aligntune_core.errors import ConfigError
 from aligntune_core.model import tokenizer
 from aligntune_core.model.kind import language_model_problems
 from aligntune_core.model.source import adapter_config
-from aligntune_core.run.topology import world_size
 from aligntune_core.wording import did_you_mean
 from aligntune_torch import load
 from aligntune_torch.table import ADAPTER, LOAD, PARAMETERS
 
 if TYPE_CHECKING:
-    from aligntune_core.config import Config, ResolvedConfig
+    from aligntune_core.config import Config
 
 DISTRIBUTIONS = ("torch", "transformers", "accelerate", "peft", "tokenizers", "datasets")
 
@@ -36,17 +35,17 @@ def prepare(config: Config) -> Prepared:
     problems = list(_refused(config))
     if problems:
         raise ConfigError(problems)
-    prepared = default_prepare.prepare(config)
+    prepared = default_hooks.prepare(config)
     tokenizer.check_ends(config.model, prepared.tokenizer)
     problems = language_model_problems(*load.description(config))
     if problems:
         raise ConfigError(problems)
     if prepared.tokenizer.pad_token is None:
         prepared.tokenizer.pad_token = prepared.tokenizer.eos_token  # padding never enters a loss
-    return replace(prepared, planned=planned, versions=versions(DISTRIBUTIONS))
+    return replace(prepared, versions=versions(DISTRIBUTIONS))
 
 
-def planned(config: ResolvedConfig) -> Mapping[str, Any]:
+def planned(config: Config) -> Mapping[str, Any]:
     """What goes to ``from_pretrained`` and to ``LoraConfig``."""
     given = load.load_arguments(config)
     values = {path: given.get(name) for path, name in LOAD.items()}
@@ -59,8 +58,6 @@ def planned(config: ResolvedConfig) -> Mapping[str, Any]:
 
 def _refused(config: Config) -> Iterator[str]:
     instead = 'use backend="trl"'
-    if world_size() > 1:
-        yield f'backend "torch" trains in one process, this is one of {world_size()}; {instead}'
     if config.data.streaming:
         yield f'streaming: backend "torch" tokenises all rows before it starts; {instead}'
     if config.model.precision == "fp16":

@@ -10,6 +10,7 @@ from typing import Any
 
 from aligntune_core import Datasets, LoadedModel, RunContext, TrainResult
 from aligntune_core.errors import CheckpointError, RunError
+from aligntune_core.types import Form, Sampling
 from aligntune_trl import callbacks, prepare, table
 from aligntune_trl.model import adapter, merging
 from aligntune_trl.online.generation import generate
@@ -147,8 +148,8 @@ class TrlEngine:
             trainer._load_best_model()
         return {}
 
-    def evaluate(self, dataset: Any = None) -> Mapping[str, float]:
-        """Loss and the algorithm's figures on ``dataset``, by default on the run's held-out rows.
+    def evaluate(self, rows: Any = None) -> Mapping[str, float]:
+        """Loss and the algorithm's figures on ``rows``, by default on the run's held-out rows.
 
         Returns:
             dict: ``eval_loss``; for SFT ``perplexity`` and ``token_accuracy``; for DPO ``reward_accuracy`` and
@@ -157,12 +158,12 @@ class TrlEngine:
         Raises:
             RunError: there are no rows.
         """
-        if dataset is None and self._trainer.eval_dataset is None:
+        if rows is None and self._trainer.eval_dataset is None:
             raise RunError(
                 "nothing to evaluate on: pass rows, or create the trainer with eval_dataset or eval_split"
             )
         with known_warnings_hidden(), no_bars():
-            found = self._trainer.evaluate(dataset) if dataset is not None else self._trainer.evaluate()
+            found = self._trainer.evaluate(rows) if rows is not None else self._trainer.evaluate()
         figures = dict(found)
         for theirs, ours in callbacks.RENAMED.items():
             if f"eval_{theirs}" in figures:
@@ -175,18 +176,18 @@ class TrlEngine:
 
     @no_bars()
     @known_warnings_hidden()
-    def save_model(self, path: Path, merged: bool = False) -> None:
+    def save(self, path: Path, form: Form) -> None:
         """Write the adapter or model, with the tokenizer.
 
         Args:
             path: folder.
-            merged: fold the adapter into its base; what was written is loaded again and compared.
+            form: "merged" folds the adapter into its base; what was written is loaded again and compared.
 
         Raises:
             RunError: the weights are quantised, or the written model differs from the trained one.
         """
         adapter.place_merged_base(self._run.output_dir)
-        if merged:
+        if form == "merged":
             merging.save_merged(self.model, self._tokenizer, path, self._trainer)
         elif adapter.is_adapted(self.model):
             if self._trainer.is_world_process_zero():
@@ -196,11 +197,13 @@ class TrlEngine:
         if self._trainer.is_world_process_zero():
             self._tokenizer.save_pretrained(str(path))
 
-    def generate(
-        self, prompts: Sequence[Any], max_new_tokens: int = 128, temperature: float = 0.0, top_p: float = 1.0
-    ) -> list[str]:
+    def generate(self, prompts: Sequence[Any], sampling: Sampling) -> list[str]:
         """Complete each prompt; see ``aligntune_trl.online.generation``."""
-        return generate(self.model, self._tokenizer, prompts, max_new_tokens, temperature, top_p)
+        return generate(self.model, self._tokenizer, prompts, sampling)
+
+    def close(self) -> None:
+        """Let go of what accelerate holds of the model and the optimiser."""
+        self._trainer.accelerator.free_memory()
 
 
 def _names(dtypes: set[Any]) -> str:

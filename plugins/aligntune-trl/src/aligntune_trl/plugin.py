@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aligntune_core import BackendInfo, Support, hookimpl
 from aligntune_trl.algorithms.recipe import RECIPES
 from aligntune_trl.table import HONOURS
 
 if TYPE_CHECKING:
-    from aligntune_core import Datasets, Engine, LoadedModel, Prepared, RunContext
-    from aligntune_core.config import Config, ResolvedConfig
+    from collections.abc import Mapping
+
+    from aligntune_core import Config, Datasets, Engine, LoadedModel, Prepared, RunContext
 
 
 @hookimpl
@@ -21,6 +22,9 @@ def backend_info() -> BackendInfo:
         honours=HONOURS,
         devices=("cpu", "cuda"),
         quantizations=("4bit",),
+        strategies=("single", "ddp"),
+        generators=("transformers", "vllm"),
+        priority=10,
         forbids=("unsloth",),
         url="https://huggingface.co/docs/trl",
     )
@@ -41,14 +45,21 @@ def prepare(config: Config) -> Prepared:
 
 
 @hookimpl
-def load_model(config: ResolvedConfig, prepared: Prepared) -> LoadedModel:
+def planned(config: Config, prepared: Prepared) -> Mapping[str, Any]:
+    from aligntune_trl import prepare as stage
+
+    return stage.planned(config, prepared.device)
+
+
+@hookimpl
+def load_model(config: Config, prepared: Prepared) -> LoadedModel:
     from aligntune_trl.model import load
 
     return load.load(config, prepared)
 
 
 @hookimpl
-def apply_peft(loaded: LoadedModel, config: ResolvedConfig) -> LoadedModel:
+def apply_peft(loaded: LoadedModel, config: Config) -> LoadedModel:
     from aligntune_trl.model import adapter
 
     return adapter.apply(loaded, config)
@@ -56,7 +67,7 @@ def apply_peft(loaded: LoadedModel, config: ResolvedConfig) -> LoadedModel:
 
 @hookimpl
 def build_trainer(
-    loaded: LoadedModel, config: ResolvedConfig, datasets: Datasets, run: RunContext
+    loaded: LoadedModel, config: Config, datasets: Datasets, prepared: Prepared, run: RunContext
 ) -> Engine | None:
     recipe = RECIPES.get(config.algorithm)
     if recipe is None:
@@ -64,7 +75,7 @@ def build_trainer(
     from aligntune_core.model.kind import check_positions
 
     check_positions(loaded.model, config, datasets.report)
-    engine: Engine = import_module(recipe.module).build(loaded, config, datasets, run)
+    engine: Engine = import_module(recipe.module).build(loaded, config, datasets, prepared, run)
     if config.data.packing and config.data.packing_strategy != "wrapped":  # "wrapped" cuts and joins rows
         from aligntune_trl.model import packing
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from aligntune_trl.algorithms.recipe import RECIPES, Recipe
 from aligntune_trl.quiet import known_warnings_hidden
 
 if TYPE_CHECKING:
-    from aligntune_core.config import Config, ResolvedConfig
+    from aligntune_core.config import Config
 
 DISTRIBUTIONS = (
     "torch",
@@ -52,12 +51,11 @@ def prepare(config: Config) -> Prepared:
     return Prepared(
         device=device,
         tokenizer=tokenizer,
-        planned=partial(planned, device=device),
         versions=versions(DISTRIBUTIONS),
     )
 
 
-def planned(config: ResolvedConfig, device: Device, backend: str = "trl") -> Mapping[str, Any]:
+def planned(config: Config, device: Device, backend: str = "trl") -> Mapping[str, Any]:
     """What TRL, transformers, peft and bitsandbytes would use, read back from their own argument objects.
 
     Raises:

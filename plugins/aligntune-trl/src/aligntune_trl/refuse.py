@@ -73,7 +73,7 @@ def _online_problems(config: Any) -> list[str]:
     from aligntune_core.rewards import read_rewards
 
     problems = []
-    if find(config.algorithm).online:
+    if find(config.algorithm).scored_by == "rewards":
         try:
             read_rewards(config.rewards)
         except ConfigError as error:

@@ -7,7 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from aligntune_core import Datasets, LoadedModel, RunContext, TrainResult
+from aligntune_core import Datasets, LoadedModel, Prepared, RunContext, TrainResult
+from aligntune_core.types import Form, Sampling
 from aligntune_trl.algorithms.recipe import RECIPES
 from aligntune_unsloth.start import spoken
 
@@ -15,10 +16,12 @@ from aligntune_unsloth.start import spoken
 _CHECKPOINTING = ("_unsloth_gradient_checkpointing", "_unsloth_cpu_gradient_checkpointing")
 
 
-def build(loaded: LoadedModel, config: Any, datasets: Datasets, run: RunContext) -> UnslothEngine:
+def build(
+    loaded: LoadedModel, config: Any, datasets: Datasets, prepared: Prepared, run: RunContext
+) -> UnslothEngine:
     """Build the trainer with the TRL backend's own code; the classes that it finds in trl are Unsloth's."""
     with spoken():
-        made = import_module(RECIPES[config.algorithm].module).build(loaded, config, datasets, run)
+        made = import_module(RECIPES[config.algorithm].module).build(loaded, config, datasets, prepared, run)
     # Unsloth asks for evaluation in the training precision, for which transformers casts the adapters for good.
     made.native.args.bf16_full_eval = made.native.args.fp16_full_eval = False
     if config.algorithm == "sft":
@@ -68,19 +71,17 @@ class UnslothEngine:
         result: TrainResult = self._inner.train(resume_from)
         return result
 
-    def evaluate(self, dataset: Any = None) -> Mapping[str, float]:
-        """Evaluate on ``dataset``, by default on the run's held-out rows."""
-        figures: Mapping[str, float] = self._inner.evaluate(dataset)
+    def evaluate(self, rows: Any = None) -> Mapping[str, float]:
+        """Evaluate on ``rows``, by default on the run's held-out rows."""
+        figures: Mapping[str, float] = self._inner.evaluate(rows)
         return figures
 
-    def save_model(self, path: Path, merged: bool = False) -> None:
+    def save(self, path: Path, form: Form) -> None:
         """Write adapter or model, loadable with plain peft and transformers."""
         with spoken():
-            self._inner.save_model(path, merged=merged)
+            self._inner.save(path, form)
 
-    def generate(
-        self, prompts: Sequence[Any], max_new_tokens: int = 128, temperature: float = 0.0, top_p: float = 1.0
-    ) -> list[str]:
+    def generate(self, prompts: Sequence[Any], sampling: Sampling) -> list[str]:
         """Complete each prompt with Unsloth's inference mode on."""
         from unsloth import FastLanguageModel
 
@@ -88,8 +89,12 @@ class UnslothEngine:
         with spoken():
             FastLanguageModel.for_inference(model)
             try:
-                found: list[str] = self._inner.generate(prompts, max_new_tokens, temperature, top_p)
+                completions: list[str] = self._inner.generate(prompts, sampling)
             finally:
                 FastLanguageModel.for_training(model)
                 model.train(training)
-        return found
+        return completions
+
+    def close(self) -> None:
+        """Let go of the model and its memory."""
+        self._inner.close()

@@ -47,7 +47,7 @@ def load(config: Any, prepared: Prepared) -> LoadedModel:
     found = source.find(config)
     refuse.refuse(config, prepared.device, found)
     refuse_as_trl(config, prepared.device, found, "unsloth")
-    if find(config.algorithm).online:
+    if find(config.algorithm).scored_by == "rewards":
         rewards_bridge.build(config, prepared.tokenizer)  # what cannot be used shows before weights load
     with spoken():
         if continued(config, found):

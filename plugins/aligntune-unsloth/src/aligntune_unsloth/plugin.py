@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aligntune_core import BackendInfo, Support, hookimpl
 from aligntune_unsloth.options import Options, cpu_by_environment
 from aligntune_unsloth.table import HONOURS, refusal
 
 if TYPE_CHECKING:
-    from aligntune_core import Datasets, Engine, LoadedModel, Prepared, RunContext
-    from aligntune_core.config import Config, ResolvedConfig
+    from collections.abc import Mapping
+
+    from aligntune_core import Config, Datasets, Engine, LoadedModel, Prepared, RunContext
 
 
 @hookimpl
@@ -22,6 +23,7 @@ def backend_info() -> BackendInfo:
         devices=("cuda", "cpu") if cpu_by_environment() else ("cuda",),
         opt_in_devices=("cpu",),
         quantizations=("4bit",),
+        priority=20,
         import_first="unsloth",
         url="https://docs.unsloth.ai",
     )
@@ -41,14 +43,21 @@ def prepare(config: Config) -> Prepared:
 
 
 @hookimpl
-def load_model(config: ResolvedConfig, prepared: Prepared) -> LoadedModel:
+def planned(config: Config, prepared: Prepared) -> Mapping[str, Any]:
+    from aligntune_unsloth import prepare as stage
+
+    return stage.planned(config, prepared.device)
+
+
+@hookimpl
+def load_model(config: Config, prepared: Prepared) -> LoadedModel:
     from aligntune_unsloth import load
 
     return load.load(config, prepared)
 
 
 @hookimpl
-def apply_peft(loaded: LoadedModel, config: ResolvedConfig) -> LoadedModel:
+def apply_peft(loaded: LoadedModel, config: Config) -> LoadedModel:
     from aligntune_unsloth import load
 
     return load.adapt(loaded, config)
@@ -56,8 +65,8 @@ def apply_peft(loaded: LoadedModel, config: ResolvedConfig) -> LoadedModel:
 
 @hookimpl
 def build_trainer(
-    loaded: LoadedModel, config: ResolvedConfig, datasets: Datasets, run: RunContext
+    loaded: LoadedModel, config: Config, datasets: Datasets, prepared: Prepared, run: RunContext
 ) -> Engine | None:
     from aligntune_unsloth import engine
 
-    return engine.build(loaded, config, datasets, run)
+    return engine.build(loaded, config, datasets, prepared, run)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aligntune_core import Device, Prepared
@@ -19,7 +18,7 @@ from aligntune_unsloth.options import cpu_allowed
 from aligntune_unsloth.start import spoken, start
 
 if TYPE_CHECKING:
-    from aligntune_core.config import Config, ResolvedConfig
+    from aligntune_core.config import Config
 
 DISTRIBUTIONS = ("unsloth", "unsloth_zoo", "triton", "xformers")
 """Beside those of the TRL backend."""
@@ -57,12 +56,11 @@ def prepare(config: Config) -> Prepared:
         )
     return replace(
         prepared,
-        planned=partial(planned, device=prepared.device),
         versions={**prepared.versions, **versions(DISTRIBUTIONS)},
     )
 
 
-def planned(config: ResolvedConfig, device: Device) -> Mapping[str, Any]:
+def planned(config: Config, device: Device) -> Mapping[str, Any]:
     """What Unsloth's patched argument classes hold for this configuration.
 
     Raises:

@@ -10,7 +10,6 @@ from typing import Any
 
 from aligntune_core import Device
 from aligntune_core.errors import ConfigError
-from aligntune_core.run.topology import world_size
 from aligntune_trl.model.source import Source
 
 WHOLE = ("lm_head", "embed_tokens")
@@ -30,11 +29,6 @@ def refuse(config: Any, device: Device, source: Source) -> None:
 
 
 def _everywhere(config: Any, source: Source) -> Iterator[str]:
-    if world_size() > 1:
-        yield (
-            f'backend "unsloth" trains in one process, and this is one of {world_size()}; use backend="trl", or start '
-            "one process"
-        )
     limit = getattr(source.model_config, "max_position_embeddings", None)
     if isinstance(limit, int) and config.data.max_seq_length > limit:
         yield (

@@ -16,9 +16,8 @@ class OrpoParameters(BaseModel):
 
 ORPO = Algorithm(
     name="orpo",
-    kind="rl",
-    columns=("prompt", "chosen", "rejected"),
     parameters=OrpoParameters,
+    formats=("preference",),
     paper="https://arxiv.org/abs/2403.07691",
     title="ORPO",
     defaults={

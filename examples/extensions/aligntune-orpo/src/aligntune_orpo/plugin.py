@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from aligntune_core import Support, hookimpl
 
 if TYPE_CHECKING:
-    from aligntune_core import Datasets, Engine, LoadedModel, RunContext
-    from aligntune_core.config import ResolvedConfig
+    from aligntune_core import Config, Datasets, Engine, LoadedModel, Prepared, RunContext
 
 
 @hookimpl
@@ -18,10 +17,10 @@ def supports_algorithm(algorithm: str) -> Support | None:
 
 @hookimpl
 def build_trainer(
-    loaded: LoadedModel, config: ResolvedConfig, datasets: Datasets, run: RunContext
+    loaded: LoadedModel, config: Config, datasets: Datasets, prepared: Prepared, run: RunContext
 ) -> Engine | None:
     if config.algorithm != "orpo":
         return None
     from aligntune_orpo import trainer
 
-    return trainer.build(loaded, config, datasets, run)
+    return trainer.build(loaded, config, datasets, prepared, run)

@@ -7,9 +7,8 @@ from typing import Any
 
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
-from aligntune_core import Datasets, LoadedModel, RunContext
+from aligntune_core import Datasets, LoadedModel, Prepared, RunContext
 from aligntune_core.errors import ConfigError
-from aligntune_core.model.device import torch_device
 from aligntune_trl import table
 from aligntune_trl.engine import TrlEngine
 from aligntune_trl.model import adapter
@@ -23,7 +22,9 @@ class Arguments(ORPOConfig):
     truncation_mode: str = "keep_start"
 
 
-def build(loaded: LoadedModel, config: Any, datasets: Datasets, run: RunContext) -> TrlEngine:
+def build(
+    loaded: LoadedModel, config: Any, datasets: Datasets, prepared: Prepared, run: RunContext
+) -> TrlEngine:
     """Build the trainer.
 
     Raises:
@@ -31,7 +32,7 @@ def build(loaded: LoadedModel, config: Any, datasets: Datasets, run: RunContext)
     """
     if config.data.truncation_mode != "keep_start":
         raise ConfigError("truncation_mode: TRL's ORPO trainer cuts the end of an answer only; leave it out")
-    on_cpu = torch_device().kind == "cpu"
+    on_cpu = prepared.device.kind == "cpu"
     args = Arguments(
         **table.write(config, "args"),
         **dict(config.parameters),

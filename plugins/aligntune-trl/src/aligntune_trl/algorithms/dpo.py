@@ -5,15 +5,16 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from aligntune_core import Datasets, LoadedModel, RunContext
-from aligntune_core.model.device import torch_device
+from aligntune_core import Datasets, LoadedModel, Prepared, RunContext
 from aligntune_trl import prepare
 from aligntune_trl.engine import TrlEngine
 from aligntune_trl.model import adapter
 from aligntune_trl.quiet import known_warnings_hidden, no_bars
 
 
-def build(loaded: LoadedModel, config: Any, datasets: Datasets, run: RunContext) -> TrlEngine:
+def build(
+    loaded: LoadedModel, config: Any, datasets: Datasets, prepared: Prepared, run: RunContext
+) -> TrlEngine:
     """Build the trainer.
 
     The reference is, at no cost, the policy with its fresh adapter switched off; where that is another model than the
@@ -21,8 +22,8 @@ def build(loaded: LoadedModel, config: Any, datasets: Datasets, run: RunContext)
     """
     from trl import DPOTrainer
 
-    args = prepare.training_arguments(config, torch_device())
-    reference = loaded.reference or frozen_policy(loaded.model)
+    args = prepare.training_arguments(config, prepared.device)
+    reference = loaded.roles.get("reference") or frozen_policy(loaded.model)
     with (
         known_warnings_hidden(),
         no_bars(),

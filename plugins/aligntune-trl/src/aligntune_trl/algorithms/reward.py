@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aligntune_core import Datasets, LoadedModel, RunContext
+from aligntune_core import Datasets, LoadedModel, Prepared, RunContext, Sampling
 from aligntune_core.errors import ConfigError, RunError
-from aligntune_core.model.device import torch_device
 from aligntune_core.run.seeding import seed_everything
 from aligntune_core.wording import listed
 from aligntune_trl import prepare
@@ -19,11 +18,13 @@ HEADS = ("classifier", "score")
 """What peft trains whole beside an adapter of a classifier: its head, by the names that it knows."""
 
 
-def build(loaded: LoadedModel, config: Any, datasets: Datasets, run: RunContext) -> RewardEngine:
+def build(
+    loaded: LoadedModel, config: Any, datasets: Datasets, prepared: Prepared, run: RunContext
+) -> RewardEngine:
     """Build the trainer."""
     from trl import RewardTrainer
 
-    args = prepare.training_arguments(config, torch_device())
+    args = prepare.training_arguments(config, prepared.device)
     with known_warnings_hidden(), no_bars(), adapter.float32_kept(loaded.model):
         trainer = RewardTrainer(
             model=loaded.model,
@@ -49,9 +50,7 @@ class RewardEngine(TrlEngine):
             ] or None
         return values
 
-    def generate(
-        self, prompts: Sequence[Any], max_new_tokens: int = 128, temperature: float = 0.0, top_p: float = 1.0
-    ) -> list[str]:
+    def generate(self, prompts: Sequence[Any], sampling: Sampling) -> list[str]:
         """Refused.
 
         Raises:

@@ -30,7 +30,7 @@ def load(config: Any, prepared: Prepared) -> LoadedModel:
     """
     found = source.find(config)
     refuse.refuse(config, prepared.device, found)
-    if find(config.algorithm).online:
+    if find(config.algorithm).scored_by == "rewards":
         rewards_bridge.build(config, prepared.tokenizer)  # what cannot be used shows before weights load
     model = found.base if found.in_memory else _from_pretrained(config, prepared, found)
     if found.in_memory:

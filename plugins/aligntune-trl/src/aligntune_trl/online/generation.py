@@ -7,40 +7,74 @@ from contextlib import contextmanager
 from typing import Any
 
 from aligntune_core.errors import ConfigError
+from aligntune_core.types import Sampling
 from aligntune_trl.quiet import known_warnings_hidden
 
 BATCH = 8
 """Prompts completed at a time."""
 
 
-def generate(
-    model: Any, tokenizer: Any, prompts: Sequence[Any], max_new_tokens: int, temperature: float, top_p: float
-) -> list[str]:
+def generate(model: Any, tokenizer: Any, prompts: Sequence[Any], sampling: Sampling) -> list[str]:
     """Complete each prompt.
 
     Args:
         model: a causal language model.
         tokenizer: its tokenizer.
         prompts: strings (a user's message, where the tokenizer has a chat template) or lists of messages.
-        max_new_tokens: tokens to generate at most, per prompt.
-        temperature: 0 is greedy.
-        top_p: nucleus sampling, 0..1; without effect when greedy.
+        sampling: how completions are drawn; ``top_p`` is without effect where it is greedy.
 
     Returns:
-        list[str]: completions without their prompts and without special tokens.
+        list[str]: completions without their prompts and without special tokens, ``sampling.n`` a prompt.
 
     Raises:
         ConfigError: messages, but the tokenizer has no chat template.
     """
     texts = [render(tokenizer, prompt) for prompt in prompts]
-    sampling: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-    if temperature > 0:
-        sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
     completions: list[str] = []
-    with known_warnings_hidden(), _ready(model):
+    with known_warnings_hidden(), _ready(model), _seeded(sampling.seed):
         for start in range(0, len(texts), BATCH):
-            completions += _complete(model, tokenizer, texts[start : start + BATCH], max_new_tokens, sampling)
+            completions += _complete(model, tokenizer, texts[start : start + BATCH], sampling)
     return completions
+
+
+def generation_arguments(tokenizer: Any, sampling: Sampling) -> dict[str, Any]:
+    """The same as arguments of transformers' ``generate``."""
+    arguments: dict[str, Any] = {
+        "max_new_tokens": sampling.max_new_tokens,
+        "num_return_sequences": sampling.n,
+        "do_sample": False,
+        "temperature": None,
+        "top_p": None,
+        "top_k": None,
+    }
+    if sampling.temperature > 0:
+        arguments |= {
+            "do_sample": True,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "top_k": 0,
+        }
+    if sampling.stop:
+        arguments |= {"stop_strings": list(sampling.stop), "tokenizer": tokenizer}
+    return arguments
+
+
+def until(text: str, stop: Sequence[str]) -> str:
+    """A completion up to the first of the texts that end it."""
+    return min((text.partition(end)[0] for end in stop), key=len, default=text)
+
+
+@contextmanager
+def _seeded(seed: int | None) -> Iterator[None]:
+    """Draw from ``seed`` inside; the generators of the run go on afterwards from where they were."""
+    import torch
+
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
 
 
 def render(tokenizer: Any, prompt: Any) -> str:
@@ -58,9 +92,7 @@ def render(tokenizer: Any, prompt: Any) -> str:
     return text
 
 
-def _complete(
-    model: Any, tokenizer: Any, texts: list[str], max_new_tokens: int, sampling: dict[str, Any]
-) -> list[str]:
+def _complete(model: Any, tokenizer: Any, texts: list[str], sampling: Sampling) -> list[str]:
     import torch
 
     # A chat template writes its own special tokens; plain text gets those the tokenizer adds.
@@ -75,13 +107,11 @@ def _complete(
         output = model.generate(
             input_ids=batch["input_ids"],
             attention_mask=batch["attention_mask"],
-            max_new_tokens=max_new_tokens,
             pad_token_id=tokenizer.pad_token_id,
-            **sampling,
+            **generation_arguments(tokenizer, sampling),
         )
     new = output[:, batch["input_ids"].shape[1] :]
-    decoded: list[str] = tokenizer.batch_decode(new, skip_special_tokens=True)
-    return decoded
+    return [until(text, sampling.stop) for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
 
 
 @contextmanager

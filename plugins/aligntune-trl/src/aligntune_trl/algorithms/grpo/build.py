@@ -9,8 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from aligntune_core import Datasets, LoadedModel, RunContext, TrainResult
-from aligntune_core.model.device import torch_device
+from aligntune_core import Datasets, LoadedModel, Prepared, RunContext, TrainResult
 from aligntune_trl import prepare
 from aligntune_trl.engine import TrlEngine
 from aligntune_trl.model import adapter
@@ -19,11 +18,13 @@ from aligntune_trl.online.samples import Samples
 from aligntune_trl.quiet import known_warnings_hidden, no_bars
 
 
-def build(loaded: LoadedModel, config: Any, datasets: Datasets, run: RunContext) -> OnlineEngine:
+def build(
+    loaded: LoadedModel, config: Any, datasets: Datasets, prepared: Prepared, run: RunContext
+) -> OnlineEngine:
     """Build the trainer: rewards first, then the policy with its reference where there is a KL."""
     from aligntune_trl.algorithms.grpo.trainer import GroupTrainer
 
-    args = prepare.training_arguments(config, torch_device())
+    args = prepare.training_arguments(config, prepared.device)
     rewards = rewards_bridge.build(config, loaded.tokenizer, args.device, datasets.report)
     with no_bars():
         rewards.load()

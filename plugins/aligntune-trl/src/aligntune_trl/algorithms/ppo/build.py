@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 
-from aligntune_core import Datasets, LoadedModel, RunContext
-from aligntune_core.model.device import torch_device
+from aligntune_core import Datasets, LoadedModel, Prepared, RunContext
 from aligntune_core.rewards import RewardSet
 from aligntune_trl import prepare
 from aligntune_trl.algorithms.dpo import frozen_policy
@@ -65,14 +64,16 @@ class PPOEngine(OnlineEngine):
         return self._trainer.policy
 
 
-def build_ppo(loaded: LoadedModel, config: Any, datasets: Datasets, run: RunContext) -> RewardedPPOTrainer:
+def build_ppo(
+    loaded: LoadedModel, config: Any, datasets: Datasets, prepared: Prepared, run: RunContext
+) -> RewardedPPOTrainer:
     """Build the trainer.
 
     The reference is the policy as loaded, at no cost where its adapter is fresh; a frozen copy of an adapter that was
     trained before; a frozen copy of the whole policy where there is no adapter.
     """
     parameters = config.parameters
-    args = prepare.training_arguments(config, torch_device())
+    args = prepare.training_arguments(config, prepared.device)
     rewards = rewards_bridge.build(config, loaded.tokenizer, args.device, datasets.report)
     with no_bars():
         rewards.load()
@@ -89,11 +90,13 @@ def build_ppo(loaded: LoadedModel, config: Any, datasets: Datasets, run: RunCont
             processing_class=loaded.tokenizer,
             train_dataset=datasets.train,
             eval_dataset=datasets.eval,
-            ref_model=loaded.reference or frozen_policy(loaded.model),
+            ref_model=loaded.roles.get("reference") or frozen_policy(loaded.model),
             callbacks=list(config.run.callbacks),
         )
 
 
-def build(loaded: LoadedModel, config: Any, datasets: Datasets, run: RunContext) -> PPOEngine:
+def build(
+    loaded: LoadedModel, config: Any, datasets: Datasets, prepared: Prepared, run: RunContext
+) -> PPOEngine:
     """The engine of one PPO run."""
-    return PPOEngine(build_ppo(loaded, config, datasets, run), loaded, config, datasets, run)
+    return PPOEngine(build_ppo(loaded, config, datasets, prepared, run), loaded, config, datasets, run)

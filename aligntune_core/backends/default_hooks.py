@@ -1,8 +1,9 @@
-"""Core's own ``prepare`` hook, for a backend that has none: torch's device and the model's tokenizer."""
+"""Core's own answers to the hooks that a backend may leave out; asked after the backend and its extensions."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from aligntune_core.entrypoints import versions
 from aligntune_core.hookspecs import hookimpl
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @hookimpl(trylast=True)
 def prepare(config: Config) -> Prepared:
-    """Answer for a backend that has no ``prepare`` of its own.
+    """torch's device and the model's tokenizer.
 
     Raises:
         ConfigError: the model is not there, or has no tokenizer.
@@ -28,3 +29,12 @@ def prepare(config: Config) -> Prepared:
         tokenizer=load_tokenizer(config.model),
         versions=versions(("torch", "transformers", "tokenizers")),
     )
+
+
+prepare_by_default = prepare
+
+
+@hookimpl(trylast=True)
+def planned() -> Mapping[str, Any]:
+    """Nothing is announced before weights load: what is in force shows in ``Engine.effective``."""
+    return {}
