@@ -14,7 +14,7 @@ LAST = 5
 
 
 def steps(folder: Path) -> list[dict[str, Any]]:
-    """The training steps in a run's ``events.jsonl``."""
+    """The training steps in a run's ``metrics.jsonl``."""
     return [line for line in events.read(folder / "metrics.jsonl") if "loss" in line]
 
 

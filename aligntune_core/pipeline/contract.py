@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from aligntune_core.config import covers, given, paths
 from aligntune_core.config.keywords import named
 from aligntune_core.config.table import same
 from aligntune_core.errors import ContractViolation
@@ -16,13 +17,11 @@ if TYPE_CHECKING:
 
 
 def compare(backend: str, stage: str, config: Config, found: Mapping[str, Any]) -> None:
-    """Steps 8 and 15: what the library would do, or does, equals the configuration.
+    """What the library would do, or does, equals the configuration.
 
     Raises:
         ContractViolation: names each field with both values.
     """
-    from aligntune_core.config import paths
-
     wanted = paths(config)
     problems = [
         f"{named(path)}: asked for {wanted[path]!r}, {stage} {value!r}"
@@ -37,9 +36,7 @@ def compare(backend: str, stage: str, config: Config, found: Mapping[str, Any]) 
 
 
 def require_echo(backend: Backend, config: Config, returned: set[str]) -> None:
-    """Step 15: each honoured field that was set has come back from the library's own objects."""
-    from aligntune_core.config import covers, given
-
+    """Each honoured field that was set has come back from the library's own objects."""
     wanted = sorted(given(config, owner="backend"))
     lost = [p for p in wanted if covers(backend.info.honours, p) and not covers(returned, p)]
     if lost:

@@ -99,7 +99,7 @@ class Trainer:
         return self._session.folder.path
 
     def train(self, resume: bool | str | Path | None = None) -> TrainResult:
-        """Train, and leave model or adapter, tokenizer, ``aligntune.json`` and ``events.jsonl`` in the run folder.
+        """Train, and leave model or adapter, tokenizer, ``aligntune.json`` and ``metrics.jsonl`` in the run folder.
 
         Ctrl-C and SIGTERM save a checkpoint and return with ``stopped`` set. Results of an earlier run in the same
         folder are moved to ``earlier-run/N`` first, unless this call resumes it.
