@@ -240,8 +240,9 @@ class _Clock:
 def _peak(output_dir: Path) -> int | None:
     from aligntune_core.run import manifest
 
-    found = (manifest.read(output_dir) or {}).get("peak_memory_bytes") or {}
-    return found.get("device") or found.get("host")
+    written = manifest.read(output_dir)
+    peaks = written.peak_memory_bytes if written is not None else {}
+    return peaks.get("device") or peaks.get("host")
 
 
 def differences(measured: Sequence[Measured]) -> dict[str, dict[str, Any]]:

@@ -10,14 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aligntune_core.config import in_memory, plain
 from aligntune_core.errors import HookError, RunError
-from aligntune_core.run import checkpoints, events, logs, manifest
+from aligntune_core.run import checkpoints, events, logs
 from aligntune_core.run import resume as resuming
 from aligntune_core.run.folder import model_folder
+from aligntune_core.run.listeners import installed
 from aligntune_core.run.listeners.progress import Progress
+from aligntune_core.run.manifest import Manifest, now
 from aligntune_core.run.session import RunSession, peak_memory_bytes
-from aligntune_core.run.topology import is_main, world_size
+from aligntune_core.run.topology import is_main
 from aligntune_core.types import Sampling
+from aligntune_core.version import __version__
 
 if TYPE_CHECKING:
     from aligntune_core.config import Config
@@ -55,7 +59,7 @@ class Trainer:
         self._loaded = loaded
         self._engine = engine
         self._session = session
-        self._started = manifest.now()
+        self._started = now()
         self._trained = False
         self._goes_on = False
         self.effective = dict(effective)
@@ -142,10 +146,11 @@ class Trainer:
         session, config = self._session, self.config
         title = f"{config.algorithm} on {self.backend}"
         self._trained, self._goes_on = True, self._trained and start is None
+        listeners = installed(config, self.output_dir) if is_main() else []
         self._write_manifest("running")
         began = time.perf_counter()
         with self._recorded(), session.stop, Progress(title, config.optim.max_steps) as progress:
-            session.sink.begin(self.on_event or progress)
+            session.sink.begin(self.on_event or progress, *listeners)
             result = self._checked(self._engine.train(resume_from=start))
             session.sink.end()
             where = self._saved(result)
@@ -202,45 +207,40 @@ class Trainer:
     def _write_manifest(
         self, state: str, result: TrainResult | None = None, error: BaseException | None = None
     ) -> None:
-        from aligntune_core.config import in_memory, plain
-        from aligntune_core.version import __version__
-
         plan, report = self._plan, self._plan.datasets.report
-        content: dict[str, Any] = {
-            "aligntune": __version__,
-            "state": state,
-            "algorithm": self.config.algorithm,
-            "backend": plan.backend.name,
-            "backend_reason": plan.reason,
-            "config": plain(self.config),
-            "sources": dict(
-                self.config.sources
-            ),  # a repeat then knows what was chosen and what followed from it
-            "repeatable": not in_memory(self.config) and not self._goes_on,
-            "effective": {k: v for k, v in self.effective.items() if isinstance(v, PLAIN)},
-            "versions": dict(plan.prepared.versions),
-            "device": vars(plan.prepared.device),
-            "world_size": world_size(),
-            "dataset": report.as_dict() if report else {},
-            "dataset_fingerprint": plan.datasets.fingerprint,
-            "rows_given": report.rows_given if report else None,
-            "rows_dropped": report.rows_dropped if report else None,
-            "seed": self.config.run.seed,
-            "started": self._started,
-            "written": manifest.now(),
-            "metrics": dict(result.metrics) if result else {},
-            "peak_memory_bytes": peak_memory_bytes(),
-        }
-        if result:
-            content |= {
+        ended: dict[str, Any] = {"error": f"{type(error).__name__}: {error}"} if error is not None else {}
+        if result is not None:
+            ended |= {
+                "metrics": dict(result.metrics),
                 "total_steps": result.steps,
                 "final_loss": result.final_loss,
                 "training_time": result.training_time,
                 "model_path": result.model_path,
                 "stopped": result.stopped,
             }
-        if error is not None:
-            content["error"] = f"{type(error).__name__}: {error}"
+        content = Manifest(
+            aligntune=__version__,
+            state=state,
+            algorithm=self.config.algorithm,
+            backend=plan.backend.name,
+            backend_reason=plan.reason,
+            config=plain(self.config),
+            sources=dict(self.config.sources),
+            repeatable=not in_memory(self.config) and not self._goes_on,
+            effective={path: value for path, value in self.effective.items() if isinstance(value, PLAIN)},
+            versions=dict(plan.prepared.versions),
+            device=vars(plan.prepared.device),
+            world_size=plan.prepared.topology.world_size,
+            dataset=report.as_dict() if report else {},
+            dataset_fingerprint=plan.datasets.fingerprint,
+            rows_given=report.rows_given if report else None,
+            rows_dropped=report.rows_dropped if report else None,
+            seed=self.config.run.seed,
+            started=self._started,
+            written=now(),
+            peak_memory_bytes=peak_memory_bytes(),
+            **ended,
+        )
         self._session.folder.write_manifest(content)
 
     def evaluate(self, dataset: Any = None) -> dict[str, float]:

@@ -148,7 +148,7 @@ class RunFolder:
         )
         return target
 
-    def write_manifest(self, content: dict[str, object]) -> None:
+    def write_manifest(self, content: manifest.Manifest) -> None:
         """Write ``aligntune.json`` on the main process."""
         if is_main():
             manifest.write(self.path, content)

@@ -52,10 +52,10 @@ def compare(checkpoint: Path, config: Config, fingerprint: str) -> list[str]:
     from aligntune_core.config import keyword_of, plain
 
     written = manifest.read(checkpoint.parent)
-    if written is None or not isinstance(written.get("config"), dict):
+    if written is None or not written.config:
         return []
     now = dict(_flat(json.loads(json.dumps(plain(config), default=str))))
-    before = dict(_flat(written["config"]))
+    before = dict(_flat(written.config))
     differ = [p for p in now.keys() & before.keys() if not _same(p, before[p], now[p])]
     told = {p: f"{keyword_of(p)}={now[p]!r}, there {before[p]!r}" for p in sorted(differ)}
     held = [text for path, text in told.items() if path.startswith(HELD)]
@@ -65,7 +65,7 @@ def compare(checkpoint: Path, config: Config, fingerprint: str) -> list[str]:
             f'its weights with model_name="{checkpoint}" and another output_dir.'
         )
     remarks = [f"changed since {checkpoint.name}: {t}" for p, t in told.items() if p.startswith(CHANGES)]
-    if written.get("dataset_fingerprint") not in (None, "", fingerprint):
+    if written.dataset_fingerprint not in ("", fingerprint):
         remarks.append(f"the training rows are not those of {checkpoint.name}")
     step, last = step_of(checkpoint), config.optim.max_steps
     if last is not None and step >= last:
