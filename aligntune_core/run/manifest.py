@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-NAME = "aligntune.json"
+from aligntune_core.config.record import MANIFEST
 
 
 def write(folder: Path, manifest: Mapping[str, Any]) -> Path:
     """Write atomically: a reader, or a crash, never meets half a file."""
-    path = folder / NAME
-    temporary = folder / f".{NAME}.{os.getpid()}"
+    path = folder / MANIFEST
+    temporary = folder / f".{MANIFEST}.{os.getpid()}"
     temporary.write_text(json.dumps(manifest, indent=2, default=str) + "\n", encoding="utf-8")
     temporary.replace(path)
     return path
@@ -23,7 +23,7 @@ def write(folder: Path, manifest: Mapping[str, Any]) -> Path:
 
 def read(folder: Path) -> dict[str, Any] | None:
     """The manifest in ``folder``, or None where there is none."""
-    path = folder / NAME
+    path = folder / MANIFEST
     if not path.is_file():
         return None
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

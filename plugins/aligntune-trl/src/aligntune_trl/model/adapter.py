@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from aligntune_core import LoadedModel
-from aligntune_core.run.folder import CACHE
+from aligntune_core.run.folder import CACHE, MERGED_BASE
 from aligntune_trl import table
 from aligntune_trl.model import loftq
 from aligntune_trl.quiet import known_warnings_hidden, no_bars
 
 NAME = "default"
-MERGED_BASE = "base"
 ALL_LINEAR = "all-linear"
 REFERENCE = "ref"
 """TRL's name for the frozen copy of an adapter."""
