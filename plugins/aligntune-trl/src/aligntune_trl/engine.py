@@ -112,7 +112,7 @@ class TrlEngine:
 
     def train(self, resume_from: Path | None = None) -> TrainResult:
         """Train to the end, or until ``run.stop()`` gives a reason: then a checkpoint is saved first."""
-        adapter.place_merged_base(self._run.output_dir)
+        adapter.place_merged_base(self._run.output_dir, self._config)
         self._stop.reason = None
         start = str(resume_from) if resume_from else None
         if start is not None:
@@ -185,7 +185,7 @@ class TrlEngine:
         Raises:
             RunError: the weights are quantised, or the written model differs from the trained one.
         """
-        adapter.place_merged_base(self._run.output_dir)
+        adapter.place_merged_base(self._run.output_dir, self._config)
         if merged:
             merging.save_merged(self.model, self._tokenizer, path, self._trainer)
         elif adapter.is_adapted(self.model):
