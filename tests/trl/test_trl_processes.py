@@ -1,8 +1,9 @@
-"""Two processes on one run: one of them places the merged base. Real gloo, tiny model."""
+"""Two processes on one run: they share an evaluation, and one of them places the merged base. Real gloo, tiny model."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import subprocess
@@ -18,6 +19,9 @@ pytestmark = pytest.mark.slow
 WORKER = Path(__file__).parent / "processes_worker.py"
 Rows = list[dict[str, Any]]
 Build = Callable[..., Any]
+
+# Of the clock, and of the library's own counting of steps.
+_TIMES = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
 
 
 def launched(folder: Path, job: dict[str, Any], processes: int) -> list[dict[str, Any]]:
@@ -52,6 +56,55 @@ def launched(folder: Path, job: dict[str, Any], processes: int) -> list[dict[str
         for process in running:
             process.kill()
     return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in range(processes)]
+
+
+def figures(values: dict[str, float]) -> dict[str, float]:
+    """Without what the clock says."""
+    return {name: value for name, value in values.items() if not name.endswith(_TIMES)}
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    """The evaluations in the run's ``metrics.jsonl``."""
+    text = (folder / "run" / "metrics.jsonl").read_text()
+    return [line for line in map(json.loads, text.splitlines()) if any(n.startswith("eval_") for n in line)]
+
+
+@pytest.mark.parametrize("algorithm", ["sft", "dpo", "reward"])
+def test_an_evaluation_of_two_processes_is_that_of_one(
+    algorithm: str, tiny_model_dir: Path, sft_rows: Rows, dpo_rows: Rows, tmp_path: Path
+) -> None:
+    rows = sft_rows if algorithm == "sft" else dpo_rows
+    config = {
+        "algorithm": algorithm,
+        "model_name": str(tiny_model_dir),
+        "dataset_name": rows[:12],
+        "eval_dataset": rows[12:19],  # 7 rows in batches of 2: four batches, the last of one row
+        "eval_strategy": "steps",
+        "eval_steps": 1,
+        "batch_size": 2,
+        "gradient_accumulation_steps": 2,
+        "eval_batch_size": 2,
+        "max_steps": 2,
+        "learning_rate": 0.01,
+    }
+    job = {
+        "config": config,
+        "rows": rows[17:22],
+    }  # 5 rows: three batches, so that one process has none at the end
+    [one] = launched(tmp_path / "one", job, 1)
+    two = launched(tmp_path / "two", job, 2)
+    for which in ("held_out", "rows"):
+        for rank in two:
+            assert figures(rank[which]) == pytest.approx(figures(one[which]), abs=2e-5, rel=1e-4), which
+    before, after = lines(tmp_path / "one"), lines(tmp_path / "two")
+    # Two during training, one a call of evaluate: no process writes another's.
+    assert [line["step"] for line in after] == [line["step"] for line in before] == [1, 2, 2, 2]
+    if algorithm == "sft":
+        assert two[1]["rows"]["perplexity"] == pytest.approx(math.exp(two[1]["rows"]["eval_loss"]))
+    names = [{path.name for path in (tmp_path / n / "run").iterdir()} for n in ("one", "two")]
+    assert names[0] == names[1]
+    for line, other in zip(before, after, strict=True):
+        assert figures(other) == pytest.approx(figures(line), abs=2e-5, rel=1e-4)
 
 
 def _merging(adapter: Path, rows: Rows) -> dict[str, Any]:

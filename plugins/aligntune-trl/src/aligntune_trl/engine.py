@@ -10,7 +10,7 @@ from typing import Any
 
 from aligntune_core import Datasets, LoadedModel, RunContext, TrainResult
 from aligntune_core.errors import CheckpointError, RunError
-from aligntune_trl import callbacks, prepare, table
+from aligntune_trl import callbacks, evaluation, prepare, table
 from aligntune_trl.model import adapter, merging
 from aligntune_trl.online.generation import generate
 from aligntune_trl.quiet import known_warnings_hidden, no_bars
@@ -35,6 +35,7 @@ class TrlEngine:
         self._config = config
         self._run = run
         self._stop = callbacks.attach(trainer, run)
+        evaluation.share(trainer)
 
     @property
     def native(self) -> Any:
