@@ -8,6 +8,7 @@ from typing import Any
 
 from aligntune_core.errors import RunError
 from aligntune_core.run import events, manifest
+from aligntune_core.run.folder import MANIFEST, METRICS
 
 LAST = 5
 """Steps at the end over which the loss is averaged: single batches of four rows differ too much."""
@@ -15,7 +16,7 @@ LAST = 5
 
 def steps(folder: Path) -> list[dict[str, Any]]:
     """The training steps in a run's ``metrics.jsonl``."""
-    return [line for line in events.read(folder / "metrics.jsonl") if "loss" in line]
+    return [line for line in events.read(folder / METRICS) if "loss" in line]
 
 
 def column(lines: list[dict[str, Any]], part: str) -> list[float]:
@@ -32,7 +33,7 @@ def of_run(folder: Path) -> dict[str, Any]:
     losses = column(steps(folder), "loss")
     written = manifest.read(folder)
     if written is None:
-        raise RunError(f"{folder} holds no {manifest.NAME}: the run did not get so far")
+        raise RunError(f"{folder} holds no {MANIFEST}: the run did not get so far")
     last = max(1, min(LAST, len(losses) // 4))
     return {
         "folder": str(folder),

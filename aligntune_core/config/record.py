@@ -18,6 +18,12 @@ from aligntune_core.config.read.layers import IN_MEMORY, holds_object, same
 from aligntune_core.config.schema.sections import Config
 from aligntune_core.fields import extra_of
 
+MANIFEST = "aligntune.json"
+"""File of a run folder that a configuration is written to and read from; ``run/folder.py`` has all the others."""
+
+CHECKPOINT = "checkpoint-"
+"""How the folder of a checkpoint in a run folder begins; the step follows."""
+
 # Free-form values, in which keys like these hold secrets; eos_token, max_new_tokens and the like do not.
 _FREE = ("backend_options", "rewards.functions")
 _SECRET = re.compile(

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from aligntune_core.config import in_memory, plain
 from aligntune_core.errors import HookError, RunError
 from aligntune_core.run import checkpoints, events, logs
 from aligntune_core.run import resume as resuming
-from aligntune_core.run.folder import model_folder
+from aligntune_core.run.folder import MERGED, local_base, model_folder, publishable
 from aligntune_core.run.listeners import installed
 from aligntune_core.run.listeners.progress import Progress
 from aligntune_core.run.manifest import Manifest, now
@@ -29,17 +30,6 @@ if TYPE_CHECKING:
     from aligntune_core.types import Engine, Form, LoadedModel, TrainResult
 
 logger = logging.getLogger("aligntune")
-
-# What belongs to the run, not to the model, when a folder is uploaded.
-NOT_UPLOADED = [
-    "checkpoint-*",
-    "earlier-run/*",
-    ".cache/*",
-    ".aligntune.lock",
-    "run.log",
-    "metrics.jsonl",
-    "base/*",
-]
 
 PLAIN = (str, int, float, bool, list, type(None))
 
@@ -288,7 +278,7 @@ class Trainer:
         Raises:
             RunError: ``path`` is a file, or the backend cannot merge these weights.
         """
-        target = Path(path) if path is not None else self.output_dir / ("merged" if merged else "")
+        target = Path(path) if path is not None else self.output_dir / (MERGED if merged else "")
         if target.is_file():
             raise RunError(f"save_model: {target} is a file; give a folder")
         self._engine.save(target, self._form(merged))
@@ -356,7 +346,9 @@ class Trainer:
     def push_to_hub(
         self, repo: str, private: bool = True, token: str | None = None, commit_message: str | None = None
     ) -> str:
-        """Upload the saved adapter or model and tokenizer to the Hugging Face hub.
+        """Upload the saved adapter or model, its tokenizer and ``aligntune.json`` to the Hugging Face hub.
+
+        Nothing else of the run folder is sent: neither rows nor completions, checkpoints, logs or merged models.
 
         Args:
             repo: "owner/name".
@@ -377,13 +369,22 @@ class Trainer:
         failures: tuple[Any, ...] = (OSError, *HfHubHTTPError.__bases__)
         self.save_model()
         api = HfApi(token=token)
+        if not is_main():  # every process saves, one uploads
+            return f"{api.endpoint}/{repo}"
+        if base := local_base(self.output_dir):
+            logger.warning(
+                "the adapter belongs to the base model in %s, which is not uploaded: whoever loads %s needs that "
+                "folder. save_model(merged=True) writes a model that stands alone",
+                base,
+                repo,
+            )
         try:
             url = api.create_repo(repo, private=private, exist_ok=True)
             api.upload_folder(
                 repo_id=url.repo_id,
                 folder_path=str(self.output_dir),
                 commit_message=commit_message or f"{self.config.algorithm} with aligntune",
-                ignore_patterns=NOT_UPLOADED,
+                allow_patterns=[escape(name) for name in publishable(self.output_dir)],
             )
         except failures as error:
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-NAME = "aligntune.json"
+from aligntune_core.config.record import MANIFEST
 
 SCHEMA = 1
 """Grows when a key changes its meaning or goes; a further key is no reason."""
@@ -88,8 +88,8 @@ class Manifest:
 
 def write(folder: Path, manifest: Manifest) -> Path:
     """Write atomically: a reader, or a crash, never meets half a file."""
-    path = folder / NAME
-    temporary = folder / f".{NAME}.{os.getpid()}"
+    path = folder / MANIFEST
+    temporary = folder / f".{MANIFEST}.{os.getpid()}"
     temporary.write_text(json.dumps(manifest.as_dict(), indent=2, default=str) + "\n", encoding="utf-8")
     temporary.replace(path)
     return path
@@ -101,7 +101,7 @@ def read(folder: Path) -> Manifest | None:
     Raises:
         ValueError: the file is no JSON object.
     """
-    path = folder / NAME
+    path = folder / MANIFEST
     if not path.is_file():
         return None
     content = json.loads(path.read_text(encoding="utf-8"))

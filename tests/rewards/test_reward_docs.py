@@ -11,7 +11,8 @@ import yaml
 from aligntune_core.config.schema.sections import RewardsConfig
 from aligntune_core.rewards import list_rewards, read_rewards
 from aligntune_core.rewards.catalogue import BUILT_IN, markdown_table
-from aligntune_core.rewards.function import BATCH_NAMES, REFERENCE_NAMES, TEXT_NAMES
+from aligntune_core.rewards.function import REFERENCE_NAMES
+from aligntune_core.rewards.signature import BATCH_NAMES, TEXT_NAMES
 
 DOCS = Path(__file__).parents[2] / "docs" / "rewards.md"
 TEXT = DOCS.read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ from typing import Any
 from aligntune_core import Datasets, LoadedModel, RunContext, TrainResult
 from aligntune_core.errors import CheckpointError, RunError
 from aligntune_core.types import Form, Sampling
-from aligntune_trl import callbacks, prepare, table
+from aligntune_trl import callbacks, evaluation, prepare, table
 from aligntune_trl.model import adapter, merging
 from aligntune_trl.online.generation import generate
 from aligntune_trl.quiet import known_warnings_hidden, no_bars
@@ -36,6 +36,7 @@ class TrlEngine:
         self._config = config
         self._run = run
         self._stop = callbacks.attach(trainer, run)
+        evaluation.share(trainer)
 
     @property
     def native(self) -> Any:
@@ -113,7 +114,7 @@ class TrlEngine:
 
     def train(self, resume_from: Path | None = None) -> TrainResult:
         """Train to the end, or until ``run.stop()`` gives a reason: then a checkpoint is saved first."""
-        adapter.place_merged_base(self._run.output_dir)
+        adapter.place_merged_base(self._run.output_dir, self._config)
         self._stop.reason = None
         start = str(resume_from) if resume_from else None
         if start is not None:
@@ -186,7 +187,7 @@ class TrlEngine:
         Raises:
             RunError: the weights are quantised, or the written model differs from the trained one.
         """
-        adapter.place_merged_base(self._run.output_dir)
+        adapter.place_merged_base(self._run.output_dir, self._config)
         if form == "merged":
             merging.save_merged(self.model, self._tokenizer, path, self._trainer)
         elif adapter.is_adapted(self.model):

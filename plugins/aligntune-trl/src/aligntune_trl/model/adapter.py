@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from aligntune_core import LoadedModel
-from aligntune_core.run.folder import CACHE
+from aligntune_core.run.folder import CACHE, MERGED_BASE
+from aligntune_core.run.topology import is_main
 from aligntune_trl import table
 from aligntune_trl.model import loftq
 from aligntune_trl.quiet import known_warnings_hidden, no_bars
 
 NAME = "default"
-MERGED_BASE = "base"
 ALL_LINEAR = "all-linear"
 REFERENCE = "ref"
 """TRL's name for the frozen copy of an adapter."""
@@ -182,8 +182,6 @@ def _save_difference(model: Any, folder: Path) -> None:
 
 def _stage_merged_base(model: Any, tokenizer: Any, config: Any) -> None:
     """Write the merged base; it moves into place when training starts, after core has set an earlier run aside."""
-    from aligntune_core.run.topology import is_main
-
     output_dir = Path(config.run.output_dir).resolve()
     if is_main():
         staged = output_dir / CACHE / MERGED_BASE
@@ -193,8 +191,22 @@ def _stage_merged_base(model: Any, tokenizer: Any, config: Any) -> None:
     model.config._name_or_path = str(output_dir / MERGED_BASE)
 
 
-def place_merged_base(output_dir: Path) -> None:
-    """Move a staged merged base to ``output_dir/base``, where the adapter's configuration points."""
+def place_merged_base(output_dir: Path, config: Any) -> None:
+    """Move a staged merged base to ``output_dir/base``, where the adapter's configuration points.
+
+    Every process comes here; the main one moves the folder, the others wait until it is in place.
+    """
+    import torch
+
+    if not config.peft.merge_adapter:
+        return
+    if is_main():
+        _move_staged(output_dir)
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+
+
+def _move_staged(output_dir: Path) -> None:
     import shutil
 
     staged, target = output_dir / CACHE / MERGED_BASE, output_dir / MERGED_BASE
