@@ -1,4 +1,4 @@
-"""Import a backend with everything it uses, in a process of its own: ``python -m aligntune.diagnosis.trial NAME``.
+"""Import a backend with everything it uses, in a process of its own.
 
 Metadata can say "ready" where an import fails: a build of torchvision for another build of torch, a compiled library
 that misses a symbol. So this process imports what a run would import and names who broke.
@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import json
-import os
 import pkgutil
-import subprocess
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
+from aligntune_core.launch.child import Ended, call_once
 from aligntune_core.wording import root_cause
 
 TIMEOUT = 600.0
@@ -70,25 +68,25 @@ def run(name: str, timeout: float = TIMEOUT) -> Trial:
         name: a backend that the registry calls ready.
         timeout: seconds.
     """
-    command = [sys.executable, "-m", __name__, name]
     began = time.perf_counter()
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return Trial(False, timeout, f"importing it took more than {timeout:.0f} s")
-    last = done.stdout.strip().rpartition("\n")[2]
-    if done.returncode == 0 and last.startswith("{"):
-        return Trial(**json.loads(last))
-    how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
-    return Trial(
-        False, time.perf_counter() - began, f"the process ended with {how}", traceback=done.stderr[-4000:]
-    )
+        trial: Trial = call_once(__name__, "attempt", name, timeout=timeout)
+    except Ended as ended:
+        seconds = time.perf_counter() - began
+        return Trial(False, seconds, f"the process {ended.fate}", traceback=ended.output or "")
+    return trial
 
 
 def attempt(name: str) -> Trial:
-    """Import the backend here. Heavy, and for a process of its own: some backends patch what they import."""
+    """Import the backend here. Heavy, and for a process of its own: some backends patch what they import.
+
+    In a folder that is gone afterwards: Unsloth writes code beside the working directory while it is imported.
+    """
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch, contextlib.chdir(scratch):
+        return _attempted(name)
+
+
+def _attempted(name: str) -> Trial:
     began = time.perf_counter()
     try:
         for module in _modules(name):
@@ -218,23 +216,3 @@ def _devices() -> list[dict[str, Any]]:
         *found,
         {"kind": "cpu", "name": "", "count": 1, "bf16": False, "threads": torch.get_num_threads()},
     ]
-
-
-def main(name: str) -> None:
-    """Print the verdict as the last line of stdout; whatever libraries print goes to stderr.
-
-    In a folder that is gone afterwards: Unsloth writes code beside the working directory while it is imported.
-    """
-    out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    with (
-        contextlib.redirect_stdout(sys.stderr),
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch,
-        contextlib.chdir(scratch),
-    ):
-        trial = attempt(name)
-    print(json.dumps(asdict(trial)), file=out, flush=True)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

@@ -160,27 +160,31 @@ class Failure:
     Attributes:
         said: "module.Class: message".
         notes: its own, and the worker's traceback. A class with a __reduce__ of its own would lose them.
-        ways: the exception, pickled: as its class has it, and in pieces; fewer where that cannot be done.
-        why: why the first of them could not be, or empty.
+        content: the exception, pickled; empty where that cannot be done.
+        why: what hindered it, or empty.
     """
 
     said: str
     notes: list[str]
-    ways: list[bytes]
-    why: str = ""
+    content: bytes
+    why: str
 
 
 def failure(error: BaseException) -> Failure:
-    """What the worker sends of an exception."""
+    """What the worker sends of an exception: in pieces, or as its class has it where that alone says the same."""
     text = "".join(traceback.format_exception(error))
     notes = [*map(str, getattr(error, "__notes__", ())), f"{WORKER_TRACEBACK}\n{text}"]
-    ways, why = [], ""
-    for value in (error, _Pieces(error)):
+    said, content, why = _said(error), b"", ""
+    for value in (_Pieces(error), error):
         try:
-            ways.append(plain(value))
+            candidate = plain(value)
+            content = content or candidate
+            if _said(_open(candidate)) == said:
+                content = candidate
+                break
         except Exception as refused:
             why = why or str(refused)
-    return Failure(_said(error), notes, ways, why)
+    return Failure(said, notes, content, why)
 
 
 def rebuilt(sent: Failure) -> BaseException:
@@ -193,24 +197,15 @@ def rebuilt(sent: Failure) -> BaseException:
 
 
 def _itself(sent: Failure) -> BaseException:
-    found: BaseException | None = None
-    why = ""
-    for way in sent.ways:
-        try:
-            error = _open(way)
-            if not isinstance(error, BaseException):
-                raise TypeError(f"it comes back as {a_type(error)}")
-            says = _said(error)
-        except Exception as refused:
-            why = why or str(refused)
-            continue
-        found = error
-        if says == sent.said:  # else its constructor made another message of the one that it had made
-            break
-    if found is not None:
-        return found
-    if not sent.ways:
+    if not sent.content:
         return RunError(f"{sent.said} (the exception itself cannot be sent: {sent.why})")
-    quoted = RunError(sent.said)
-    quoted.add_note(f"the exception itself cannot be opened in this process: {why}")
-    return quoted
+    try:
+        error = _open(sent.content)
+        if not isinstance(error, BaseException):
+            raise TypeError(f"it comes back as {a_type(error)}")
+        _said(error)  # it may need what was left out
+        return error
+    except Exception as refused:
+        quoted = RunError(sent.said)
+        quoted.add_note(f"the exception itself cannot be opened in this process: {refused}")
+        return quoted

@@ -52,9 +52,9 @@ def plan(config: Config | str | Path | Mapping[str, Any]) -> Plan:
     Raises:
         As ``create_sft_trainer``.
     """
+    from aligntune_core.config.payload import unpack
     from aligntune_core.config.resolve.continued import continued
     from aligntune_core.config.resolve.resolution import resolve, resolve_steps
-    from aligntune_core.launch.payload import unpack
     from aligntune_core.model.source import adapter_config
     from aligntune_core.rewards.early import check_columns
     from aligntune_core.run import logs
