@@ -16,10 +16,13 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aligntune_core.launch.child import Ended, call_once
 from aligntune_core.wording import root_cause
+
+if TYPE_CHECKING:
+    from aligntune_core.entrypoints import Distribution
 
 TIMEOUT = 600.0
 
@@ -121,7 +124,7 @@ def _modules(name: str) -> Iterator[str]:
     for entry in (*entries, *backend.extensions):
         module = entry.value.partition(":")[0]
         yield from _package_of(module)
-    yield from _required_modules(backend.distribution.requires)
+    yield from _required_modules(backend.distribution)
 
 
 def _package_of(module: str) -> Iterator[str]:
@@ -133,15 +136,14 @@ def _package_of(module: str) -> Iterator[str]:
             yield found.name
 
 
-def _required_modules(requires: tuple[str, ...]) -> Iterator[str]:
+def _required_modules(distribution: Distribution) -> Iterator[str]:
     from importlib.metadata import packages_distributions
 
-    from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
-    wanted = {
-        canonicalize_name(r.name) for r in map(Requirement, requires) if not r.marker or r.marker.evaluate()
-    }
+    from aligntune_core.backends.requirements import demands
+
+    wanted = {demand.name for demand in demands(distribution)}
     for module, distributions in sorted(packages_distributions().items()):
         if wanted & {canonicalize_name(d) for d in distributions} and module.isidentifier():
             yield module

@@ -15,7 +15,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 import cloudpickle
 
@@ -80,37 +80,20 @@ class Child:
         """Fate and last output, once it can no longer be asked."""
         self._last_lines: deque[str] = deque(maxlen=_LINES_KEPT)
         self._readers = [
-            self._read(self.process.stdout, (lambda: sys.stdout) if shown else None),
-            self._read(self.process.stderr, (lambda: sys.stderr) if shown else None),
+            threading.Thread(
+                target=_copy, args=(source, name if shown else "", self._last_lines), daemon=True
+            )
+            for name, source in (("stdout", self.process.stdout), ("stderr", self.process.stderr))
         ]
-        header = cloudpickle.dumps({"path": sys.path, "target": target, "arguments": tuple(arguments)})
+        for reader in self._readers:
+            reader.start()
+        header = cloudpickle.dumps((sys.path, target, arguments))
         self._guarded(self._channel.send, "header", header)
-
-    def _read(self, source: Any, target: Callable[[], TextIO] | None) -> threading.Thread:
-        lines = self._last_lines
-
-        def read() -> None:
-            show = target
-            for line in source:  # to the end, come what may: the child would wait for a full pipe
-                lines.append(line)
-                if show is None:
-                    continue
-                try:
-                    show().write(line)
-                    show().flush()
-                except Exception as error:  # a closed pipe, a full disk, a stream of the caller's own
-                    show = None
-                    logger.warning("what the worker process prints is no longer shown: %r", error)
-
-        thread = threading.Thread(target=read, daemon=True, name="aligntune-child-output")
-        thread.start()
-        return thread
 
     def call(
         self,
         method: str,
         args: Sequence[Any] = (),
-        keywords: Mapping[str, Any] | None = None,
         on_event: Callable[[Mapping[str, Any]], None] | None = None,
         timeout: float | None = None,
     ) -> Any:
@@ -118,7 +101,7 @@ class Child:
 
         Args:
             method: of the object that the child serves.
-            args, keywords: for it; pickled, functions and classes of a script by value.
+            args: for it; functions and classes of a script travel by value.
             on_event: called with each event.
             timeout: seconds that it may take; then the child is killed. None: any time.
 
@@ -128,7 +111,13 @@ class Child:
             Ended: the child died, took too long, or was ended before.
             RunError: an argument or the answer cannot be handed over.
         """
-        content = _pickled(method, (args, dict(keywords or {})))
+        what = f"the arguments of {method}()"
+        try:
+            content = cloudpickle.dumps(args)
+        except Exception as error:
+            raise RunError(
+                f"{what} cannot be sent to the worker process ({error}); give a file or plain values"
+            ) from error
         try:
             kind, answer = self._ask(method, content, on_event, timeout)
         except BaseException as error:
@@ -202,17 +191,7 @@ class Child:
 
 
 def call_once(module: str, function: str, *args: Any, timeout: float) -> Any:
-    """Call one function in a child of its own, whose output stays with it.
-
-    Args:
-        module: where the function is; imported over there.
-        function: its name.
-        args: for it.
-        timeout: seconds.
-
-    Raises:
-        As ``Child.call``.
-    """
+    """Call one function of a module in a child of its own, which may take ``timeout`` seconds; as ``Child.call``."""
     child = Child(module)
     try:
         return child.call(function, args, timeout=timeout)
@@ -229,14 +208,17 @@ def death(code: int) -> str:
     return f"was killed by {name} (signal {-code}{memory})"
 
 
-def _pickled(method: str, value: Any) -> bytes:
-    try:
-        data: bytes = cloudpickle.dumps(value)
-    except Exception as error:
-        raise RunError(
-            f"the arguments of {method}() cannot be sent to the worker process ({error}); give a file or plain values"
-        ) from error
-    return data
+def _copy(source: Any, stream: str, last_lines: deque[str]) -> None:
+    """Keep the last lines of ``source``, and write all of them to the stream of ``sys`` of that name, if any."""
+    for line in source:  # to the end, come what may: the child would wait for a full pipe
+        last_lines.append(line)
+        if stream:
+            try:
+                getattr(sys, stream).write(line)
+                getattr(sys, stream).flush()
+            except Exception as error:  # a closed pipe, a full disk, a stream of the caller's own
+                stream = ""
+                logger.warning("what the worker process prints is no longer shown: %r", error)
 
 
 def _kill(process: subprocess.Popen[str], channel: Channel) -> None:

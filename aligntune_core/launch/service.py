@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -35,10 +36,10 @@ def serve(descriptor: int) -> None:
         descriptor: of the inherited socket.
     """
     channel = Channel(descriptor)
-    header = read(channel.receive()[1], "the header")
-    sys.path[:] = header["path"]
+    path, target, arguments = read(channel.receive()[1], "the header")
+    sys.path[:] = path
     _outbox.append(Outbox(channel))
-    calls, service = _calls(channel), _Service(header["target"], header["arguments"])
+    calls, service = _calls(channel), _Service(target, arguments)
     signal.signal(signal.SIGINT, service.interrupt)
     while True:
         _outbox[0].send(*service.answer(*calls.get()))
@@ -71,7 +72,7 @@ class _Service:
         target, arguments: as ``Child`` takes them; the object is made at the first call.
     """
 
-    def __init__(self, target: str, arguments: tuple[Any, ...]) -> None:
+    def __init__(self, target: str, arguments: Sequence[Any]) -> None:
         self._target, self._arguments = target, arguments
         self._object: Any = None
         self._busy = False
@@ -100,5 +101,5 @@ class _Service:
             self._object = importlib.import_module(module)
             if name:
                 self._object = attrgetter(name)(self._object)(*self._arguments)
-        args, keywords = read(content, f"the arguments of {method}()")
-        return getattr(self._object, method)(*args, **keywords)
+        args = read(content, f"the arguments of {method}()")
+        return getattr(self._object, method)(*args)

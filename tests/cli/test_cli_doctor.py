@@ -206,7 +206,7 @@ def test_a_wrong_version_of_a_direct_requirement_is_told_once(command: Command, 
 
 def remedies(*backends: str) -> dict[str, str]:
     found = requirements.examine(d for d in map(installed, backends) if d).conflicts
-    return {f"{c.wanted_by.name}: {c.requirement}": c.remedy for c in found}
+    return {f"{c.demand.by.name}: {c.demand.name}{c.demand.requirement.specifier}": c.remedy for c in found}
 
 
 @pytest.mark.parametrize("version", ["1.15.0", "1.16.0"])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,23 +42,15 @@ class Server:
         self._prepared: dict[str, Prepared] = {}
 
     def answer(self, do: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Do what one request says.
+        """Call one of the methods below.
 
         Returns:
             dict: the answer as "value"; or as "error" the classes, message and traceback of what was raised.
         """
-        verbs: dict[str, Callable[..., Any]] = {
-            "plan": self.plan,
-            "planned": self.planned,
-            "built": self.built,
-            "create": self.create,
-            "train": self.train,
-            "look": self.look,
-        }
         arguments = dict(arguments)
         self._more = dict(arguments.pop("more", {}))
         try:
-            return {"value": verbs[do](**arguments)}
+            return {"value": getattr(self, do)(**arguments)}
         except (Exception, SystemExit) as error:
             return {"error": _described(error)}
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import sys
+from functools import cache
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -54,7 +54,9 @@ class Worker:
         try:
             answer = self._child.call("answer", (do, arguments), timeout=TIMEOUT)
         except Ended as ended:
-            pytest.fail(f'the worker process, asked to "{do}", {ended.fate}:\n{ended.output}', pytrace=False)
+            pytest.fail(
+                f'the worker process, asked to "{do}", {ended.fate}:\n{ended.output or ""}', pytrace=False
+            )
         if "error" not in answer:
             return answer["value"]
         error = answer["error"]
@@ -64,26 +66,8 @@ class Worker:
         said = f"{error['classes'][0]}: {error['message']}"
         pytest.fail(f"{said}\nin the worker process:\n{error['traceback']}", pytrace=False)
 
-    def close(self) -> None:
-        """End the process."""
-        self._child.end("the kit")
-        self._folder.cleanup()
 
-
-_workers: dict[str, Worker] = {}
-
-
+@cache
 def worker_of(key: str) -> Worker:
     """The worker of that key, started when first asked for; it ends with this process."""
-    if key not in _workers:
-        _workers[key] = Worker()
-        atexit.register(_workers[key].close)
-    return _workers[key]
-
-
-def close_workers() -> None:
-    """End all workers, e.g. before another library set is put on ``sys.path``."""
-    for worker in _workers.values():
-        atexit.unregister(worker.close)
-        worker.close()
-    _workers.clear()
+    return Worker()
