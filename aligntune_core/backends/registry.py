@@ -20,7 +20,14 @@ from aligntune_core.backends import listing as rows
 from aligntune_core.backends.backend import Backend
 from aligntune_core.backends.listing import BackendRow, FoundRow
 from aligntune_core.backends.loading import PluginFault, load
-from aligntune_core.backends.requirements import FROM_CLONE, Missing, core_mismatch, missing, with_plugins
+from aligntune_core.backends.requirements import (
+    CORE,
+    FROM_CLONE,
+    Demand,
+    core_mismatch,
+    missing,
+    with_plugins,
+)
 from aligntune_core.backends.verdict import State, Verdict
 from aligntune_core.entrypoints import EntryPoint
 from aligntune_core.errors import BackendBroken, BackendConflict, BackendNotFound, BackendUnavailable
@@ -40,7 +47,7 @@ ALLOW = "ALIGNTUNE_BACKENDS"
 IGNORED = frozenset({"aligntune"})
 
 # How to install the backends of this repository.
-HINTS = {name: FROM_CLONE[f"aligntune-{name}"] for name in ("trl", "unsloth", "torch")}
+HINTS = {name.removeprefix("aligntune-"): hint for name, hint in FROM_CLONE.items() if name != CORE}
 
 
 class Registry:
@@ -215,7 +222,7 @@ def _named_in(environ: Mapping[str, str], variable: str) -> set[str]:
 
 def _metadata_verdict(entry: EntryPoint) -> Verdict | None:
     """What metadata rules out before anything is imported: the distribution's own, and of plugins that it requires."""
-    lacking: list[Missing] = []
+    lacking: list[Demand] = []
     for distribution in with_plugins(entry.distribution):
         try:
             wanted, unmet = core_mismatch(distribution), missing(distribution)
@@ -234,7 +241,7 @@ def _metadata_verdict(entry: EntryPoint) -> Verdict | None:
                 fault=entry,
             )
         below = "" if distribution is entry.distribution else str(distribution)
-        lacking += [replace(m, wanted_by=m.wanted_by or below) for m in unmet]
+        lacking += [replace(m, because=m.because or below) for m in unmet]
     if not lacking:
         return None
     names = tuple(str(m) for m in lacking)

@@ -295,7 +295,6 @@ class Trainer:
         max_new_tokens: int = 128,
         temperature: float = 0.0,
         top_p: float = 1.0,
-        *,
         n: int = 1,
         stop: str | Sequence[str] = (),
         seed: int | None = None,
