@@ -89,12 +89,12 @@ def probe(root: Path = Path("/"), environ: Mapping[str, str] = os.environ, torch
     machine = Machine(root, environ, version)
     note = " (a build for CPUs only)" if machine.build == "cpu" else ""
     kinds: list[str] = []
-    looked: list[str] = [f"torch {version or 'not installed'}{note}"]
+    looked: list[str] = []
     for kind in KINDS:
         present, places = kind.look(machine)
         kinds += [kind.name] if present else []
         looked += places
-    return Probe((*kinds, "cpu"), tuple(looked))
+    return Probe((*kinds, "cpu"), (*looked, f"torch {version or 'not installed'}{note}"))
 
 
 def available() -> tuple[str, ...]:
