@@ -15,12 +15,11 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Literal
 
 from aligntune_core.algorithms.base import Algorithm
-from aligntune_core.config_paths import KEYWORDS
 from aligntune_core.errors import ConfigError, UnknownAlgorithm
-from aligntune_core.wording import a_type, listed
+from aligntune_core.wording import a_type
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from aligntune_core.entrypoints import EntryPoint
 
@@ -33,6 +32,7 @@ _SHARED = frozenset({"base", "catalogue", "generation"})
 _FIRST = ("sft", "dpo", "reward", "ppo", "grpo", "gspo", "dapo", "dr_grpo")
 
 _log = logging.getLogger("aligntune.algorithms")
+_reservations: list[Callable[[Algorithm], str]] = []
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,16 @@ def refresh() -> None:
     _loaded.cache_clear()
 
 
+def reserve(clash: Callable[[Algorithm], str]) -> None:
+    """Leave out installed algorithms that take what belongs to others; the configuration reserves its keywords.
+
+    Args:
+        clash: what an algorithm takes, as the end of a sentence about it; empty where it takes nothing.
+    """
+    _reservations.append(clash)
+    refresh()  # some may have been loaded before
+
+
 def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", str(name).lower())
 
@@ -118,10 +128,7 @@ def _clash(algorithm: Algorithm, taken: Mapping[str, str]) -> str:
     """Whose name the algorithm or one of its parameters has, as a sentence; empty where they are its own."""
     if names := _names(algorithm) & taken.keys():
         return f"that name belongs to {taken[names.pop()]}"
-    own_names = algorithm.parameters.model_fields
-    if keywords := [n for n in own_names if n in KEYWORDS and algorithm.has(KEYWORDS[n])]:
-        return f"its parameter {listed(keywords)} has the name of a keyword of ours"
-    return ""
+    return next(filter(None, (reservation(algorithm) for reservation in _reservations)), "")
 
 
 def _external() -> tuple[dict[str, Algorithm], dict[str, Unusable]]:
