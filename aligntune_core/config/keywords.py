@@ -178,7 +178,7 @@ def entry_of(path: str, algorithm: Algorithm) -> Entry | None:
 def on_resume(path: str, algorithm: Algorithm) -> str:
     """What a changed value at a path means for a run that is resumed, as ``option`` says it.
 
-    A field that says nothing is as its section is, and a key within a field (``model.device_map.lm_head``) as the field.
+    A field that says nothing is as its section is, and a key within a field (``model.device_map.lm_head``) as it is.
     """
     while path:
         entry = entry_of(path, algorithm)
