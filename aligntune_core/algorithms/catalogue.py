@@ -72,16 +72,16 @@ def find(name: str) -> Algorithm:
         UnknownAlgorithm: no installed distribution brings it; says the nearest name.
         ConfigError: its distribution brings it, but it could not be loaded.
     """
-    wanted = _plain(name)
+    spelling = _plain(name)
     for algorithm in own():
-        if wanted in _names(algorithm):
+        if spelling in _names(algorithm):
             return algorithm
-    found, broken = _external()
-    for algorithm in found.values():
-        if wanted in _names(algorithm):
+    usable, unusable_ones = _external()
+    for algorithm in usable.values():
+        if spelling in _names(algorithm):
             return algorithm
-    for other, unusable in broken.items():
-        if wanted == _plain(other) or wanted in unusable.names:
+    for other, unusable in unusable_ones.items():
+        if spelling == _plain(other) or spelling in unusable.names:
             raise ConfigError(f'algorithm "{other}" could not be loaded: {unusable.reason}')
     raise UnknownAlgorithm(name, known())
 
@@ -141,8 +141,8 @@ def _external() -> tuple[dict[str, Algorithm], dict[str, Unusable]]:
 
 @lru_cache(maxsize=4)
 def _loaded(points: tuple[EntryPoint, ...]) -> tuple[dict[str, Algorithm], dict[str, Unusable]]:
-    found: dict[str, Algorithm] = {}
-    broken: dict[str, Unusable] = {}
+    usable: dict[str, Algorithm] = {}
+    unusable: dict[str, Unusable] = {}
     taken = {name: "aligntune itself" for algorithm in own() for name in _names(algorithm)}
     claims: dict[str, set[str]] = {}
     for point in points:
@@ -150,12 +150,12 @@ def _loaded(points: tuple[EntryPoint, ...]) -> tuple[dict[str, Algorithm], dict[
     for point in points:
         made = _made(point, claims[point.name], taken)
         if isinstance(made, Algorithm):
-            found[made.name] = made
+            usable[made.name] = made
             taken.update(dict.fromkeys(_names(made), str(point.distribution)))
-        elif point.name not in broken:
-            broken[point.name] = made
+        elif point.name not in unusable:
+            unusable[point.name] = made
             _log.warning('algorithm "%s" is left out: %s', point.name, made.reason)
-    return found, broken
+    return usable, unusable
 
 
 def _made(point: EntryPoint, claims: set[str], taken: Mapping[str, str]) -> Algorithm | Unusable:

@@ -150,12 +150,12 @@ def in_section(section: str) -> dict[str, Entry]:
 
 def owners(name: str) -> dict[str, Entry]:
     """Algorithm -> entry, for every algorithm that has a parameter of that name."""
-    found = {}
+    entries = {}
     for algorithm in known().values():
         entry = parameter_names(algorithm.parameters).get(name)
         if entry:
-            found[algorithm.name] = entry
-    return found
+            entries[algorithm.name] = entry
+    return entries
 
 
 def belongs(entry: Entry, algorithm: Algorithm) -> bool:

@@ -43,10 +43,10 @@ def compare(backend: str, stage: str, config: Config, arguments: Mapping[str, An
 
 def require_echo(backend: Backend, config: Config, returned: set[str]) -> None:
     """Step 15: each honoured field that was set has come back from the library's own objects."""
-    from aligntune_core.config import covers, given
+    from aligntune_core.config import changed, covers
 
-    wanted = sorted(given(config, owner="backend"))
-    lost = [p for p in wanted if covers(backend.info.honours, p) and not covers(returned, p)]
+    paths_set = sorted(changed(config, owner="backend"))
+    lost = [p for p in paths_set if covers(backend.info.honours, p) and not covers(returned, p)]
     if lost:
         raise ContractViolation(
             f'backend "{backend.name}" says that it honours {listed(named(p) for p in lost)}, but neither its '
