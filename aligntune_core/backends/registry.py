@@ -270,6 +270,7 @@ def _state_of_other(entry: EntryPoint) -> tuple[State, str]:
     """State and reason of an entry point that belongs to no backend."""
     if entry.group == ALGORITHMS:
         from aligntune_core.algorithms.catalogue import broken
+        from aligntune_core.config import keywords  # noqa: F401  it reserves their names
 
         unusable = broken().get(entry.name)
         return (unusable.state, unusable.reason) if unusable else ("ready", "")

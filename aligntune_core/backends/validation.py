@@ -12,7 +12,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from aligntune_core import hookspecs
-from aligntune_core.config_paths import PATHS, SECTIONS
 from aligntune_core.wording import did_you_mean, listed
 
 if TYPE_CHECKING:
@@ -164,12 +163,14 @@ def check_honours(info: BackendInfo) -> list[str]:
     Paths below ``parameters.`` belong to algorithms and are let pass. A whole section ("optim") is refused:
     fields that core adds to it later would count as honoured by a plugin that has never seen them.
     """
+    from aligntune_core.config.keywords import sections, tree
+
     found = []
     for path in sorted(info.honours):
-        if path in SECTIONS:
+        if path in sections():
             found.append(f'honours: "{path}" is a section; name its fields')
-        elif path not in PATHS and not path.startswith("parameters."):
-            found.append(f'honours: there is no config path "{path}".{did_you_mean(path, PATHS)}')
+        elif path not in tree() and not path.startswith("parameters."):
+            found.append(f'honours: there is no config path "{path}".{did_you_mean(path, tree())}')
     return found
 
 
