@@ -94,6 +94,7 @@ class Child:
         self,
         method: str,
         args: Sequence[Any] = (),
+        keywords: Mapping[str, Any] | None = None,
         on_event: Callable[[Mapping[str, Any]], None] | None = None,
         timeout: float | None = None,
     ) -> Any:
@@ -101,7 +102,7 @@ class Child:
 
         Args:
             method: of the object that the child serves.
-            args: for it; functions and classes of a script travel by value.
+            args, keywords: for it; functions and classes of a script travel by value.
             on_event: called with each event.
             timeout: seconds that it may take; then the child is killed. None: any time.
 
@@ -113,7 +114,7 @@ class Child:
         """
         what = f"the arguments of {method}()"
         try:
-            content = cloudpickle.dumps(args)
+            content = cloudpickle.dumps((args, keywords or {}))
         except Exception as error:
             raise RunError(
                 f"{what} cannot be sent to the worker process ({error}); give a file or plain values"

@@ -101,5 +101,5 @@ class _Service:
             self._object = importlib.import_module(module)
             if name:
                 self._object = attrgetter(name)(self._object)(*self._arguments)
-        args = read(content, f"the arguments of {method}()")
-        return getattr(self._object, method)(*args)
+        args, keywords = read(content, f"the arguments of {method}()")
+        return getattr(self._object, method)(*args, **keywords)
