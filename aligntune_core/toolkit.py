@@ -13,7 +13,7 @@ subject they are:
   classifier_problems, language_model_problems
 - the machine: probe, torch_device, installed_version, versions, world, recorded_environment
 - rewards: Reward, RewardSet, build_rewards, read_rewards, completion_text, prompt_text, shorten
-- the run: cache_folder, seed_everything, checkpoints, weights_problem, step_of, prepare_by_default
+- the run: cache_folder, output_dir, rewind, seed_everything, checkpoints, weights_problem, step_of, prepare_by_default
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from aligntune_core.backends.default_hooks import prepare_by_default
     from aligntune_core.config import covers, paths, written
     from aligntune_core.config.keywords import keyword_of, named
+    from aligntune_core.config.resolve.defaults import output_dir
     from aligntune_core.config.table import (
         Argument,
         Table,
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from aligntune_core.rewards import Reward, RewardSet, build_rewards, read_rewards
     from aligntune_core.rewards.text import completion_text, prompt_text, shorten
     from aligntune_core.run.checkpoints import checkpoints, weights_problem
+    from aligntune_core.run.events import rewind
     from aligntune_core.run.folder import cache_folder
     from aligntune_core.run.resume import step_of
     from aligntune_core.run.seeding import seed_everything
@@ -114,6 +116,7 @@ __getattr__, __dir__ = lazy(
         "named": "aligntune_core.config.keywords",
         "one_line": "aligntune_core.wording",
         "option": "aligntune_core.fields",
+        "output_dir": "aligntune_core.config.resolve.defaults",
         "parameter_arguments": "aligntune_core.config.table",
         "paths": "aligntune_core.config",
         "plain": "aligntune_core.config.table",
@@ -123,6 +126,7 @@ __getattr__, __dir__ = lazy(
         "read": "aligntune_core.config.table",
         "read_rewards": "aligntune_core.rewards",
         "recorded_environment": "aligntune_core.launch.environment:recorded",
+        "rewind": "aligntune_core.run.events",
         "same": "aligntune_core.config.table",
         "seed_everything": "aligntune_core.run.seeding",
         "shorten": "aligntune_core.rewards.text",
@@ -181,6 +185,7 @@ __all__ = [
     "named",
     "one_line",
     "option",
+    "output_dir",
     "parameter_arguments",
     "paths",
     "plain",
@@ -190,6 +195,7 @@ __all__ = [
     "read",
     "read_rewards",
     "recorded_environment",
+    "rewind",
     "same",
     "seed_everything",
     "shorten",
