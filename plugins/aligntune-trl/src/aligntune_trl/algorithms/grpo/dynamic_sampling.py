@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aligntune_core.errors import RunError
+from aligntune_core.toolkit import RunError
 
 Rows = list[dict[str, Any]]
 ALIKE = 1e-6

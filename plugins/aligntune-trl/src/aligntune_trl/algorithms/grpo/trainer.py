@@ -11,8 +11,7 @@ import torch
 from transformers.trainer_utils import EvalLoopOutput
 from trl import GRPOTrainer
 
-from aligntune_core.errors import RunError
-from aligntune_core.rewards import RewardSet
+from aligntune_core.toolkit import RewardSet, RunError
 from aligntune_trl.algorithms.grpo.config import GroupConfig
 from aligntune_trl.algorithms.grpo.dynamic_sampling import Drawn, DynamicSampling
 from aligntune_trl.algorithms.ppo.reference import Reference

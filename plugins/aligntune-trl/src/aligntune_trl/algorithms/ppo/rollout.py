@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig
 
-from aligntune_core.errors import RunError
+from aligntune_core.toolkit import RunError
 from aligntune_trl.algorithms.ppo.config import PPOConfig
 from aligntune_trl.algorithms.ppo.value_head import Sequences
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
-from aligntune_core.errors import NonFiniteLoss
+from aligntune_core.toolkit import NonFiniteLoss
 from aligntune_trl.algorithms.ppo import objective
 from aligntune_trl.algorithms.ppo.checkpoint import load_value_function, save_policy, save_value_function
 from aligntune_trl.algorithms.ppo.config import PPOConfig
