@@ -139,7 +139,7 @@ def test_an_honoured_field_that_does_not_come_back_is_the_plugins_fault(acme: Ca
 
 
 def test_a_plan_that_differs_is_refused_before_weights_load(acme: Callable[..., Create]) -> None:
-    create = acme(prepare=HONEST["prepare"].replace("c.optim.learning_rate}", "5e-5}"))
+    create = acme(prepare=HONEST["prepare"].replace("config.optim.learning_rate}", "5e-5}"))
     with pytest.raises(
         errors.ContractViolation, match=r"learning_rate.*asked for 0\.001, the library would use 5e-05"
     ):
