@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aligntune")
 
-FOLDER = "compare"
-PLOT = "losses.png"
-SUMMARY = "compare.json"
-
 # The backend's own folder: different by design.
 _OWN = frozenset({"run.output_dir"})
 
@@ -105,9 +101,10 @@ def compare(config: Config, names: Sequence[str]) -> Comparison:
     from aligntune_core.config.resolve.defaults import output_dir
     from aligntune_core.pipeline.choose import choose
     from aligntune_core.run import logs
+    from aligntune_core.run.folder import COMPARISON, COMPARISON_PLOT, COMPARISON_SUMMARY
 
     logs.show_by_default()
-    folder = Path(output_dir(config)) / FOLDER
+    folder = Path(output_dir(config)) / COMPARISON
     jobs = [_job(config, name, folder) for name in names]
     for job in jobs:
         choose(job)
@@ -116,7 +113,7 @@ def compare(config: Config, names: Sequence[str]) -> Comparison:
             "compare logs every step (logging_steps=1, not %d as the job has it): its figures are taken from them",
             config.run.logging_steps,
         )
-    for earlier in (PLOT, SUMMARY):
+    for earlier in (COMPARISON_PLOT, COMPARISON_SUMMARY):
         (folder / earlier).unlink(missing_ok=True)
     found = Comparison([], {}, {}, None, str(folder))
     errors = []
@@ -147,11 +144,15 @@ def _job(config: Config, name: str, folder: Path) -> Config:
 
 def _kept(measured: list[Measured], folder: Path) -> Comparison:
     """What is known so far, and written: what comes later may be stopped."""
+    from aligntune_core.run.folder import COMPARISON_PLOT, COMPARISON_SUMMARY
+
     folder.mkdir(parents=True, exist_ok=True)
     ran = [m for m in measured if m.error is None]
-    plot = draw(ran, folder / PLOT) if ran else None
+    plot = draw(ran, folder / COMPARISON_PLOT) if ran else None
     found = Comparison(measured, differences(ran), untold(ran), str(plot) if plot else None, str(folder))
-    (folder / SUMMARY).write_text(json.dumps(found.as_dict(), indent=2, default=str), encoding="utf-8")
+    (folder / COMPARISON_SUMMARY).write_text(
+        json.dumps(found.as_dict(), indent=2, default=str), encoding="utf-8"
+    )
     return found
 
 
@@ -240,8 +241,9 @@ class _Clock:
 def _peak(output_dir: Path) -> int | None:
     from aligntune_core.run import manifest
 
-    found = (manifest.read(output_dir) or {}).get("peak_memory_bytes") or {}
-    return found.get("device") or found.get("host")
+    written = manifest.read(output_dir)
+    peaks = written.peak_memory_bytes if written is not None else {}
+    return peaks.get("device") or peaks.get("host")
 
 
 def differences(measured: Sequence[Measured]) -> dict[str, dict[str, Any]]:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aligntune_core.config import Config, resolve_config
 from aligntune_core.pipeline.build import build
 from aligntune_core.pipeline.choose import choose
 from aligntune_core.pipeline.plan import load, plan
 
 if TYPE_CHECKING:
-    from aligntune_core.config import Config
     from aligntune_core.pipeline.trainer import Trainer
 
 
@@ -96,8 +96,6 @@ def _merged(
     backend: str,
     keywords: dict[str, Any],
 ) -> Config:
-    from aligntune_core.config import resolve_config
-
     if model_name is not None:
         keywords["model_name"] = model_name
     if dataset_name is not None:

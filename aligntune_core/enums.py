@@ -6,7 +6,10 @@ their plain names are enough.
 
 from __future__ import annotations
 
-from enum import StrEnum
+from enum import EnumType, StrEnum
+from typing import TYPE_CHECKING
+
+from aligntune_core.algorithms.catalogue import own
 
 
 class BackendType(StrEnum):
@@ -24,13 +27,18 @@ class TrainingType(StrEnum):
     RL = "rl"
 
 
-class RLAlgorithm(StrEnum):
-    """Algorithms of ``create_rl_trainer``."""
+if TYPE_CHECKING:
 
-    DPO = "dpo"
-    PPO = "ppo"
-    GRPO = "grpo"
-    GSPO = "gspo"
-    DAPO = "dapo"
-    DR_GRPO = "dr_grpo"
-    REWARD = "reward"
+    class _Algorithms(EnumType):
+        def __getattr__(cls, name: str) -> RLAlgorithm: ...
+
+    class RLAlgorithm(StrEnum, metaclass=_Algorithms):
+        """Algorithms of ``create_rl_trainer``; each file of ``aligntune_core.algorithms`` brings its own member."""
+
+else:
+    RLAlgorithm = StrEnum(
+        "RLAlgorithm",
+        {algorithm.name.upper(): algorithm.name for algorithm in own() if algorithm.kind == "rl"},
+        module=__name__,
+    )
+    RLAlgorithm.__doc__ = "Algorithms of ``create_rl_trainer``: a member for each, named as its file is."

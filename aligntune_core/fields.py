@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -9,6 +10,7 @@ from pydantic.fields import FieldInfo
 
 Owner = Literal["core", "backend"]
 Only = Literal["", "supervised", "generates", "offline", "rewards", "cut"]
+OnResume = Literal["", "held", "changes"]
 
 
 def option(
@@ -23,6 +25,10 @@ def option(
     neutral: tuple[Any, ...] = (),
     needs: str = "",
     secret: bool = False,
+    on_resume: OnResume = "",
+    example: Any = None,
+    beside: Mapping[str, Any] | None = None,
+    alone: bool = False,
     **constraints: Any,
 ) -> Any:
     """Declare a field.
@@ -39,18 +45,30 @@ def option(
         needs: field of the same section without which (None, False or 0) this one is not read; "field=value" where
             it takes that value.
         secret: never written out.
+        on_resume: what a value means that differs from the one in the run whose checkpoint is resumed. "held": the
+            checkpoint holds it itself, so it is refused; "changes": it takes effect from here on, so it is remarked
+            on; "": as its section says, or else nothing.
+        example: a value other than the default, where type and range alone give no valid one. With it the conformance
+            kit sees whether a change of the field arrives.
+        beside: config path -> value: what has to be set beside the example to give it a meaning; None: taken back.
+        alone: whether the example goes together with no other field's.
         constraints: pydantic's ``ge``, ``gt``, ``le``, ``lt``, ``min_length`` and so on.
     """
-    told = {
+    optional = {
         "off": off,
         "only": only,
         "source": source,
         "neutral": list(neutral),
         "needs": needs,
         "secret": secret,
+        "on_resume": on_resume,
+        "beside": dict(beside or {}),
+        "alone": alone,
     }
     extra: dict[str, Any] = {"keyword": keyword, "aliases": list(aliases), "owner": owner}
-    extra.update({name: value for name, value in told.items() if value})
+    extra.update({name: value for name, value in optional.items() if value})
+    if example is not None:
+        extra["example"] = example
     return Field(description=description, json_schema_extra=extra, **constraints)
 
 

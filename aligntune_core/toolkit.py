@@ -8,12 +8,12 @@ subject they are:
 - the configuration: covers, paths, written
 - arguments: Argument, Table, compare, keep, parameter_arguments, plain, read, same, value_at, write
 - algorithms: Algorithm, Batch, Default, find_algorithm, epochs, learning_rate, Generation, Section, option
-  RowProblem
 - the model: adapter_config, check_base, check_model, check_ends, load_tokenizer, check_positions,
   classifier_problems, language_model_problems
 - the machine: probe, torch_device, installed_version, versions, world, recorded_environment
 - rewards: Reward, RewardSet, build_rewards, read_rewards, completion_text, prompt_text, shorten
-- the run: cache_folder, output_dir, rewind, seed_everything, checkpoints, weights_problem, step_of, prepare_by_default
+- the run: MERGED_BASE, SAMPLES, cache_folder, output_dir, rewind, seed_everything, checkpoints, weights_problem,
+  step_of, prepare_by_default
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from aligntune_core.rewards.text import completion_text, prompt_text, shorten
     from aligntune_core.run.checkpoints import checkpoints, weights_problem
     from aligntune_core.run.events import rewind
-    from aligntune_core.run.folder import cache_folder
+    from aligntune_core.run.folder import MERGED_BASE, SAMPLES, cache_folder
     from aligntune_core.run.resume import step_of
     from aligntune_core.run.seeding import seed_everything
     from aligntune_core.run.topology import world
@@ -73,6 +73,8 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazy(
     __name__,
     {
+        "MERGED_BASE": "aligntune_core.run.folder",
+        "SAMPLES": "aligntune_core.run.folder",
         "Algorithm": "aligntune_core.algorithms",
         "Argument": "aligntune_core.config.table",
         "BackendUnavailable": "aligntune_core.errors",
@@ -142,6 +144,8 @@ __getattr__, __dir__ = lazy(
 )
 
 __all__ = [
+    "MERGED_BASE",
+    "SAMPLES",
     "Algorithm",
     "Argument",
     "BackendUnavailable",

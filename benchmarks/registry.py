@@ -61,7 +61,7 @@ def install(site: Path) -> None:
 
 def measure() -> dict[str, float]:
     """Measure in this interpreter; the site folder is on sys.path."""
-    import aligntune_core.config.keywords  # noqa: F401  a run has it anyway, a listing never needs it
+    import aligntune_core.config.keywords  # noqa: F401  it costs once, whatever is installed
     from aligntune_core.backends import registry
 
     gc.collect()

@@ -36,6 +36,7 @@ def matrix() -> list[dict[str, Any]]:
     """One row an algorithm: name, title, kind, columns, paper, parameters, and what each ready backend says."""
     from aligntune_core.algorithms import known
     from aligntune_core.backends.registry import registry
+    from aligntune_core.config.keywords import parameters_of
     from aligntune_core.data.recognise.detect import columns_of
 
     rows = [row for row in registry().rows() if row.state == "ready"]
@@ -46,7 +47,7 @@ def matrix() -> list[dict[str, Any]]:
             "kind": algorithm.kind,
             "columns": list(columns_of(algorithm)),
             "paper": algorithm.paper,
-            "parameters": sorted(algorithm.parameters.model_fields),
+            "parameters": sorted(parameters_of(algorithm.parameters)),
             "backends": {
                 row.name: {"ok": row.algorithms[name].ok, "reason": row.algorithms[name].reason}
                 for row in rows

@@ -10,6 +10,9 @@ from typer.core import TyperCommand, TyperGroup
 
 from aligntune.cli import failures
 from aligntune.cli.options import make_app
+from aligntune_core.entrypoints import EntryPoint, entry_points
+from aligntune_core.errors import BackendBroken
+from aligntune_core.wording import one_line
 
 # Command -> its line in the help. Module ``aligntune.cli.NAME`` holds the typer app called ``app``.
 COMMANDS = {
@@ -26,6 +29,15 @@ COMMANDS = {
 }
 
 
+GROUP = "aligntune.commands"
+"""Entry points of further commands: the command's name -> a typer app. Ours keep their names."""
+
+
+def further() -> dict[str, EntryPoint]:
+    """Name -> entry point of the commands that other installed distributions bring."""
+    return {entry.name: entry for entry in entry_points(GROUP) if entry.name not in COMMANDS}
+
+
 class LazyGroup(TyperGroup):
     """A group whose members are imported when they are run; until then a stand-in has their name and help line.
 
@@ -35,17 +47,35 @@ class LazyGroup(TyperGroup):
 
     def __init__(self, **attrs: Any) -> None:
         super().__init__(**attrs)
-        self.commands.update({name: TyperCommand(name, help=line) for name, line in COMMANDS.items()})
+        lines = {**COMMANDS, **{name: f"From {entry.distribution}." for name, entry in further().items()}}
+        self.commands.update({name: TyperCommand(name, help=line) for name, line in lines.items()})
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
         if name in COMMANDS:
             command = typer.main.get_command(importlib.import_module(f"aligntune.cli.{name}").app)
+        elif name in further():
+            command = _loaded(further()[name])
         return name, command, rest
 
     def invoke(self, ctx: Any) -> Any:
         with failures.reported(ctx):
             return super().invoke(ctx)
+
+
+def _loaded(entry: EntryPoint) -> Any:
+    """The command that an installed distribution brings.
+
+    Raises:
+        BackendBroken: it cannot be imported, or is no typer app; names the distribution.
+    """
+    try:
+        return typer.main.get_command(entry.load())
+    except (Exception, SystemExit) as error:  # a stranger's module may raise anything
+        raise BackendBroken(
+            f'command "{entry.name}" of {entry.distribution} cannot be used: {one_line(error)}. Update it, or '
+            f"pip uninstall {entry.distribution.name}."
+        ) from error
 
 
 app = make_app(

@@ -91,7 +91,8 @@ def _writes(plan: Plan) -> list[dict[str, str]]:
     from pathlib import Path
 
     from aligntune_core.config.resolve.defaults import output_dir
-    from aligntune_core.run.folder import EARLIER, LOG, METRICS
+    from aligntune_core.run.checkpoints import checkpoints
+    from aligntune_core.run.folder import CHECKPOINT, EARLIER, LOG, MANIFEST, MERGED_BASE, METRICS, OF_THE_RUN
 
     config, run = plan.config, plan.config.run
     folder = Path(output_dir(config))
@@ -104,15 +105,15 @@ def _writes(plan: Plan) -> list[dict[str, str]]:
     }
     found = [
         (".", f"{'adapter' if config.peft.enabled else 'model'} and tokenizer"),
-        ("aligntune.json", "what ran, and how to repeat it"),
+        (MANIFEST, OF_THE_RUN[MANIFEST]),
         (METRICS, f"a line every {run.logging_steps} step(s)"),
-        (LOG, "log lines and warnings"),
+        (LOG, OF_THE_RUN[LOG]),
     ]
     if when[run.save_strategy]:
-        found.append(("checkpoint-N", when[run.save_strategy] + kept))
+        found.append((f"{CHECKPOINT}N", when[run.save_strategy] + kept))
     if config.peft.merge_adapter:
-        found.append(("base", "the merged base that the new adapter belongs to"))
-    if (folder / METRICS).is_file() or any(folder.glob("checkpoint-*")):
+        found.append((MERGED_BASE, OF_THE_RUN[MERGED_BASE]))
+    if (folder / METRICS).is_file() or checkpoints(folder):
         found.append(
             (f"{EARLIER}/N", "the run that lies there now is moved here, unless this one resumes it")
         )

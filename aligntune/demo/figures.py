@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from aligntune_core.run import events
+from aligntune_core.errors import RunError
+from aligntune_core.run import events, manifest
+from aligntune_core.run.folder import MANIFEST, METRICS
 
 LAST = 5
 """Steps at the end over which the loss is averaged: single batches of four rows differ too much."""
 
 
 def steps(folder: Path) -> list[dict[str, Any]]:
-    """The training steps in a run's ``events.jsonl``."""
-    return [line for line in events.read(folder / "metrics.jsonl") if "loss" in line]
+    """The training steps in a run's ``metrics.jsonl``."""
+    return [line for line in events.read(folder / METRICS) if "loss" in line]
 
 
 def column(lines: list[dict[str, Any]], part: str) -> list[float]:
@@ -30,13 +31,15 @@ def of_run(folder: Path) -> dict[str, Any]:
     ``last_loss`` is the mean of the last steps, five at most and a quarter of the run at most.
     """
     losses = column(steps(folder), "loss")
-    manifest = json.loads((folder / "aligntune.json").read_text(encoding="utf-8"))
+    written = manifest.read(folder)
+    if written is None:
+        raise RunError(f"{folder} holds no {MANIFEST}: the run did not get so far")
     last = max(1, min(LAST, len(losses) // 4))
     return {
         "folder": str(folder),
-        "backend": manifest["backend"],
+        "backend": written.backend,
         "steps": len(losses),
-        "seconds": manifest["training_time"],
+        "seconds": written.training_time,
         "first_loss": losses[0],
         "last_loss": fmean(losses[-last:]),
     }

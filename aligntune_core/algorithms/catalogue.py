@@ -15,12 +15,11 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Literal
 
 from aligntune_core.algorithms.base import Algorithm
-from aligntune_core.config_paths import KEYWORDS
 from aligntune_core.errors import ConfigError, UnknownAlgorithm
-from aligntune_core.wording import a_type, listed
+from aligntune_core.wording import a_type
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from aligntune_core.entrypoints import EntryPoint
 
@@ -32,7 +31,18 @@ _SHARED = frozenset({"base", "catalogue", "generation"})
 # What most people look for comes first in listings; the others follow by name.
 _FIRST = ("sft", "dpo", "reward", "ppo", "grpo", "gspo", "dapo", "dr_grpo")
 
+# How Python says that an Algorithm is made as aligntune 1.0 had it.
+_OLD = re.compile(
+    r"Algorithm\.__init__\(\) (got an unexpected keyword argument '(kind|columns)'|missing .*'formats')"
+)
+_CHANGE = (
+    "written for aligntune 1.0: an Algorithm has formats in place of kind and columns, as "
+    'formats=("preference",), and one that generates says generates=True, scored_by="rewards". '
+    "docs/plugins/from-1.0.md has every change"
+)
+
 _log = logging.getLogger("aligntune.algorithms")
+_reservations: list[Callable[[Algorithm], str]] = []
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,7 @@ class Unusable:
     """
 
     reason: str
-    state: Literal["broken", "conflict"]
+    state: Literal["broken", "incompatible", "conflict"]
     names: frozenset[str] = frozenset()
 
 
@@ -72,16 +82,16 @@ def find(name: str) -> Algorithm:
         UnknownAlgorithm: no installed distribution brings it; says the nearest name.
         ConfigError: its distribution brings it, but it could not be loaded.
     """
-    wanted = _plain(name)
+    spelling = _plain(name)
     for algorithm in own():
-        if wanted in _names(algorithm):
+        if spelling in _names(algorithm):
             return algorithm
-    found, broken = _external()
-    for algorithm in found.values():
-        if wanted in _names(algorithm):
+    usable, unusable_ones = _external()
+    for algorithm in usable.values():
+        if spelling in _names(algorithm):
             return algorithm
-    for other, unusable in broken.items():
-        if wanted == _plain(other) or wanted in unusable.names:
+    for other, unusable in unusable_ones.items():
+        if spelling == _plain(other) or spelling in unusable.names:
             raise ConfigError(f'algorithm "{other}" could not be loaded: {unusable.reason}')
     raise UnknownAlgorithm(name, known())
 
@@ -106,6 +116,16 @@ def refresh() -> None:
     _loaded.cache_clear()
 
 
+def reserve(clash: Callable[[Algorithm], str]) -> None:
+    """Leave out installed algorithms that take what belongs to others; the configuration reserves its keywords.
+
+    Args:
+        clash: what an algorithm takes, as the end of a sentence about it; empty where it takes nothing.
+    """
+    _reservations.append(clash)
+    refresh()  # some may have been loaded before
+
+
 def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", str(name).lower())
 
@@ -118,10 +138,7 @@ def _clash(algorithm: Algorithm, taken: Mapping[str, str]) -> str:
     """Whose name the algorithm or one of its parameters has, as a sentence; empty where they are its own."""
     if names := _names(algorithm) & taken.keys():
         return f"that name belongs to {taken[names.pop()]}"
-    own_names = algorithm.parameters.model_fields
-    if keywords := [n for n in own_names if n in KEYWORDS and algorithm.has(KEYWORDS[n])]:
-        return f"its parameter {listed(keywords)} has the name of a keyword of ours"
-    return ""
+    return next(filter(None, (reservation(algorithm) for reservation in _reservations)), "")
 
 
 def _external() -> tuple[dict[str, Algorithm], dict[str, Unusable]]:
@@ -134,8 +151,8 @@ def _external() -> tuple[dict[str, Algorithm], dict[str, Unusable]]:
 
 @lru_cache(maxsize=4)
 def _loaded(points: tuple[EntryPoint, ...]) -> tuple[dict[str, Algorithm], dict[str, Unusable]]:
-    found: dict[str, Algorithm] = {}
-    broken: dict[str, Unusable] = {}
+    usable: dict[str, Algorithm] = {}
+    unusable: dict[str, Unusable] = {}
     taken = {name: "aligntune itself" for algorithm in own() for name in _names(algorithm)}
     claims: dict[str, set[str]] = {}
     for point in points:
@@ -143,12 +160,12 @@ def _loaded(points: tuple[EntryPoint, ...]) -> tuple[dict[str, Algorithm], dict[
     for point in points:
         made = _made(point, claims[point.name], taken)
         if isinstance(made, Algorithm):
-            found[made.name] = made
+            usable[made.name] = made
             taken.update(dict.fromkeys(_names(made), str(point.distribution)))
-        elif point.name not in broken:
-            broken[point.name] = made
+        elif point.name not in unusable:
+            unusable[point.name] = made
             _log.warning('algorithm "%s" is left out: %s', point.name, made.reason)
-    return found, broken
+    return usable, unusable
 
 
 def _made(point: EntryPoint, claims: set[str], taken: Mapping[str, str]) -> Algorithm | Unusable:
@@ -162,5 +179,7 @@ def _made(point: EntryPoint, claims: set[str], taken: Mapping[str, str]) -> Algo
             raise TypeError(f"{point.value} is {a_type(algorithm)}, not an Algorithm")
         clash = _clash(algorithm, taken)
     except (Exception, SystemExit) as error:  # one stranger's module must not stop the rest
+        if isinstance(error, TypeError) and _OLD.match(str(error)):
+            return Unusable(f"{origin}: {_CHANGE} ({error})", "incompatible")
         return Unusable(f"{origin}: {type(error).__name__}: {error}", "broken")
     return Unusable(f"{origin}: {clash}", "conflict", frozenset(_names(algorithm))) if clash else algorithm

@@ -49,7 +49,9 @@ class DpoParameters(Section):
         option("loss, or a list of losses that are added with loss_weights", source="TRL"),
         Field(min_length=1),
     ] = ["sigmoid"]  # noqa: RUF012 (pydantic copies it)
-    loss_weights: Annotated[list[float] | None, option("weight of each loss", off="1 each")] = None
+    loss_weights: Annotated[
+        list[float] | None, option("weight of each loss", off="1 each", example=[0.5])
+    ] = None
     label_smoothing: Annotated[
         float,
         option(
@@ -58,6 +60,8 @@ class DpoParameters(Section):
             lt=0.5,
             neutral=(0,),
             source="TRL",
+            example=0.1,
+            beside={"parameters.loss_type": ["robust"]},
         ),
     ] = 0.0
     f_divergence_type: Annotated[

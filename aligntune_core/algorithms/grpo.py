@@ -25,7 +25,12 @@ EPSILON_HIGH = "upper clip of the probability ratio: 1 + epsilon_high"
 class GrpoParameters(Generation):
     """Parameters of the GRPO family."""
 
-    num_generations: Annotated[int, option("completions a prompt: the group", ge=2, source="TRL")] = 8
+    num_generations: Annotated[
+        int,
+        option(
+            "completions a prompt: the group", ge=2, source="TRL", example=4, beside={"optim.batch_size": 4}
+        ),
+    ] = 8
     num_generations_eval: Annotated[
         int, option("completions a prompt when held-out rows are evaluated", ge=1)
     ] = 1
@@ -84,7 +89,11 @@ class GrpoParameters(Generation):
         ),
     ] = 1.0
     sync_ref_model: Annotated[
-        bool, option("let the reference follow the policy (https://arxiv.org/abs/2404.09656)")
+        bool,
+        option(
+            "let the reference follow the policy (https://arxiv.org/abs/2404.09656)",
+            beside={"parameters.beta": 0.1},
+        ),
     ] = False
     ref_model_mixup_alpha: Annotated[
         float, option("share of the policy in that update, 0..1", ge=0, le=1, needs="sync_ref_model")

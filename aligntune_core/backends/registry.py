@@ -20,7 +20,14 @@ from aligntune_core.backends import listing as rows
 from aligntune_core.backends.backend import Backend
 from aligntune_core.backends.listing import BackendRow, FoundRow
 from aligntune_core.backends.loading import PluginFault, load
-from aligntune_core.backends.requirements import FROM_CLONE, Missing, core_mismatch, missing, with_plugins
+from aligntune_core.backends.requirements import (
+    CORE,
+    FROM_CLONE,
+    Demand,
+    core_mismatch,
+    missing,
+    with_plugins,
+)
 from aligntune_core.backends.verdict import State, Verdict
 from aligntune_core.entrypoints import EntryPoint
 from aligntune_core.errors import BackendBroken, BackendConflict, BackendNotFound, BackendUnavailable
@@ -40,7 +47,7 @@ ALLOW = "ALIGNTUNE_BACKENDS"
 IGNORED = frozenset({"aligntune"})
 
 # How to install the backends of this repository.
-HINTS = {name: FROM_CLONE[f"aligntune-{name}"] for name in ("trl", "unsloth", "torch")}
+HINTS = {name.removeprefix("aligntune-"): hint for name, hint in FROM_CLONE.items() if name != CORE}
 
 
 class Registry:
@@ -194,7 +201,9 @@ class Registry:
         except PluginFault as fault:
             if fault.entry is not entries[0]:
                 return _broken_by(fault.entry, str(fault), cause=fault.__cause__, state=fault.state)
-            return Verdict(fault.state, str(fault), cause=fault.__cause__, fault=fault.entry)
+            newer = f"install a release of {fault.entry.distribution.name} for aligntune {__version__}"
+            hint = newer if fault.state == "incompatible" else ""
+            return Verdict(fault.state, str(fault), hint, cause=fault.__cause__, fault=fault.entry)
 
     def _error(self, name: str, verdict: Verdict) -> Exception:
         """What to raise when a backend that is not ready is named."""
@@ -215,7 +224,7 @@ def _named_in(environ: Mapping[str, str], variable: str) -> set[str]:
 
 def _metadata_verdict(entry: EntryPoint) -> Verdict | None:
     """What metadata rules out before anything is imported: the distribution's own, and of plugins that it requires."""
-    lacking: list[Missing] = []
+    lacking: list[Demand] = []
     for distribution in with_plugins(entry.distribution):
         try:
             wanted, unmet = core_mismatch(distribution), missing(distribution)
@@ -234,7 +243,7 @@ def _metadata_verdict(entry: EntryPoint) -> Verdict | None:
                 fault=entry,
             )
         below = "" if distribution is entry.distribution else str(distribution)
-        lacking += [replace(m, wanted_by=m.wanted_by or below) for m in unmet]
+        lacking += [replace(m, because=m.because or below) for m in unmet]
     if not lacking:
         return None
     names = tuple(str(m) for m in lacking)
@@ -263,6 +272,7 @@ def _state_of_other(entry: EntryPoint) -> tuple[State, str]:
     """State and reason of an entry point that belongs to no backend."""
     if entry.group == ALGORITHMS:
         from aligntune_core.algorithms.catalogue import broken
+        from aligntune_core.config import keywords  # noqa: F401  it reserves their names
 
         unusable = broken().get(entry.name)
         return (unusable.state, unusable.reason) if unusable else ("ready", "")

@@ -1,12 +1,16 @@
-"""What a distribution requires against what is installed: its own requirements and those of plugins below it.
+"""What distributions require against what is installed, from metadata alone.
 
-Conflicts deeper in the tree, and libraries that import badly, are ``aligntune doctor``'s.
+``walk`` goes down from any of them. A listing, which has to be quick, looks at a plugin's own requirements and at
+those of the plugins below it; ``aligntune doctor`` at the whole tree.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -17,40 +21,13 @@ from aligntune_core.version import __version__
 
 CORE = "aligntune"
 
-_CLONE = "From a clone of aligntune: pip install -e ."
-_TRL = f"{_CLONE} -e plugins/aligntune-trl"
-
-# Distributions of this repository; they are not on an index yet, and what is called aligntune there is not ours.
-FROM_CLONE = {
-    "aligntune": _CLONE,
-    "aligntune-trl": _TRL,
-    "aligntune-unsloth": f"{_TRL} -e plugins/aligntune-unsloth",
-    "aligntune-torch": f"{_CLONE} -e plugins/aligntune-torch",
+FROM_CLONE: dict[str, str] = {
+    name: " -e plugins/".join(["From a clone of aligntune: pip install -e .", *folders])
+    for name, folders in json.loads(
+        Path(__file__).with_name("clone.json").read_text(encoding="utf-8")
+    ).items()
 }
-
-
-@dataclass(frozen=True)
-class Missing:
-    """A requirement that is not met.
-
-    Attributes:
-        requirement: as written: "trl>=1.14,<2".
-        found: the installed version, or None.
-        wanted_by: the requirement whose extra asks for it or the plugin below that does, or empty.
-    """
-
-    requirement: str
-    found: str | None
-    wanted_by: str = ""
-
-    def __str__(self) -> str:
-        state = f"version {self.found} is installed" if self.found else "is not installed"
-        return f"{self.requirement} ({state}{f', needed by {self.wanted_by}' if self.wanted_by else ''})"
-
-    @property
-    def hint(self) -> str:
-        """The command that brings it."""
-        return install_hint(self.requirement)
+"""How to install what this repository holds; none of it is on an index yet, where "aligntune" is not ours."""
 
 
 def install_hint(requirement: str) -> str:
@@ -59,98 +36,138 @@ def install_hint(requirement: str) -> str:
     return FROM_CLONE.get(name) or f'pip install "{requirement}"'
 
 
+@dataclass(frozen=True)
+class Demand:
+    """One requirement that counts here, beside what is installed.
+
+    Attributes:
+        requirement: with its marker.
+        by: the distribution that requires it.
+        because: the requirement whose extra asks for it or the plugin below that does, or empty.
+    """
+
+    requirement: Requirement
+    by: Distribution
+    because: str = ""
+
+    @cached_property
+    def name(self) -> str:
+        """What is required, normalised."""
+        return canonicalize_name(self.requirement.name)
+
+    @cached_property
+    def version(self) -> str | None:
+        """The installed version, or None."""
+        return installed_version(self.name)
+
+    @property
+    def met(self) -> bool:
+        """Whether the installed version will do. Pre-releases count: somebody has installed it on purpose."""
+        specifier = self.requirement.specifier
+        try:
+            return self.version is not None and specifier.contains(Version(self.version), prereleases=True)
+        except InvalidVersion:
+            return not specifier
+
+    @property
+    def spelt(self) -> str:
+        """As written, without the marker: "transformers[torch]>=5"."""
+        extras = f"[{','.join(sorted(self.requirement.extras))}]" if self.requirement.extras else ""
+        return f"{self.requirement.name}{extras}{self.requirement.specifier}"
+
+    def __str__(self) -> str:
+        state = f"version {self.version} is installed" if self.version else "is not installed"
+        return f"{self.spelt} ({state}{f', needed by {self.because}' if self.because else ''})"
+
+    @property
+    def hint(self) -> str:
+        """The command that brings it."""
+        return install_hint(self.spelt)
+
+
+def demands(distribution: Distribution, extras: frozenset[str] = frozenset()) -> list[Demand]:
+    """The requirements of a distribution whose markers hold here, for one of the extras or for none.
+
+    Raises:
+        packaging.requirements.InvalidRequirement: one cannot be parsed; so do all functions below.
+    """
+    return [
+        Demand(requirement, distribution)
+        for requirement in map(Requirement, distribution.requires)
+        if requirement.marker is None
+        or any(requirement.marker.evaluate({"extra": extra}) for extra in extras or ("",))
+    ]
+
+
+def walk(
+    roots: Iterable[Distribution],
+    below: Callable[[Demand], Distribution | None] = lambda demand: installed(demand.name),
+) -> Iterator[tuple[Distribution, frozenset[str]]]:
+    """``roots`` and all that lies below them with the extras that are asked for, breadth first, no pair twice.
+
+    Each is parsed after it was yielded, so that who cannot read one knows which it was.
+
+    Args:
+        roots: where to start.
+        below: the distribution to go on to from a demand, or None; by default whatever is installed.
+    """
+    queue = [(root, frozenset[str]()) for root in roots]
+    seen = set(queue)
+    for pair in queue:  # grows while it is walked
+        yield pair
+        for demand in demands(*pair):
+            if there := below(demand):
+                lower = (there, frozenset(demand.requirement.extras))
+                if lower not in seen:
+                    seen.add(lower)
+                    queue.append(lower)
+
+
 def with_plugins(distribution: Distribution) -> Iterator[Distribution]:
     """``distribution``, then the installed plugins of aligntune that it requires, and those that they require.
 
-    Not one whose version will not do: another version needs other things. Each is parsed after it was yielded, so
-    that who cannot read one knows which it was.
-
-    Raises:
-        packaging.requirements.InvalidRequirement: a requirement that cannot be parsed.
+    Not one whose version will not do: another version needs other things.
     """
-    queue, seen = [distribution], {CORE, distribution.canonical}
-    for above in queue:  # grows while it is walked
-        yield above
-        for requirement in _parsed(above.requires):
-            name = canonicalize_name(requirement.name)
-            plugin = _plugin(name) if name not in seen and _applies(requirement, "") else None
-            if plugin and _admits(requirement, plugin.version):
-                seen.add(name)
-                queue.append(plugin)
+    seen = set()
+    for below, _ in walk([distribution], _plugin):
+        if below not in seen:
+            seen.add(below)
+            yield below
 
 
-def _plugin(name: str) -> Distribution | None:
-    """The installed plugin of that normalised name, or None."""
-    owners = (e.distribution for e in entry_points("aligntune.backends") if e.distribution.canonical == name)
-    return next(owners, None) or (installed(name) if name.startswith(CORE) else None)
+def _plugin(demand: Demand) -> Distribution | None:
+    """The installed plugin of aligntune that answers a demand, or None."""
+    if demand.name == CORE:
+        return None
+    owners = (e.distribution for e in entry_points("aligntune.backends"))
+    plugin = next((owner for owner in owners if owner.canonical == demand.name), None)
+    if plugin is None and demand.name.startswith(CORE):
+        plugin = installed(demand.name)
+    return plugin if plugin and demand.met else None
 
 
-def missing(distribution: Distribution) -> list[Missing]:
+def missing(distribution: Distribution) -> list[Demand]:
     """The direct requirements of ``distribution`` that this environment does not meet, core's own left out.
 
-    Markers are evaluated without extras; an extra of a direct requirement (``transformers[torch]``) is looked
-    into.
-
-    Raises:
-        packaging.requirements.InvalidRequirement: a requirement that cannot be parsed.
+    An extra of a direct requirement (``transformers[torch]``) is looked into, no deeper.
     """
-    return list(_unmet(_parsed(distribution.requires)))
+    unmet = []
+    for demand in demands(distribution):
+        extras = frozenset(demand.requirement.extras)
+        if demand.name != CORE and not demand.met:
+            unmet.append(demand)
+        elif demand.name != CORE and extras and (there := installed(demand.name)):
+            own = demands(there)
+            unmet += [
+                replace(d, because=demand.spelt) for d in demands(there, extras) if d not in own and not d.met
+            ]
+    return unmet
 
 
 def core_mismatch(distribution: Distribution) -> str | None:
     """The core versions ``distribution`` was built for where ours is not among them, else None.
 
     A distribution that states none is taken as compatible.
-
-    Raises:
-        packaging.requirements.InvalidRequirement: a requirement that cannot be parsed.
     """
-    wanted = [
-        r for r in _parsed(distribution.requires) if canonicalize_name(r.name) == CORE and _applies(r, "")
-    ]
-    refused = [str(r.specifier) for r in wanted if not r.specifier.contains(__version__, prereleases=True)]
-    return ", ".join(refused) or None
-
-
-def _parsed(lines: Iterable[str]) -> list[Requirement]:
-    return [Requirement(line) for line in lines]
-
-
-def _applies(requirement: Requirement, extra: str) -> bool:
-    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
-
-
-def _unmet(requirements: Iterable[Requirement]) -> Iterator[Missing]:
-    for requirement in requirements:
-        if canonicalize_name(requirement.name) == CORE or not _applies(requirement, ""):
-            continue
-        found = installed_version(requirement.name)
-        if found is None or not _admits(requirement, found):
-            yield Missing(_spelt(requirement), found)
-        elif requirement.extras:
-            yield from _unmet_extras(requirement)
-
-
-def _unmet_extras(requirement: Requirement) -> Iterator[Missing]:
-    """What the extras of an installed requirement ask for; one level, no deeper."""
-    distribution = installed(requirement.name)
-    for inner in _parsed(distribution.requires if distribution else ()):
-        if _applies(inner, "") or not any(_applies(inner, extra) for extra in requirement.extras):
-            continue
-        found = installed_version(inner.name)
-        if found is None or not _admits(inner, found):
-            yield Missing(_spelt(inner), found, wanted_by=_spelt(requirement))
-
-
-def _admits(requirement: Requirement, version: str) -> bool:
-    """Whether the installed ``version`` will do. Pre-releases count: somebody has installed it on purpose."""
-    try:
-        return requirement.specifier.contains(Version(version), prereleases=True)
-    except InvalidVersion:
-        return not requirement.specifier
-
-
-def _spelt(requirement: Requirement) -> str:
-    """The requirement without its marker."""
-    extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
-    return f"{requirement.name}{extras}{requirement.specifier}"
+    specifiers = [d.requirement.specifier for d in demands(distribution) if d.name == CORE]
+    return ", ".join(str(s) for s in specifiers if not s.contains(__version__, prereleases=True)) or None

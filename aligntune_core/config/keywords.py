@@ -10,9 +10,10 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from aligntune_core.algorithms import Algorithm, known
+from aligntune_core.algorithms import Algorithm, catalogue, known
 from aligntune_core.config.schema.sections import Config
 from aligntune_core.fields import Section, extra_of
+from aligntune_core.wording import listed
 
 PARAMETERS = "parameters"
 _NOTHING = (None, False, "", "none", "None", "no", "off")
@@ -149,12 +150,12 @@ def in_section(section: str) -> dict[str, Entry]:
 
 def owners(name: str) -> dict[str, Entry]:
     """Algorithm -> entry, for every algorithm that has a parameter of that name."""
-    found = {}
+    entries = {}
     for algorithm in known().values():
         entry = parameter_names(algorithm.parameters).get(name)
         if entry:
-            found[algorithm.name] = entry
-    return found
+            entries[algorithm.name] = entry
+    return entries
 
 
 def belongs(entry: Entry, algorithm: Algorithm) -> bool:
@@ -167,7 +168,36 @@ def algorithms_with(entry: Entry) -> list[str]:
     return [a.name for a in known().values() if belongs(entry, a)]
 
 
+def entry_of(path: str, algorithm: Algorithm) -> Entry | None:
+    """The field at a path, one of the algorithm's parameters included; None where there is none."""
+    section, _, name = path.partition(".")
+    own = parameters_of(algorithm.parameters).get(name) if section == PARAMETERS else None
+    return own or tree().get(path)
+
+
+def on_resume(path: str, algorithm: Algorithm) -> str:
+    """What a changed value at a path means for a run that is resumed, as ``option`` says it.
+
+    A field that says nothing is as its section is, and a key within a field (``model.device_map.lm_head``) as it is.
+    """
+    while path:
+        entry = entry_of(path, algorithm)
+        if entry and (meaning := extra_of(entry.info).get("on_resume")):
+            return str(meaning)
+        path = path.rpartition(".")[0]
+    return ""
+
+
 def named(path: str) -> str:
     """A field as users know it: its keyword, with its path."""
     entry = tree().get(path)
     return f"{entry.keyword} ({path})" if entry else path.removeprefix(f"{PARAMETERS}.")
+
+
+def _clash(algorithm: Algorithm) -> str:
+    """Which parameters of an installed algorithm have the name of a keyword that it has too, as a sentence."""
+    names = [n for n in algorithm.parameters.model_fields if n in flat() and belongs(flat()[n], algorithm)]
+    return f"its parameter {listed(names)} has the name of a keyword of ours" if names else ""
+
+
+catalogue.reserve(_clash)

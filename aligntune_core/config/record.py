@@ -18,6 +18,12 @@ from aligntune_core.config.read.layers import IN_MEMORY, holds_object, same
 from aligntune_core.config.schema.sections import Config
 from aligntune_core.fields import extra_of
 
+MANIFEST = "aligntune.json"
+"""File of a run folder that a configuration is written to and read from; ``run/folder.py`` has all the others."""
+
+CHECKPOINT = "checkpoint-"
+"""How the folder of a checkpoint in a run folder begins; the step follows."""
+
 # Free-form values, in which keys like these hold secrets; eos_token, max_new_tokens and the like do not.
 _FREE = ("backend_options", "rewards.functions")
 _SECRET = re.compile(
@@ -25,14 +31,14 @@ _SECRET = re.compile(
 )
 
 
-def given(config: Config, owner: str = "") -> set[str]:
+def changed(config: Config, owner: str = "") -> set[str]:
     """Paths that the user set to something else than their default.
 
     Args:
         config: as read, or resolved.
         owner: "backend": only those that a backend has to honour; parameters of the algorithm are not among them.
     """
-    found = set()
+    differing = set()
     values = paths(config)
     for path in written(config):
         if owner and (
@@ -40,8 +46,8 @@ def given(config: Config, owner: str = "") -> set[str]:
         ):
             continue
         if not same(values[path], default_of(config, path)):
-            found.add(path)
-    return found
+            differing.add(path)
+    return differing
 
 
 def written(config: Config) -> set[str]:
@@ -93,13 +99,13 @@ def _is_secret(path: str) -> bool:
     return bool(entry and extra_of(entry.info).get("secret"))
 
 
-def _plain(value: Any, path: str, known: str | None) -> Any:
+def _plain(value: Any, path: str, digest: str | None) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, PurePath):
         return str(value)
     if path == "data.dataset" or path == "data.eval_dataset":
-        return _object(value, known or _rows_hash(value))
+        return _object(value, digest or _rows_hash(value))
     if isinstance(value, BaseModel):
         return {k: _plain(getattr(value, k), path, None) for k in type(value).model_fields}
     if isinstance(value, Mapping):
@@ -107,7 +113,7 @@ def _plain(value: Any, path: str, known: str | None) -> Any:
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_plain(v, path, None) for v in value]
     name = _importable(value) if path == "rewards.functions" else None
-    return name or _object(value, known)
+    return name or _object(value, digest)
 
 
 def _looks_secret(path: str, key: Any, value: Any) -> bool:
@@ -123,9 +129,9 @@ def _importable(value: Any) -> str | None:
     return f"{module}:{name}" if getattr(sys.modules.get(module), name, None) is value else None
 
 
-def _object(value: Any, known: str | None) -> dict[str, str]:
-    told = {IN_MEMORY: f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")}
-    return {**told, "sha256": known} if known else told
+def _object(value: Any, digest: str | None) -> dict[str, str]:
+    stand_in = {IN_MEMORY: f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")}
+    return {**stand_in, "sha256": digest} if digest else stand_in
 
 
 def _rows_hash(value: Any) -> str | None:

@@ -74,10 +74,16 @@ Table = tuple[Argument, ...]
 def parameter_arguments(
     parameters: type[BaseModel], part: str = "args", own: Iterable[Argument] = ()
 ) -> Table:
-    """An ``Argument`` for each parameter of an algorithm: those in ``own``, and for the others one of equal name."""
-    given = {argument.path: argument for argument in own}
+    """An ``Argument`` for each parameter of an algorithm.
+
+    Args:
+        parameters: of the algorithm.
+        part: the object that takes them.
+        own: those that have another name, form or part there; for all others one of equal name is made.
+    """
+    written_out = {argument.path: argument for argument in own}
     paths = {f"parameters.{name}": name for name in parameters.model_fields}
-    return tuple(given.get(path) or Argument(path, part, name) for path, name in paths.items())
+    return tuple(written_out.get(path) or Argument(path, part, name) for path, name in paths.items())
 
 
 def value_at(config: Any, path: str) -> Any:
@@ -135,17 +141,24 @@ def read(table: Iterable[Argument], config: Any, part: str, source: Any) -> dict
     }
 
 
-def compare(asked: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
-    """The config paths, sorted, whose value in ``found`` means another run than the one in ``asked``."""
-    return [path for path in sorted(found) if path in asked and not same(path, asked[path], found[path])]
+def compare(values: Mapping[str, Any], effective: Mapping[str, Any]) -> list[str]:
+    """The config paths, sorted, whose value in ``effective`` means another run than the one in ``values``.
+
+    Args:
+        values: config path -> value of the configuration.
+        effective: config path -> value in the library's objects; paths that ``values`` lacks do not count.
+    """
+    return [
+        path for path in sorted(effective) if path in values and not same(path, values[path], effective[path])
+    ]
 
 
-def same(path: str, asked: Any, found: Any) -> bool:
+def same(path: str, value: Any, other: Any) -> bool:
     """Whether two values of a field mean the same run."""
-    if path in NEVER_MATHS or asked == found:
+    if path in NEVER_MATHS or value == other:
         return True
-    if isinstance(asked, (int, float)) and isinstance(found, (int, float)):
-        return bool(abs(asked - found) <= 1e-12 * max(abs(asked), abs(found)))
-    if isinstance(asked, (list, tuple, set)) and isinstance(found, (list, tuple, set)):
-        return sorted(map(str, asked)) == sorted(map(str, found))
-    return any({asked, found} <= group for group in EQUAL_VALUES.get(path, ()) if isinstance(asked, str))
+    if isinstance(value, (int, float)) and isinstance(other, (int, float)):
+        return bool(abs(value - other) <= 1e-12 * max(abs(value), abs(other)))
+    if isinstance(value, (list, tuple, set)) and isinstance(other, (list, tuple, set)):
+        return sorted(map(str, value)) == sorted(map(str, other))
+    return any({value, other} <= group for group in EQUAL_VALUES.get(path, ()) if isinstance(value, str))

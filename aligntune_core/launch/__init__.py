@@ -1,6 +1,6 @@
-"""A backend in a process of its own (``isolation="process"``).
+"""Child processes: a backend in a process of its own (``isolation="process"``), and whatever else needs one.
 
-The parent stays free of the backend's libraries and of what they patch. ``client`` and ``process`` are the parent's
-side, ``worker`` the child's, ``channel`` what they speak; ``payload`` carries the user's objects unopened until the
-backend's imports are done, ``answers`` what comes back, opened without any import.
+``child`` is the parent's side, ``service`` the child's, ``channel`` what they speak, ``answers`` what comes back,
+opened without any import. ``client`` stands for a Trainer that ``worker`` holds over there: the parent stays free of
+the backend's libraries and of what they patch.
 """

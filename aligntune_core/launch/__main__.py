@@ -1,7 +1,7 @@
-"""``python -m aligntune_core.launch DESCRIPTOR``: the worker's entry."""
+"""``python -m aligntune_core.launch DESCRIPTOR``: the entry of every child process."""
 
 import sys
 
-from aligntune_core.launch.worker import main
+from aligntune_core.launch.service import serve
 
-main(int(sys.argv[1]))
+serve(int(sys.argv[1]))

@@ -1,8 +1,8 @@
 """What the worker answers, opened in the parent without importing anything: no answer may bring torch along.
 
-The worker makes numbers plain before they leave (``plain``); the parent opens only what needs no module that it has
-not got already (``opened``). An error whose class needs one becomes a RunError that quotes it (``rebuilt``); one whose
-constructor wants other arguments than it hands on is put together without it (``_Pieces``).
+The worker makes numbers plain before they leave and takes exceptions to pieces (``plain``); the parent opens only what
+needs no module that it has not got already (``opened``). An error whose class needs one becomes a RunError that quotes
+it (``rebuilt``).
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from typing import Any
 import cloudpickle
 
 from aligntune_core.errors import WORKER_TRACEBACK, RunError
-from aligntune_core.wording import a_type
 
 # Besides the standard library: what is imported where it is needed, since it is known to be light.
 LIGHT = frozenset({"aligntune", "aligntune_core"})
@@ -32,9 +31,48 @@ class _Plain(cloudpickle.Pickler):  # type: ignore[misc]
     """By value where needed (functions, classes of a script); scalars and arrays of a library as plain numbers."""
 
     def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, BaseException):
+            return _pieces(obj)
         if not isinstance(obj, type) and hasattr(type(obj), "tolist"):
             return _as_it_is, (obj.tolist(),)
         return super().reducer_override(obj)
+
+
+def _pieces(error: BaseException) -> Any:
+    """How to pickle an exception so that nothing of its class runs when it is opened, for a constructor may want more.
+
+    Its built-in base says what it holds (the filename of an OSError, the code of a SystemExit) and takes it again. Each
+    attribute is pickled by itself and goes without where it cannot be: an open file, a lock. Notes travel apart.
+    """
+    kind = type(error)
+    base = _built_in(kind)
+    _, args, *more = base.__reduce__(error)
+    try:
+        base.__new__(kind, *args)
+    except TypeError:  # a class of compiled code, which says itself how it is pickled
+        return NotImplemented
+    state = {}
+    for name, value in ((more and more[0]) or {}).items():
+        if name != "__notes__":
+            with contextlib.suppress(Exception):
+                state[name] = plain(value)
+    return _assembled, (kind, args, state)
+
+
+def _assembled(kind: type[BaseException], args: tuple[Any, ...], state: dict[str, bytes]) -> BaseException:
+    base = _built_in(kind)
+    error: BaseException = base.__new__(kind, *args)
+    base.__init__(error, *args)
+    for name, content in state.items():
+        with contextlib.suppress(Exception):  # what needs a library that is not here
+            object.__setattr__(error, name, _open(content))
+    return error
+
+
+def _built_in(kind: type) -> Any:
+    while kind.__module__ != "builtins":
+        kind = kind.__base__ or BaseException
+    return kind
 
 
 def plain(value: Any) -> bytes:
@@ -106,47 +144,6 @@ def value_or_text(sent: tuple[str, bytes]) -> Any:
         return text
 
 
-class _Pieces:
-    """Pickles an exception so that nothing of its class runs when it is opened, for a constructor may want more.
-
-    Its built-in base says what it holds (the filename of an OSError, the code of a SystemExit) and takes it again.
-    """
-
-    def __init__(self, error: BaseException) -> None:
-        self._error = error
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        _, args, *more = _built_in(type(self._error)).__reduce__(self._error)
-        state = dict(more[0] or {}) if more else {}
-        return _assembled, (type(self._error), args, _that_travel(state))
-
-
-def _that_travel(state: dict[str, Any]) -> dict[str, bytes]:
-    """The attributes that can be pickled, each by itself; notes travel apart."""
-    sent = {}
-    for name, value in state.items():
-        if name != "__notes__":
-            with contextlib.suppress(Exception):  # an open file, a lock: the exception goes without
-                sent[name] = plain(value)
-    return sent
-
-
-def _assembled(kind: type[BaseException], args: tuple[Any, ...], state: dict[str, bytes]) -> BaseException:
-    base = _built_in(kind)
-    error: BaseException = base.__new__(kind, *args)
-    base.__init__(error, *args)
-    for name, content in state.items():
-        with contextlib.suppress(Exception):  # what needs a library that is not here
-            object.__setattr__(error, name, _open(content))
-    return error
-
-
-def _built_in(kind: type) -> Any:
-    while kind.__module__ != "builtins":
-        kind = kind.__base__ or BaseException
-    return kind
-
-
 def _said(error: BaseException) -> str:
     kind = type(error)
     module = "" if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}."
@@ -159,14 +156,14 @@ class Failure:
 
     Attributes:
         said: "module.Class: message".
-        notes: its own, and the worker's traceback. A class with a __reduce__ of its own would lose them.
-        ways: the exception, pickled: as its class has it, and in pieces; fewer where that cannot be done.
-        why: why the first of them could not be, or empty.
+        notes: its own, and the worker's traceback.
+        content: the exception, pickled; empty where that cannot be done.
+        why: then what hindered it, in words to add to ``said``.
     """
 
     said: str
     notes: list[str]
-    ways: list[bytes]
+    content: bytes
     why: str = ""
 
 
@@ -174,43 +171,22 @@ def failure(error: BaseException) -> Failure:
     """What the worker sends of an exception."""
     text = "".join(traceback.format_exception(error))
     notes = [*map(str, getattr(error, "__notes__", ())), f"{WORKER_TRACEBACK}\n{text}"]
-    ways, why = [], ""
-    for value in (error, _Pieces(error)):
-        try:
-            ways.append(plain(value))
-        except Exception as refused:
-            why = why or str(refused)
-    return Failure(_said(error), notes, ways, why)
+    try:
+        return Failure(_said(error), notes, plain(error))
+    except Exception as refused:
+        return Failure(_said(error), notes, b"", f" (the exception itself cannot be sent: {refused})")
 
 
 def rebuilt(sent: Failure) -> BaseException:
     """The worker's exception; a RunError that quotes it where its class cannot be had without an import."""
-    error = _itself(sent)
-    notes = list(getattr(error, "__notes__", ()))
-    notes += [note for note in sent.notes if note not in notes]
-    object.__setattr__(error, "__notes__", notes)  # add_note() fails on a frozen dataclass
-    return error
-
-
-def _itself(sent: Failure) -> BaseException:
-    found: BaseException | None = None
-    why = ""
-    for way in sent.ways:
+    error: BaseException = RunError(sent.said + sent.why)
+    notes = sent.notes
+    if sent.content:
         try:
-            error = _open(way)
-            if not isinstance(error, BaseException):
-                raise TypeError(f"it comes back as {a_type(error)}")
-            says = _said(error)
+            itself = _open(sent.content)
+            _said(itself)  # which may need what was left out
+            error = itself
         except Exception as refused:
-            why = why or str(refused)
-            continue
-        found = error
-        if says == sent.said:  # else its constructor made another message of the one that it had made
-            break
-    if found is not None:
-        return found
-    if not sent.ways:
-        return RunError(f"{sent.said} (the exception itself cannot be sent: {sent.why})")
-    quoted = RunError(sent.said)
-    quoted.add_note(f"the exception itself cannot be opened in this process: {why}")
-    return quoted
+            notes = [f"the exception itself cannot be opened in this process: {refused}", *notes]
+    object.__setattr__(error, "__notes__", list(notes))  # add_note() fails on a frozen dataclass
+    return error

@@ -27,6 +27,14 @@ class Channel:
         with self._lock:
             self._connection.send_bytes(kind.encode() + b"\n" + content)
 
+    def wait(self, seconds: float | None) -> bool:
+        """Whether a message, or the end of the other side, is there within so many seconds; None: any time.
+
+        Raises:
+            OSError: this end is closed.
+        """
+        return self._connection.poll(seconds)
+
     def receive(self) -> tuple[str, bytes]:
         """Wait for one message.
 

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from aligntune_core.config.payload import pack
 from aligntune_core.config.resolve.defaults import output_dir
 from aligntune_core.errors import RunError
 from aligntune_core.launch.answers import value_or_text
-from aligntune_core.launch.payload import pack
-from aligntune_core.launch.process import Worker
+from aligntune_core.launch.child import Child
 from aligntune_core.pipeline.trainer import Trainer
 from aligntune_core.run.listeners.progress import Progress
-from aligntune_core.run.signals import StopFlag
 
 if TYPE_CHECKING:
     from aligntune_core.config import Config
     from aligntune_core.types import TrainResult
+
+
+class Worker(Child):
+    """The process of a ``RemoteTrainer``; what it prints is shown."""
+
+    def __init__(self) -> None:
+        level = logging.getLogger("aligntune").getEffectiveLevel()
+        super().__init__("aligntune_core.launch.worker:TrainerService", (level,), shown=True)
+
+    def ended(self, fate: str, output: str | None) -> RunError:
+        remedy = "Create the trainer again"
+        if output is None:
+            return RunError(f"the worker process {fate}. {remedy}.")
+        return RunError(
+            f"the worker process {fate}. {remedy} and call train(resume=True) to go on from the last complete "
+            f"checkpoint. The worker's last lines:\n{output}"
+        )
 
 
 class RemoteTrainer(Trainer):
@@ -28,7 +45,7 @@ class RemoteTrainer(Trainer):
         packed = pack(config.model_copy(update={"backend": backend, "isolation": "none"}))
         self._worker = Worker()
         try:
-            described = self._worker.call("create", packed)
+            described = self._worker.call("create", (packed,))
         except BaseException:
             self._worker.end("a trainer that could not be created")
             raise
@@ -75,10 +92,12 @@ class RemoteTrainer(Trainer):
 
     def train(self, resume: bool | str | Path | None = None) -> TrainResult:
         title = f"{self.config.algorithm} on {self.backend} (worker {self._worker.process.pid})"
-        stop = self._passed_on()
+        stop = self._worker.passing_on()
         try:
             with stop, Progress(title, self.config.optim.max_steps) as progress:
-                result: TrainResult = self._worker.call("train", ((resume,), {}), self.on_event or progress)
+                result: TrainResult = self._worker.call(
+                    "train", (resume,), on_event=self.on_event or progress
+                )
         except RunError:
             if stop.reason == "SIGTERM" and self._worker.process.returncode == -signal.SIGTERM:
                 # It came before or after the run itself, where it ends a process of its own at once, too.
@@ -86,23 +105,12 @@ class RemoteTrainer(Trainer):
             raise
         return result
 
-    def _passed_on(self) -> StopFlag:
-        """The worker gets the signal that asks this process to stop; once, since a second Ctrl-C is not patient."""
-        process, sent = self._worker.process, set[str]()
-
-        def pass_on(reason: str) -> None:
-            if not sent:
-                sent.add(reason)
-                process.send_signal(signal.Signals[reason])
-
-        return StopFlag(on_request=pass_on)
-
     def evaluate(self, dataset: Any = None) -> dict[str, float]:
-        found: dict[str, float] = self._worker.call("evaluate", ((dataset,), {}))
+        found: dict[str, float] = self._worker.call("evaluate", (dataset,))
         return found
 
     def save_model(self, path: str | Path | None = None, merged: bool = False) -> str:
-        return str(self._worker.call("save_model", ((path, merged), {})))
+        return str(self._worker.call("save_model", (path, merged)))
 
     def generate(
         self,
@@ -110,21 +118,18 @@ class RemoteTrainer(Trainer):
         max_new_tokens: int = 128,
         temperature: float = 0.0,
         top_p: float = 1.0,
-        *,
         n: int = 1,
         stop: str | Sequence[str] = (),
         seed: int | None = None,
     ) -> list[str]:
-        more = {"n": n, "stop": stop, "seed": seed}
-        completions: list[str] = self._worker.call(
-            "generate", ((prompts, max_new_tokens, temperature, top_p), more)
-        )
+        arguments = (prompts, max_new_tokens, temperature, top_p, n, stop, seed)
+        completions: list[str] = self._worker.call("generate", arguments)
         return completions
 
     def push_to_hub(
         self, repo: str, private: bool = True, token: str | None = None, commit_message: str | None = None
     ) -> str:
-        return str(self._worker.call("push_to_hub", ((repo, private, token, commit_message), {})))
+        return str(self._worker.call("push_to_hub", (repo, private, token, commit_message)))
 
     def close(self) -> None:
         """End the worker process; nothing can be asked of this trainer afterwards."""

@@ -11,7 +11,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,45 @@ class Probe:
         return f"Looked for: {'; '.join(self.looked)}. Usable: {', '.join(self.kinds)}."
 
 
+@dataclass(frozen=True)
+class Machine:
+    """What can be looked at without torch.
+
+    Attributes:
+        root: top of the file system.
+        environ: environment variables.
+        torch: version of the installed torch, with the build after its "+"; empty where there is none.
+    """
+
+    root: Path
+    environ: Mapping[str, str]
+    torch: str
+
+    @property
+    def build(self) -> str:
+        """'cpu', 'cuda', 'rocm', 'xpu', or '' where the version does not say (the index's default build)."""
+        local = self.torch.partition("+")[2]
+        return next((kind for mark, kind in _BUILDS if local.startswith(mark)), "")
+
+
+_BUILDS = (("cpu", "cpu"), ("cu", "cuda"), ("rocm", "rocm"), ("xpu", "xpu"))
+
+
+@dataclass(frozen=True)
+class DeviceKind:
+    """One kind of device: everything that core has to know of it.
+
+    Attributes:
+        name: as torch calls it; "cuda" for AMD's too.
+        look: whether this machine seems to have one within torch's reach, and a phrase for each place looked at.
+        bf16: torch's module of the kind -> whether bfloat16 compute is native and fast there.
+    """
+
+    name: str
+    look: Callable[[Machine], tuple[bool, list[str]]]
+    bf16: Callable[[Any], bool]
+
+
 def probe(root: Path = Path("/"), environ: Mapping[str, str] = os.environ, torch: str | None = None) -> Probe:
     """Look for devices.
 
@@ -46,22 +85,16 @@ def probe(root: Path = Path("/"), environ: Mapping[str, str] = os.environ, torch
         environ: environment; for tests.
         torch: version of the installed torch, by default from its metadata.
     """
-    torch = torch if torch is not None else installed_version("torch") or ""
-    nvidia, nvidia_looked = _nvidia(root, environ, torch)
-    amd, amd_looked = _amd(root, environ, torch)
-    kinds = ["cuda"] if nvidia or amd else []
-    looked = [*nvidia_looked, *amd_looked, f"torch {torch or 'not installed'}{_build_note(torch)}"]
-    if (root / "dev/davinci0").exists() and installed_version("torch-npu"):
-        kinds.append("npu")
-        looked.append("Ascend device /dev/davinci0 and torch-npu: there")
-    if "+xpu" in torch and any((root / "dev/dri").glob("renderD*")):
-        kinds.append("xpu")
-        looked.append("Intel XPU build of torch and /dev/dri/renderD*: there")
-    if sys.platform == "darwin":
-        if platform.machine() == "arm64":
-            kinds.append("mps")
-        looked.append(f"Apple GPU: machine is {platform.machine()}")
-    return Probe((*kinds, "cpu"), tuple(looked))
+    version = torch if torch is not None else installed_version("torch") or ""
+    machine = Machine(root, environ, version)
+    note = " (a build for CPUs only)" if machine.build == "cpu" else ""
+    kinds: list[str] = []
+    looked: list[str] = []
+    for kind in KINDS:
+        present, places = kind.look(machine)
+        kinds += [kind.name] if present else []
+        looked += places
+    return Probe((*kinds, "cpu"), (*looked, f"torch {version or 'not installed'}{note}"))
 
 
 def available() -> tuple[str, ...]:
@@ -69,13 +102,14 @@ def available() -> tuple[str, ...]:
     return probe().kinds
 
 
-def _nvidia(root: Path, environ: Mapping[str, str], torch: str) -> tuple[bool, list[str]]:
+def _nvidia(machine: Machine) -> tuple[bool, list[str]]:
     """Whether an NVIDIA GPU is there, visible and within this torch's reach."""
+    root = machine.root
     nodes = sorted(p.name for p in (root / "dev").glob("nvidia[0-9]*"))
     wsl = (root / "usr/lib/wsl/lib/libcuda.so.1").exists()
     driver = (root / "proc/driver/nvidia/version").exists()
     windows = sys.platform == "win32" and shutil.which("nvidia-smi") is not None
-    visible = environ.get("CUDA_VISIBLE_DEVICES")
+    visible = machine.environ.get("CUDA_VISIBLE_DEVICES")
     hidden = visible is not None and visible.strip() in ("", "-1", "NoDevFiles")
     seen = "not set" if visible is None else repr(visible)
     looked = [
@@ -84,31 +118,48 @@ def _nvidia(root: Path, environ: Mapping[str, str], torch: str) -> tuple[bool, l
         f"nvidia-smi on PATH: {_there(shutil.which('nvidia-smi') is not None)}",
         f"CUDA_VISIBLE_DEVICES: {seen}{' (hides every GPU)' if hidden else ''}",
     ]
-    return bool(nodes or wsl or windows) and not hidden and _build(torch) in ("", "cuda"), looked
+    return bool(nodes or wsl or windows) and not hidden and machine.build in ("", "cuda"), looked
 
 
-def _amd(root: Path, environ: Mapping[str, str], torch: str) -> tuple[bool, list[str]]:
+def _amd(machine: Machine) -> tuple[bool, list[str]]:
     """Whether an AMD GPU is there and torch is a ROCm build; torch calls it "cuda" too."""
-    node = (root / "dev/kfd").exists()
-    hidden = environ.get("HIP_VISIBLE_DEVICES", "0").strip() in ("", "-1")
-    return node and not hidden and _build(torch) == "rocm", [f"AMD driver (/dev/kfd): {_there(node)}"]
+    node = (machine.root / "dev/kfd").exists()
+    hidden = machine.environ.get("HIP_VISIBLE_DEVICES", "0").strip() in ("", "-1")
+    return node and not hidden and machine.build == "rocm", [f"AMD driver (/dev/kfd): {_there(node)}"]
 
 
-def _build(torch: str) -> str:
-    """'cpu', 'cuda', 'rocm', 'xpu', or '' where the version does not say (the index's default build)."""
-    local = torch.partition("+")[2]
-    return next((kind for mark, kind in _BUILDS if local.startswith(mark)), "")
+def _cuda(machine: Machine) -> tuple[bool, list[str]]:
+    (nvidia, looked), (amd, more) = _nvidia(machine), _amd(machine)
+    return nvidia or amd, looked + more
 
 
-_BUILDS = (("cpu", "cpu"), ("cu", "cuda"), ("rocm", "rocm"), ("xpu", "xpu"))
+def _npu(machine: Machine) -> tuple[bool, list[str]]:
+    present = (machine.root / "dev/davinci0").exists() and installed_version("torch-npu") is not None
+    return present, ["Ascend device /dev/davinci0 and torch-npu: there"] if present else []
 
 
-def _build_note(torch: str) -> str:
-    return " (a build for CPUs only)" if _build(torch) == "cpu" else ""
+def _xpu(machine: Machine) -> tuple[bool, list[str]]:
+    present = machine.build == "xpu" and any((machine.root / "dev/dri").glob("renderD*"))
+    return present, ["Intel XPU build of torch and /dev/dri/renderD*: there"] if present else []
 
 
-def _there(found: bool) -> str:
-    return "there" if found else "absent"
+def _mps(machine: Machine) -> tuple[bool, list[str]]:
+    if sys.platform != "darwin":
+        return False, []
+    return platform.machine() == "arm64", [f"Apple GPU: machine is {platform.machine()}"]
+
+
+def _there(present: bool) -> str:
+    return "there" if present else "absent"
+
+
+# The likeliest first; a CPU is always there and comes last. bfloat16 is unproven on Apple's GPUs.
+KINDS = (
+    DeviceKind("cuda", _cuda, lambda module: bool(module.is_bf16_supported(including_emulation=False))),
+    DeviceKind("npu", _npu, lambda module: bool(module.is_bf16_supported())),
+    DeviceKind("xpu", _xpu, lambda module: bool(module.is_bf16_supported())),
+    DeviceKind("mps", _mps, lambda module: False),
+)
 
 
 def torch_device() -> Device:
@@ -148,8 +199,17 @@ def torch_device() -> Device:
     )
 
 
-def _native_bf16(kind: str, module: Any) -> bool:
-    """Whether bfloat16 compute is native there; unproven on Apple's GPUs, which train in float32."""
-    if kind == "cuda":
-        return bool(module.is_bf16_supported(including_emulation=False))
-    return kind in ("xpu", "npu") and bool(module.is_bf16_supported())
+def _native_bf16(name: str, module: Any) -> bool:
+    return any(kind.bf16(module) for kind in KINDS if kind.name == name)
+
+
+def peak_memory() -> int | None:
+    """Peak bytes that torch has allocated on this process's device; None where it has used none, or does not count."""
+    torch = sys.modules.get("torch")
+    accelerator = torch.accelerator.current_accelerator(check_available=True) if torch is not None else None
+    if accelerator is None:
+        return None
+    module = getattr(torch, accelerator.type)
+    if not hasattr(module, "max_memory_allocated") or not module.is_initialized():
+        return None
+    return int(module.max_memory_allocated())

@@ -22,30 +22,27 @@ if TYPE_CHECKING:
 
 
 def build(plan: Plan) -> Trainer:
-    """Steps 11 to 16: run folder, weights, adapter, trainer, and the comparison with what was asked for.
+    """Build a trainer: take the folder, load weights, attach the adapter, build, compare.
+
+    The seed is set before the adapter and again before the trainer, so that neither depends on what the other drew.
 
     Raises:
         RunError: the run folder cannot be used.
         ContractViolation: the built trainer differs from the configuration, or rows were lost.
     """
-    from aligntune_core.pipeline.trainer import Trainer
-
-    config, backend = plan.config, plan.backend
-    folder = RunFolder(Path(output_dir(config)))  # 11
+    config, backend, prepared = plan.config, plan.backend, plan.prepared
+    folder = RunFolder(Path(output_dir(config)))
     folder.refuse_own_model(model_folder(config.model.name))
     session = RunSession(folder)
     with logs.kept(session.log):
-        loaded = backend.load_model(config, plan.prepared)  # 12
+        loaded = backend.load_model(config, prepared)
         seed_everything(config.run.seed)
-        loaded = backend.apply_peft(loaded, config, plan.prepared)  # 13
+        loaded = backend.apply_peft(loaded, config, prepared)
         seed_everything(config.run.seed)
-        engine = backend.build_trainer(
-            loaded, config, plan.datasets, plan.prepared, session.context(plan.prepared.topology)
-        )  # 14
-        effective = verify(plan, engine)  # 15
-    return Trainer(
-        plan=plan, loaded=_released(loaded), engine=engine, session=session, effective=effective
-    )  # 16
+        run = session.context(prepared.topology)
+        engine = backend.build_trainer(loaded, config, plan.datasets, prepared, run)
+        effective = verify(plan, engine)
+    return Trainer(plan=plan, loaded=_released(loaded), engine=engine, session=session, effective=effective)
 
 
 def _released(loaded: LoadedModel) -> LoadedModel:
@@ -54,7 +51,7 @@ def _released(loaded: LoadedModel) -> LoadedModel:
 
 
 def verify(plan: Plan, engine: Engine) -> Mapping[str, Any]:
-    """Step 15: compare ``engine.effective()`` with the configuration.
+    """Compare ``engine.effective()`` with the configuration.
 
     Raises:
         ContractViolation: a field differs, was lost, or rows disappeared.
@@ -65,14 +62,10 @@ def verify(plan: Plan, engine: Engine) -> Mapping[str, Any]:
         raise HookError(f"{backend}: Engine.effective() returned {type(effective).__name__}, not a mapping")
     contract.compare(backend.name, "the library uses", config, effective)
     contract.require_echo(backend, config, set(plan.planned) | set(effective))
-    accepted = effective.get("data.rows")
-    if (
-        accepted is not None
-        and hasattr(plan.datasets.train, "__len__")
-        and accepted != len(plan.datasets.train)
-    ):
+    accepted, rows = effective.get("data.rows"), plan.datasets.train
+    if accepted is not None and hasattr(rows, "__len__") and accepted != len(rows):
         raise ContractViolation(
-            f'backend "{backend.name}" accepted {accepted} of {len(plan.datasets.train)} rows and did not say why. '
+            f'backend "{backend.name}" accepted {accepted} of {len(rows)} rows and did not say why. '
             "Shorten long rows or raise max_seq_length; if rows are fine, report it to the plugin's authors."
         )
     return effective

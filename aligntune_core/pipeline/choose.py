@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from aligntune_core.algorithms import find
 from aligntune_core.backends.registry import registry
 from aligntune_core.errors import BackendUnavailable
 from aligntune_core.model.device import available
 from aligntune_core.pipeline import refusals
+from aligntune_core.rewards import read_rewards
 from aligntune_core.wording import listed, one_line
 
 if TYPE_CHECKING:
@@ -19,39 +21,28 @@ logger = logging.getLogger("aligntune")
 
 
 def choose(config: Config) -> tuple[Backend, str]:
-    """Steps 2 and 3: the backend that was named, or the best one for "auto", and why.
+    """The backend that was named, or the best one for "auto", and why.
 
     Raises:
         BackendError: the named backend cannot run this; or, for "auto", none can, with the reason of each.
-        ConfigError: an online algorithm without rewards, or with one that is not known.
+        ConfigError: an algorithm that rewards score without any, or with one that is not known.
     """
-
     if config.backend != "auto":
         backend = registry().get(config.backend)
         refusals.refuse_unsupported(backend, config, registry().ready)
-        found = backend, "named in the call"
+        reason = "named in the call"
     else:
-        found = _choose_auto(config)
-    _refuse_rewards(config)
-    return found
-
-
-def _refuse_rewards(config: Config) -> None:
-    """Refuse unknown or missing rewards here already: reading them imports no function and no model."""
-    from aligntune_core.algorithms import find
-    from aligntune_core.rewards import read_rewards
-
+        backend, reason = _choose_auto(config)
     if find(config.algorithm).scored_by == "rewards":
-        read_rewards(config.rewards)
+        read_rewards(config.rewards)  # imports no function and no model yet
+    return backend, reason
 
 
 def _choose_auto(config: Config) -> tuple[Backend, str]:
-    from aligntune_core.backends.registry import registry
-
     ready = registry().ready()
     order = sorted(ready, key=lambda name: (-ready[name].info.priority, name))
     passed = [
-        f"{row.name}: {row.state}" + (f", {row.reason}" if row.state == "broken" else "")
+        f"{row.name}: {row.state}" + (f", {row.reason}" if row.state in ("broken", "incompatible") else "")
         for row in registry().rows()
         if row.name not in ready
     ]
@@ -74,7 +65,6 @@ def _choose_auto(config: Config) -> tuple[Backend, str]:
 
 def _passed_over(backend: Backend, config: Config, devices: list[str]) -> str | None:
     """Why "auto" does not take this backend; a plugin that fails when it is asked does not end the search."""
-
     try:
         return refusals.why_not(backend, config, devices)
     except Exception as error:  # a plugin may raise anything; shown with the others that were passed over

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from aligntune_core.config import changed, covers, paths, table
 from aligntune_core.config.keywords import named
-from aligntune_core.config.table import same
 from aligntune_core.errors import ContractViolation
 from aligntune_core.wording import listed
 
@@ -15,19 +15,22 @@ if TYPE_CHECKING:
     from aligntune_core.config import Config
 
 
-def compare(backend: str, stage: str, config: Config, found: Mapping[str, Any]) -> None:
-    """Steps 8 and 15: what the library would do, or does, equals the configuration.
+def compare(backend: str, stage: str, config: Config, arguments: Mapping[str, Any]) -> None:
+    """What the library would do, or does, equals the configuration.
+
+    Args:
+        backend: its name.
+        stage: what the values of ``arguments`` are, in the words of a message: "planned".
+        config: resolved.
+        arguments: config path -> value in the library's own objects.
 
     Raises:
         ContractViolation: names each field with both values.
     """
-    from aligntune_core.config import paths
-
-    wanted = paths(config)
+    values = paths(config)
     problems = [
-        f"{named(path)}: asked for {wanted[path]!r}, {stage} {value!r}"
-        for path, value in sorted(found.items())
-        if path in wanted and not same(path, wanted[path], value)
+        f"{named(path)}: asked for {values[path]!r}, {stage} {arguments[path]!r}"
+        for path in table.compare(values, arguments)
     ]
     if problems:
         raise ContractViolation(
@@ -37,11 +40,9 @@ def compare(backend: str, stage: str, config: Config, found: Mapping[str, Any]) 
 
 
 def require_echo(backend: Backend, config: Config, returned: set[str]) -> None:
-    """Step 15: each honoured field that was set has come back from the library's own objects."""
-    from aligntune_core.config import covers, given
-
-    wanted = sorted(given(config, owner="backend"))
-    lost = [p for p in wanted if covers(backend.info.honours, p) and not covers(returned, p)]
+    """Each honoured field that was set has come back from the library's own objects."""
+    paths_set = sorted(changed(config, owner="backend"))
+    lost = [p for p in paths_set if covers(backend.info.honours, p) and not covers(returned, p)]
     if lost:
         raise ContractViolation(
             f'backend "{backend.name}" says that it honours {listed(named(p) for p in lost)}, but neither its '

@@ -1,4 +1,4 @@
-"""Everything that can be known and refused before weights load."""
+"""Everything that can be known and refused before weights load: the first ten steps of a run, in their order."""
 
 from __future__ import annotations
 
@@ -7,12 +7,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aligntune_core.algorithms import find
+from aligntune_core.config import Config, load_config
+from aligntune_core.config.payload import unpack
+from aligntune_core.config.resolve.continued import continued
+from aligntune_core.config.resolve.resolution import resolve, resolve_steps
+from aligntune_core.data import prepare_datasets
+from aligntune_core.model.source import adapter_config
 from aligntune_core.pipeline import contract, refusals
 from aligntune_core.pipeline.choose import choose
+from aligntune_core.rewards import build_rewards
+from aligntune_core.rewards.early import check_columns, check_models
+from aligntune_core.run import logs
+from aligntune_core.run.topology import world_size
 
 if TYPE_CHECKING:
     from aligntune_core.backends.backend import Backend
-    from aligntune_core.config import Config
     from aligntune_core.rewards import RewardSet
     from aligntune_core.types import Datasets, Prepared
 
@@ -39,52 +49,38 @@ class Plan:
 
 
 def load(config: Config | str | Path | Mapping[str, Any]) -> Config:
-    from aligntune_core.config import Config, load_config
-    from aligntune_core.run import logs
-
+    """The configuration that a caller gave in whatever form; log lines are shown from here on."""
     logs.show_by_default()
     return config if isinstance(config, Config) else load_config(config)
 
 
 def plan(config: Config | str | Path | Mapping[str, Any]) -> Plan:
-    """Steps 1 to 10: everything that can be known and refused before weights load.
+    """Plan a run: validate, choose, prepare, resolve, compare, read the rows, count the steps.
 
     Raises:
         As ``create_sft_trainer``.
     """
-    from aligntune_core.config.resolve.continued import continued
-    from aligntune_core.config.resolve.resolution import resolve, resolve_steps
-    from aligntune_core.launch.payload import unpack
-    from aligntune_core.model.source import adapter_config
-    from aligntune_core.rewards.early import check_columns
-    from aligntune_core.run import logs
-    from aligntune_core.run.topology import world_size
-
-    config = load(config)  # 1
-    backend, reason = choose(config)  # 2, 3
-    refusals.guard(backend)  # 5
+    config = load(config)
+    backend, reason = choose(config)
+    refusals.guard(backend)
     with logs.kept(None):
-        prepared = backend.prepare(config)  # 6
-        config = unpack(
-            config
-        )  # the backend has done its imports: the user's objects may import what they like
-        resolved = resolve(continued(config, adapter_config(config.model.name)), prepared.device)  # 7
-        rewards = _rewards(resolved, prepared)
-        planned = _planned(backend, prepared, resolved)  # 8
-        datasets = _datasets(resolved, prepared)  # 9
+        prepared = backend.prepare(config)
+        # Only now: the backend has done its imports, and the user's objects may import what they like.
+        config = unpack(config)
+        config = resolve(continued(config, adapter_config(config.model.name)), prepared.device)
+        rewards = _rewards(config, prepared)
+        planned = backend.planned(config, prepared)
+        contract.compare(backend.name, "the library would use", config, planned)
+        datasets = prepare_datasets(config, find(config.algorithm), prepared.tokenizer)
         if rewards is not None:
             check_columns(rewards, datasets)
     rows = len(datasets.train) if hasattr(datasets.train, "__len__") else None
-    resolved = resolve_steps(resolved, rows, world_size())  # 10
-    return Plan(resolved, backend, reason, prepared, datasets, planned)
+    config = resolve_steps(config, rows, world_size())
+    return Plan(config, backend, reason, prepared, datasets, planned)
 
 
 def _rewards(config: Config, prepared: Prepared) -> RewardSet | None:
-    """The rewards of an online algorithm, made to be judged: functions are imported, reward models looked for."""
-    from aligntune_core.algorithms import find
-    from aligntune_core.rewards import build_rewards
-    from aligntune_core.rewards.early import check_models
-
+    """The rewards of a run, made to be judged: functions are imported, reward models looked for."""
     if find(config.algorithm).scored_by != "rewards":
         return None
     limit = getattr(config.parameters, "max_completion_length", None)
@@ -92,16 +88,3 @@ def _rewards(config: Config, prepared: Prepared) -> RewardSet | None:
     rewards = build_rewards(config.rewards, prepared.tokenizer, defaults=limits)
     check_models(rewards)
     return rewards
-
-
-def _planned(backend: Backend, prepared: Prepared, config: Config) -> Mapping[str, Any]:
-    planned = backend.planned(config, prepared)
-    contract.compare(backend.name, "the library would use", config, planned)
-    return planned
-
-
-def _datasets(config: Config, prepared: Prepared) -> Datasets:
-    from aligntune_core.algorithms import find
-    from aligntune_core.data import prepare_datasets
-
-    return prepare_datasets(config, find(config.algorithm), prepared.tokenizer)

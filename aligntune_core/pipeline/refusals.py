@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from aligntune_core.config import changed, covers, paths
 from aligntune_core.config.keywords import named
 from aligntune_core.errors import (
     BackendInterference,
@@ -82,10 +83,8 @@ def _able(backend: Backend, others: Ready, does: Callable[[Backend], bool]) -> l
 
 def unhonoured(backend: Backend, config: Config, others: Ready) -> list[str]:
     """A sentence for each field that was set to something else than its default and would not reach the library."""
-    from aligntune_core.config import covers, given, paths
-
     problems = []
-    for path in sorted(given(config, owner="backend")):
+    for path in sorted(changed(config, owner="backend")):
         if covers(backend.info.honours, path) or (path in ASK_NOTHING and paths(config)[path] == "no"):
             continue
         able = [n for n, other in others().items() if n != backend.name and covers(other.info.honours, path)]
@@ -198,7 +197,7 @@ def _first_seen() -> dict[str, int]:
 
 
 def guard(backend: Backend) -> None:
-    """Step 5.
+    """Refuse to go on in a process where the backend cannot run as it should.
 
     Raises:
         BackendInterference: see ``interference``.

@@ -7,17 +7,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aligntune_core.config import in_memory, plain
 from aligntune_core.errors import HookError, RunError
-from aligntune_core.run import checkpoints, events, logs, manifest
+from aligntune_core.run import checkpoints, events, logs
 from aligntune_core.run import resume as resuming
-from aligntune_core.run.folder import model_folder
+from aligntune_core.run.folder import MERGED, local_base, model_folder, publishable
+from aligntune_core.run.listeners import installed
 from aligntune_core.run.listeners.progress import Progress
+from aligntune_core.run.manifest import Manifest, now
 from aligntune_core.run.session import RunSession, peak_memory_bytes
-from aligntune_core.run.topology import is_main, world_size
+from aligntune_core.run.topology import is_main
 from aligntune_core.types import Sampling
+from aligntune_core.version import __version__
 
 if TYPE_CHECKING:
     from aligntune_core.config import Config
@@ -25,17 +30,6 @@ if TYPE_CHECKING:
     from aligntune_core.types import Engine, Form, LoadedModel, TrainResult
 
 logger = logging.getLogger("aligntune")
-
-# What belongs to the run, not to the model, when a folder is uploaded.
-NOT_UPLOADED = [
-    "checkpoint-*",
-    "earlier-run/*",
-    ".cache/*",
-    ".aligntune.lock",
-    "run.log",
-    "metrics.jsonl",
-    "base/*",
-]
 
 PLAIN = (str, int, float, bool, list, type(None))
 
@@ -55,7 +49,7 @@ class Trainer:
         self._loaded = loaded
         self._engine = engine
         self._session = session
-        self._started = manifest.now()
+        self._started = now()
         self._trained = False
         self._goes_on = False
         self.effective = dict(effective)
@@ -99,7 +93,7 @@ class Trainer:
         return self._session.folder.path
 
     def train(self, resume: bool | str | Path | None = None) -> TrainResult:
-        """Train, and leave model or adapter, tokenizer, ``aligntune.json`` and ``events.jsonl`` in the run folder.
+        """Train, and leave model or adapter, tokenizer, ``aligntune.json`` and ``metrics.jsonl`` in the run folder.
 
         Ctrl-C and SIGTERM save a checkpoint and return with ``stopped`` set. Results of an earlier run in the same
         folder are moved to ``earlier-run/N`` first, unless this call resumes it.
@@ -142,10 +136,11 @@ class Trainer:
         session, config = self._session, self.config
         title = f"{config.algorithm} on {self.backend}"
         self._trained, self._goes_on = True, self._trained and start is None
+        listeners = installed(config, self.output_dir) if is_main() else []
         self._write_manifest("running")
         began = time.perf_counter()
         with self._recorded(), session.stop, Progress(title, config.optim.max_steps) as progress:
-            session.sink.begin(self.on_event or progress)
+            session.sink.begin(self.on_event or progress, *listeners)
             result = self._checked(self._engine.train(resume_from=start))
             session.sink.end()
             where = self._saved(result)
@@ -202,45 +197,40 @@ class Trainer:
     def _write_manifest(
         self, state: str, result: TrainResult | None = None, error: BaseException | None = None
     ) -> None:
-        from aligntune_core.config import in_memory, plain
-        from aligntune_core.version import __version__
-
         plan, report = self._plan, self._plan.datasets.report
-        content: dict[str, Any] = {
-            "aligntune": __version__,
-            "state": state,
-            "algorithm": self.config.algorithm,
-            "backend": plan.backend.name,
-            "backend_reason": plan.reason,
-            "config": plain(self.config),
-            "sources": dict(
-                self.config.sources
-            ),  # a repeat then knows what was chosen and what followed from it
-            "repeatable": not in_memory(self.config) and not self._goes_on,
-            "effective": {k: v for k, v in self.effective.items() if isinstance(v, PLAIN)},
-            "versions": dict(plan.prepared.versions),
-            "device": vars(plan.prepared.device),
-            "world_size": world_size(),
-            "dataset": report.as_dict() if report else {},
-            "dataset_fingerprint": plan.datasets.fingerprint,
-            "rows_given": report.rows_given if report else None,
-            "rows_dropped": report.rows_dropped if report else None,
-            "seed": self.config.run.seed,
-            "started": self._started,
-            "written": manifest.now(),
-            "metrics": dict(result.metrics) if result else {},
-            "peak_memory_bytes": peak_memory_bytes(),
-        }
-        if result:
-            content |= {
+        ended: dict[str, Any] = {"error": f"{type(error).__name__}: {error}"} if error is not None else {}
+        if result is not None:
+            ended |= {
+                "metrics": dict(result.metrics),
                 "total_steps": result.steps,
                 "final_loss": result.final_loss,
                 "training_time": result.training_time,
                 "model_path": result.model_path,
                 "stopped": result.stopped,
             }
-        if error is not None:
-            content["error"] = f"{type(error).__name__}: {error}"
+        content = Manifest(
+            aligntune=__version__,
+            state=state,
+            algorithm=self.config.algorithm,
+            backend=plan.backend.name,
+            backend_reason=plan.reason,
+            config=plain(self.config),
+            sources=dict(self.config.sources),
+            repeatable=not in_memory(self.config) and not self._goes_on,
+            effective={path: value for path, value in self.effective.items() if isinstance(value, PLAIN)},
+            versions=dict(plan.prepared.versions),
+            device=vars(plan.prepared.device),
+            world_size=plan.prepared.topology.world_size,
+            dataset=report.as_dict() if report else {},
+            dataset_fingerprint=plan.datasets.fingerprint,
+            rows_given=report.rows_given if report else None,
+            rows_dropped=report.rows_dropped if report else None,
+            seed=self.config.run.seed,
+            started=self._started,
+            written=now(),
+            peak_memory_bytes=peak_memory_bytes(),
+            **ended,
+        )
         self._session.folder.write_manifest(content)
 
     def evaluate(self, dataset: Any = None) -> dict[str, float]:
@@ -288,7 +278,7 @@ class Trainer:
         Raises:
             RunError: ``path`` is a file, or the backend cannot merge these weights.
         """
-        target = Path(path) if path is not None else self.output_dir / ("merged" if merged else "")
+        target = Path(path) if path is not None else self.output_dir / (MERGED if merged else "")
         if target.is_file():
             raise RunError(f"save_model: {target} is a file; give a folder")
         self._engine.save(target, self._form(merged))
@@ -305,7 +295,6 @@ class Trainer:
         max_new_tokens: int = 128,
         temperature: float = 0.0,
         top_p: float = 1.0,
-        *,
         n: int = 1,
         stop: str | Sequence[str] = (),
         seed: int | None = None,
@@ -356,7 +345,9 @@ class Trainer:
     def push_to_hub(
         self, repo: str, private: bool = True, token: str | None = None, commit_message: str | None = None
     ) -> str:
-        """Upload the saved adapter or model and tokenizer to the Hugging Face hub.
+        """Upload the saved adapter or model, its tokenizer and ``aligntune.json`` to the Hugging Face hub.
+
+        Nothing else of the run folder is sent: neither rows nor completions, checkpoints, logs or merged models.
 
         Args:
             repo: "owner/name".
@@ -377,13 +368,22 @@ class Trainer:
         failures: tuple[Any, ...] = (OSError, *HfHubHTTPError.__bases__)
         self.save_model()
         api = HfApi(token=token)
+        if not is_main():  # every process saves, one uploads
+            return f"{api.endpoint}/{repo}"
+        if base := local_base(self.output_dir):
+            logger.warning(
+                "the adapter belongs to the base model in %s, which is not uploaded: whoever loads %s needs that "
+                "folder. save_model(merged=True) writes a model that stands alone",
+                base,
+                repo,
+            )
         try:
             url = api.create_repo(repo, private=private, exist_ok=True)
             api.upload_folder(
                 repo_id=url.repo_id,
                 folder_path=str(self.output_dir),
                 commit_message=commit_message or f"{self.config.algorithm} with aligntune",
-                ignore_patterns=NOT_UPLOADED,
+                allow_patterns=[escape(name) for name in publishable(self.output_dir)],
             )
         except failures as error:
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)

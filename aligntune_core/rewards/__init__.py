@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from aligntune_core.rewards.model import RewardModel
     from aligntune_core.rewards.reasoning_gym import reasoning_gym_rows
     from aligntune_core.rewards.reward_set import RewardSet, Scores
+    from aligntune_core.rewards.signature import reads
     from aligntune_core.rewards.spec import RewardSpec, read_rewards
 
 __getattr__, __dir__ = lazy(
@@ -33,6 +34,7 @@ __getattr__, __dir__ = lazy(
         "build_rewards": "aligntune_core.rewards.building",
         "list_rewards": "aligntune_core.rewards.catalogue",
         "read_rewards": "aligntune_core.rewards.spec",
+        "reads": "aligntune_core.rewards.signature",
         "reasoning_gym_rows": "aligntune_core.rewards.reasoning_gym",
         "reference_column": "aligntune_core.rewards.function",
     },
@@ -50,6 +52,7 @@ __all__ = [
     "build_rewards",
     "list_rewards",
     "read_rewards",
+    "reads",
     "reasoning_gym_rows",
     "reference_column",
 ]

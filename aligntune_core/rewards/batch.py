@@ -36,17 +36,6 @@ class Batch:
     def __len__(self) -> int:
         return len(self.completions)
 
-    def only(self, index: int) -> Batch:
-        """The batch that holds this one sample."""
-        return Batch(
-            prompts=[self.prompts[index]],
-            completions=[self.completions[index]],
-            columns={name: [values[index]] for name, values in self.columns.items()},
-            completion_ids=None if self.completion_ids is None else [self.completion_ids[index]],
-            extras=self.extras,
-            text_prompts=self.text_prompts,
-        )
-
     def described(self, index: int) -> str:
         """'sample 3 (prompt "...", completion "...")', shortened."""
         prompt, completion = prompt_text(self.prompts[index]), completion_text(self.completions[index])

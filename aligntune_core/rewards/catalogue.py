@@ -180,27 +180,6 @@ def describe(name: str, entry: BuiltIn) -> RewardInfo:
     )
 
 
-def markdown_table() -> str:
-    """The built-in rewards as the table of docs/rewards.md."""
-    lines = ["| name | scores | range | reads | parameters (default) | needs |", "|---|---|---|---|---|---|"]
-    for name, entry in BUILT_IN.items():
-        info = describe(name, entry)
-        shown = [
-            f"`{p.name}` ({'required' if p.required else repr(p.default)}): {p.description}"
-            for p in info.parameters
-        ]
-        cells = [
-            f"`{name}`",
-            info.summary,
-            info.scores,
-            ", ".join(info.reads),
-            "<br>".join(shown),
-            entry.requires,
-        ]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines)
-
-
 def _parameters(function: Callable[..., Any]) -> tuple[Parameter, ...]:
     hints = get_type_hints(function, include_extras=True)
     found = []

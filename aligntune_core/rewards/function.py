@@ -1,7 +1,7 @@
-"""Callables as rewards: told apart by their first parameter, each called in its own way.
+"""Callables as rewards: each called as its signature says, once for what it scores, and never again to find a fault.
 
 A batch function is called in TRL's form: ``f(prompts=..., completions=..., completion_ids=..., **columns)``, each
-a list with one entry a sample: texts where the rows' prompts are texts (unless the function cannot take them), else
+a list with one entry a sample: texts where the rows' prompts are texts (unless the function reads messages), else
 conversations. A per-sample function is called once a sample, with text, and with its own row's values for the columns
 that it declares.
 """
@@ -13,20 +13,17 @@ import inspect
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from aligntune_core.errors import ConfigError, RewardError
+from aligntune_core.errors import RewardError
 from aligntune_core.rewards.batch import Batch, checked
+from aligntune_core.rewards.signature import BATCH_NAMES, TEXT_NAMES, Signature, signature_of
 from aligntune_core.rewards.text import completion_text, prompt_text
 from aligntune_core.wording import listed
 
-Shape = Literal["batch", "sample"]
-
-BATCH_NAMES = ("completions", "prompts", "completion_ids")
 _IN_PLURAL = {"prompt": "prompts", "completion": "completions"}
 # What trainers pass to functions of TRL's form beside these and the rows' columns.
 TRAINERS_OWN = ("trainer_state", "log_extra", "log_metric", "environments")
-TEXT_NAMES = ("text", "completion", "response", "output", "generation", "generated_text")
 # Names for the right answer of a row. A function that declares one of them gets the column of that name, or else the
 # first of these that the rows have.
 REFERENCE_NAMES = (
@@ -40,78 +37,13 @@ REFERENCE_NAMES = (
     "final_answer",
 )
 
-# What a function written for lists of messages raises on a string.
-_NO_TEXT = (TypeError, AttributeError, KeyError, IndexError)
-
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+SAMPLES_NAMED = 8
+"""Samples of a batch that the note on an exception names."""
 
 
 def reference_column(columns: Mapping[str, Any]) -> str | None:
     """The column that holds the right answers, or None."""
     return next((name for name in REFERENCE_NAMES if name in columns), None)
-
-
-@dataclass(frozen=True)
-class Signature:
-    """How a callable wants to be called.
-
-    Attributes:
-        shape: "batch" or "sample".
-        first: its first parameter, None for ``**kwargs`` alone.
-        first_positional: whether that one is passed by position.
-        named: the other parameters that take a keyword -> whether they are required.
-        open: whether it takes ``**kwargs``.
-    """
-
-    shape: Shape
-    first: str | None
-    first_positional: bool
-    named: Mapping[str, bool]
-    open: bool
-
-    def takes(self, name: str) -> bool:
-        """Whether this keyword may be passed."""
-        return self.open or name in self.named or name == self.first
-
-
-def signature_of(function: Callable[..., Any], name: str) -> Signature:
-    """Read a callable's signature.
-
-    Raises:
-        ConfigError: the first parameter does not tell whether it takes a batch or one sample.
-    """
-    if not callable(function):
-        raise ConfigError(f'reward "{name}" is {function!r}, which cannot be called')
-    try:
-        parameters = [
-            p for p in inspect.signature(function).parameters.values() if p.kind is not p.VAR_POSITIONAL
-        ]
-    except ValueError as error:
-        raise ConfigError(
-            f'reward "{name}": its parameters cannot be read ({error}); wrap it in a function'
-        ) from error
-    opened = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    declared = [p for p in parameters if p.kind is not p.VAR_KEYWORD]
-    first = declared[0] if declared else None
-    if (first is None and opened) or (first is not None and first.name in BATCH_NAMES):
-        shape: Shape = "batch"
-    elif first is not None and (first.name in TEXT_NAMES or first.name == "prompt"):
-        shape = "sample"
-    elif first is not None and any(p.name in BATCH_NAMES for p in declared):
-        shape = "batch"  # TRL calls by keyword, so the order of a function written for it is free
-    else:
-        raise ConfigError(
-            f'reward "{name}": its first parameter, {first.name if first else "missing"}, does not tell how to '
-            f"call it. A function of a batch starts with {listed(BATCH_NAMES)}; one of a single sample with "
-            f"{listed((*TEXT_NAMES, 'prompt'))}"
-        )
-    named = {
-        p.name: p.default is p.empty for p in declared if p is not first and p.kind is not p.POSITIONAL_ONLY
-    }
-    if shape == "batch" and first is not None:
-        named[first.name] = first.default is first.empty
-    positional = shape == "sample" and first is not None and first.kind in _POSITIONAL
-    return Signature(shape, first.name if first else None, positional, named, opened)
 
 
 @dataclass(frozen=True)
@@ -131,8 +63,6 @@ class FunctionReward:
     params: Mapping[str, Any] = field(default_factory=dict)
     weight: float = 1.0
     signature: Signature = field(init=False)
-    _made_for: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
-    """"text" or "messages": what a batch function took when rows with text prompts were first scored."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "signature", signature_of(self.function, self.name))
@@ -165,49 +95,39 @@ class FunctionReward:
     # --- batch functions ---------------------------------------------------------------------------------------------
 
     def _of_batch(self, batch: Batch) -> Any:
+        arguments = self._batch_arguments(batch)
         try:
-            return self._call_batch(batch)
-        except RewardError:
-            raise
+            result = self.function(**arguments)
+            return _awaited(result) if inspect.isawaitable(result) else result
         except Exception as error:
-            error.add_note(self._blame(batch))
+            error.add_note(self._blame(batch, error))
             raise
 
-    def _call_batch(self, batch: Batch) -> Any:
-        if not batch.text_prompts or self._made_for:
-            return self._called(batch, as_text=batch.text_prompts and self._made_for == ["text"])
-        try:
-            result = self._called(batch, as_text=True)
-            self._made_for.append("text")
-        except _NO_TEXT as error:
-            try:  # written for conversations, as trl.rewards are: on text it cannot but raise
-                result = self._called(batch, as_text=False)
-            except Exception:
-                raise error from None
-            self._made_for.append("messages")
-        return result
-
-    def _called(self, batch: Batch, as_text: bool) -> Any:
+    def _batch_arguments(self, batch: Batch) -> dict[str, Any]:
         offered: dict[str, Any] = {**batch.columns, **batch.extras}
         offered |= {"prompts": batch.prompts, "completions": batch.completions}
-        if as_text:
+        if batch.text_prompts and self.signature.form != "messages":
             offered["prompts"] = [prompt_text(prompt) for prompt in batch.prompts]
             offered["completions"] = [completion_text(completion) for completion in batch.completions]
         if batch.completion_ids is not None:
             offered["completion_ids"] = batch.completion_ids
-        offered = self._with_references(offered, batch.columns)
-        result = self.function(**self._chosen(offered, batch.columns))
-        return _awaited(result) if inspect.isawaitable(result) else result
+        return self._chosen(self._with_references(offered, batch.columns), batch.columns)
 
-    def _blame(self, batch: Batch) -> str:
-        """Find the sample that the function raises on when it is given alone."""
-        for index in range(len(batch)):
-            try:
-                self._call_batch(batch.only(index))
-            except Exception:
-                return f'reward "{self.name}" raised on {batch.described(index)}'
-        first = f"; {batch.described(0)} is the first" if len(batch) else ""
-        return f'reward "{self.name}" raised on a batch of {len(batch)}, on none of its samples alone{first}'
+    def _blame(self, batch: Batch, error: Exception) -> str:
+        """Which samples were in the call: on which of them it raised, another call alone could tell."""
+        size = len(batch)
+        note = f'reward "{self.name}" raised on a batch of {size}'
+        if size:
+            note += ": " + ", ".join(batch.described(index) for index in range(min(size, SAMPLES_NAMED)))
+        if size > SAMPLES_NAMED:
+            note += f" and {size - SAMPLES_NAMED} more"
+        unsaid = batch.text_prompts and self.signature.form is None
+        if unsaid and isinstance(error, TypeError | AttributeError | LookupError):
+            note += (
+                ". It was given texts, as the rows' prompts are; if it reads messages, annotate its completions as "
+                'list[list[dict[str, str]]] or decorate it with aligntune_core.rewards.reads("messages")'
+            )
+        return note
 
     # --- per-sample functions ----------------------------------------------------------------------------------------
 

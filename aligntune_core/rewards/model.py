@@ -99,9 +99,10 @@ class RewardModel:
             return
         import torch
 
+        from aligntune_core.model.device import torch_device
         from aligntune_core.rewards import checkpoint
 
-        device = torch.device(self.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = torch.device(self.device or torch_device().kind)
         if isinstance(self._given, str):
             dtype = "float32" if self.dtype == "auto" and device.type == "cpu" else self.dtype
             self.model = checkpoint.load_classifier(self._given, dtype, self._hub).to(device)

@@ -70,15 +70,17 @@ def _load(model: ModelConfig) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
+    from aligntune_core.model.device import torch_device
+
     policy = model.name
     if isinstance(policy, str):
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = torch_device().kind
         policy = AutoModelForCausalLM.from_pretrained(  # an adapter folder too, with its base
             policy,
             revision=model.revision,
             token=model.token.get_secret_value() if model.token else None,
             trust_remote_code=model.trust_remote_code,
             attn_implementation=model.attn_implementation,
-            dtype="auto" if device == "cuda" else torch.float32,
+            dtype=torch.float32 if device == "cpu" else "auto",
         ).to(device)
     return policy.eval()

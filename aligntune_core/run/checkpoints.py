@@ -11,14 +11,15 @@ import re
 import zipfile
 from pathlib import Path
 
+from aligntune_core.config.record import CHECKPOINT
 from aligntune_core.errors import CheckpointError
 
-_NAME = re.compile(r"checkpoint-(\d+)$")
+_NAME = re.compile(rf"{CHECKPOINT}(\d+)$")
 
 
 def checkpoint_dir(output_dir: Path, step: int) -> Path:
     """Where the checkpoint of ``step`` belongs."""
-    return output_dir / f"checkpoint-{step}"
+    return output_dir / f"{CHECKPOINT}{step}"
 
 
 def checkpoints(output_dir: Path) -> list[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -26,18 +26,18 @@ class MetricsSink:
         """Time spent in here, for benchmarks/overhead.py."""
         self._path = path
         self._file: TextIO | None = None
-        self._on_event: Callable[[Mapping[str, Any]], None] | None = None
+        self._listeners: Sequence[Callable[[Mapping[str, Any]], None]] = ()
         self._since = time.perf_counter()
 
-    def begin(self, on_event: Callable[[Mapping[str, Any]], None]) -> None:
+    def begin(self, *listeners: Callable[[Mapping[str, Any]], None]) -> None:
         """Training starts: start the clock that tokens per second are counted with, and forward events."""
         self._close()  # an evaluation since the last run left it open, and that run's file has been moved away
-        self._on_event = on_event
+        self._listeners = listeners
         self._since = time.perf_counter()
 
     def end(self) -> None:
         """Training is over: close the file; a later event opens it again."""
-        self._on_event = None
+        self._listeners = ()
         self._close()
 
     def _close(self) -> None:
@@ -54,8 +54,8 @@ class MetricsSink:
         self._write(line)
         if "loss" in line:
             self._check_finite(line)
-        if self._on_event:
-            self._on_event(line)
+        for listener in self._listeners:
+            listener(line)
         self.seconds += time.perf_counter() - started
 
     def _write(self, line: Mapping[str, Any]) -> None:

@@ -1,26 +1,110 @@
-"""The run folder: created, locked while training, and an earlier run in it set aside, never overwritten."""
+"""The run folder: what it may hold, and what of that may be published; its lock; an earlier run in it set aside."""
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
+from aligntune_core.config.record import CHECKPOINT as CHECKPOINT
+from aligntune_core.config.record import MANIFEST as MANIFEST
 from aligntune_core.errors import RunError, RunLocked
 from aligntune_core.run import checkpoints, manifest
 from aligntune_core.run.topology import is_main
 
 logger = logging.getLogger("aligntune")
 
+# --- what a run folder may hold: every name, and whether it may be published -----------------------------------------
+
 LOCK = ".aligntune.lock"
 METRICS = "metrics.jsonl"
 LOG = "run.log"
 CACHE = ".cache"
 EARLIER = "earlier-run"
+SAMPLES = "samples.jsonl"
+MERGED = "merged"
+MERGED_BASE = "base"
+COMPARISON = "compare"
+# In the folder of a comparison, beside its runs.
+COMPARISON_PLOT = "losses.png"
+COMPARISON_SUMMARY = "compare.json"
+# Of the demo, in its runs.
+LOSS_PLOT = "loss.png"
+LOSS_AND_MARGIN_PLOT = "loss_and_margin.png"
+
+OF_THE_RUN: Mapping[str, str] = {
+    MANIFEST: "what ran, and how to repeat it",
+    METRICS: "figures of every step that was logged",
+    LOG: "log lines and warnings",
+    LOCK: "held by the process that trains here",
+    CACHE: "compiled kernels, and what waits for its place",
+    EARLIER: "runs that were here before",
+    f"{CHECKPOINT}N": "what step N left, to go on from",
+    SAMPLES: "prompts with the completions that were scored",
+    MERGED: "adapter and base as one model, of save_model(merged=True)",
+    MERGED_BASE: "the merged base that the new adapter belongs to",
+    COMPARISON: "the same job on several backends",
+    LOSS_PLOT: "the loss as a curve",
+    LOSS_AND_MARGIN_PLOT: "loss and reward margin as curves",
+}
+"""Name -> what it is. Of these the manifest alone goes along with a model: it repeats the run, and holds no secret."""
+
+OF_THE_MODEL = (
+    *("config.json", "generation_config.json", "adapter_config.json", "README.md"),
+    *("model*.safetensors", "model*.safetensors.index.json", "adapter_model*.safetensors"),
+    *("pytorch_model*.bin", "pytorch_model*.bin.index.json", "adapter_model*.bin"),
+    *("tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "*processor_config.json"),
+    *("chat_template.jinja", "chat_template.json", "additional_chat_templates/*.jinja"),
+    *(
+        "vocab*",
+        "*_vocab.json",
+        "*.vocab",
+        "merges*.txt",
+        "bpe.codes",
+        "*.bpe",
+        "*.model",
+        "*.spm",
+        "*.tiktoken",
+    ),
+    *("dict.txt", "emoji.json", "byte_maps.json", "normalizer.json", "word_*.json", "*.tokenizer"),
+)
+"""Patterns of what saving a model with its tokenizer writes; nothing else of a run folder is published."""
+
+
+def publishable(folder: Path) -> list[str]:
+    """Paths below ``folder`` that may be uploaded with the model in it, sorted.
+
+    Custom code belongs to the model where its configuration refers to it. The manifest of a run that failed stays: the
+    text of an error may quote a row or a completion.
+    """
+    patterns = list(OF_THE_MODEL)
+    if any("auto_map" in _settings(folder / name) for name in ("config.json", "tokenizer_config.json")):
+        patterns.append("*.py")
+    if "error" not in _settings(folder / MANIFEST):
+        patterns.append(MANIFEST)
+    files = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
+    return sorted(path.relative_to(folder).as_posix() for path in files)
+
+
+def _settings(file: Path) -> Mapping[str, Any]:
+    """What a JSON file holds; nothing where there is none."""
+    settings: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return settings
+
+
+def local_base(folder: Path) -> str | None:
+    """The base of the adapter in ``folder``, where it is a folder of this machine; None for a hub id or no adapter."""
+    base = _settings(folder / "adapter_config.json").get("base_model_name_or_path")
+    return base if base and Path(base).is_dir() else None
+
+
+# --- the folder itself -----------------------------------------------------------------------------------------------
 
 
 def cache_folder(output_dir: str | Path) -> Path:
@@ -148,7 +232,7 @@ class RunFolder:
         )
         return target
 
-    def write_manifest(self, content: dict[str, object]) -> None:
+    def write_manifest(self, content: manifest.Manifest) -> None:
         """Write ``aligntune.json`` on the main process."""
         if is_main():
             manifest.write(self.path, content)

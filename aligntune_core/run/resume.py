@@ -1,7 +1,7 @@
 """Is a checkpoint one of this very run? Its folder's manifest says what wrote it.
 
 A checkpoint brings its own weights, optimiser and learning rate. Settings that it would overrule, or that do not fit
-its weights, are refused; others that change the run are remarked on.
+its weights, are refused; others that change the run are remarked on. Which are which, each field says (``on_resume``).
 """
 
 from __future__ import annotations
@@ -16,23 +16,6 @@ from aligntune_core.run import manifest
 
 if TYPE_CHECKING:
     from aligntune_core.config import Config
-
-# What the checkpoint holds itself: weights of this shape, and the optimiser with its settings.
-HELD = (
-    "algorithm",
-    "model.name",
-    "peft.",
-    "optim.learning_rate",
-    "optim.optimizer",
-    "optim.weight_decay",
-    "optim.adam_",
-)
-# What takes effect from here on, so that the whole is no longer the run that either configuration describes.
-CHANGES = (
-    *("parameters.", "rewards.", "model.quantization.", "model.precision", "optim.lr_scheduler", "optim.max_grad_norm"),
-    *("run.seed", "run.data_seed", "data.max_seq_length", "data.truncation_mode", "data.packing"),
-    *("data.completion_only_loss", "data.group_by_length"),
-)  # fmt: skip
 
 
 def compare(checkpoint: Path, config: Config, fingerprint: str) -> list[str]:
@@ -49,23 +32,27 @@ def compare(checkpoint: Path, config: Config, fingerprint: str) -> list[str]:
     Raises:
         CheckpointError: settings differ that the checkpoint would overrule or that do not fit it.
     """
-    from aligntune_core.config import keyword_of, plain
+    from aligntune_core.algorithms import find
+    from aligntune_core.config import plain
+    from aligntune_core.config.keywords import keyword_of, on_resume
 
     written = manifest.read(checkpoint.parent)
-    if written is None or not isinstance(written.get("config"), dict):
+    if written is None or not written.config:
         return []
     now = dict(_flat(json.loads(json.dumps(plain(config), default=str))))
-    before = dict(_flat(written["config"]))
-    differ = [p for p in now.keys() & before.keys() if not _same(p, before[p], now[p])]
-    told = {p: f"{keyword_of(p)}={now[p]!r}, there {before[p]!r}" for p in sorted(differ)}
-    held = [text for path, text in told.items() if path.startswith(HELD)]
-    if held:
+    before = dict(_flat(written.config))
+    differences: dict[str, list[str]] = {"held": [], "changes": [], "": []}
+    for path in sorted(now.keys() & before.keys()):
+        if not _same(path, before[path], now[path]):
+            text = f"{keyword_of(path)}={now[path]!r}, there {before[path]!r}"
+            differences[on_resume(path, find(config.algorithm))].append(text)
+    if held := differences["held"]:
         raise CheckpointError(
             f"{checkpoint} belongs to another run: {'; '.join(held)}. Set these as they were, or start a new run from "
             f'its weights with model_name="{checkpoint}" and another output_dir.'
         )
-    remarks = [f"changed since {checkpoint.name}: {t}" for p, t in told.items() if p.startswith(CHANGES)]
-    if written.get("dataset_fingerprint") not in (None, "", fingerprint):
+    remarks = [f"changed since {checkpoint.name}: {text}" for text in differences["changes"]]
+    if written.dataset_fingerprint not in ("", fingerprint):
         remarks.append(f"the training rows are not those of {checkpoint.name}")
     step, last = step_of(checkpoint), config.optim.max_steps
     if last is not None and step >= last:

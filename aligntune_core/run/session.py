@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from aligntune_core.model.device import peak_memory
 from aligntune_core.run.checkpoints import checkpoint_dir
 from aligntune_core.run.events import MetricsSink
 from aligntune_core.run.folder import RunFolder
@@ -51,10 +52,9 @@ class RunSession:
 
 
 def peak_memory_bytes() -> dict[str, int]:
-    """Peak memory of this process: host, and device where torch with CUDA is loaded."""
+    """Peak memory of this process in bytes: "host", and "device" where torch has used one."""
     unit = 1 if sys.platform == "darwin" else 1024
-    found = {"host": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
-        found["device"] = torch.cuda.max_memory_allocated()
-    return found
+    peaks = {"host": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+    if (device := peak_memory()) is not None:
+        peaks["device"] = device
+    return peaks

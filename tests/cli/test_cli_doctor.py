@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -208,7 +206,7 @@ def test_a_wrong_version_of_a_direct_requirement_is_told_once(command: Command, 
 
 def remedies(*backends: str) -> dict[str, str]:
     found = requirements.examine(d for d in map(installed, backends) if d).conflicts
-    return {f"{c.wanted_by.name}: {c.requirement}": c.remedy for c in found}
+    return {f"{c.demand.by.name}: {c.demand.name}{c.demand.requirement.specifier}": c.remedy for c in found}
 
 
 @pytest.mark.parametrize("version", ["1.15.0", "1.16.0"])
@@ -313,20 +311,19 @@ def test_broken_and_disabled_backends(
 
 @pytest.mark.backend
 @pytest.mark.slow
-def test_the_trl_backend_imports_and_a_clashing_torchvision_is_named(site: Site) -> None:
+def test_the_trl_backend_imports_and_a_clashing_torchvision_is_named(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The clash is the one of a torchvision whose compiled part was built for another torch."""
-    environment = {**os.environ, "ALIGNTUNE_BACKENDS": "trl"}
-    command = [sys.executable, "-m", "aligntune.diagnosis.trial", "trl"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    sound = json.loads(done.stdout)
-    assert sound["ok"], sound
-    assert "cpu" in [device["kind"] for device in sound["devices"]]
+    monkeypatch.setenv("ALIGNTUNE_BACKENDS", "trl")
+    sound = trial.run("trl")
+    assert sound.ok, sound
+    assert "cpu" in [device["kind"] for device in sound.devices]
 
     library(
         site, "torchvision", "0.29.1", init="raise RuntimeError('operator torchvision::nms does not exist')"
     )
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    clash = json.loads(done.stdout)
-    assert not clash["ok"]
-    assert clash["culprit"] == "torchvision 0.29.1"
-    assert "pip uninstall torchvision (only Unsloth on a GPU may need it)" in clash["advice"]
+    clash = trial.run("trl")
+    assert not clash.ok
+    assert clash.culprit == "torchvision 0.29.1"
+    assert "pip uninstall torchvision (only Unsloth on a GPU may need it)" in clash.advice

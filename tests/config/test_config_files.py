@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aligntune_core.config import Config, given, load_config, resolve_config
+from aligntune_core.config import Config, changed, load_config, resolve_config
 from aligntune_core.config.read.files import parse_words
 from aligntune_core.errors import ConfigError
 
@@ -197,7 +197,7 @@ def test_a_configuration_serves_as_config() -> None:
     config = resolve_config("sft", config=base, seed=7)
     assert (config.peft.r, config.run.seed, config.run.data_seed) == (4, 7, 7)
     assert config.model.token is not None
-    assert given(config) == {"algorithm", "model.name", "data.dataset", "peft.r", "run.seed", "model.token"}
+    assert changed(config) == {"algorithm", "model.name", "data.dataset", "peft.r", "run.seed", "model.token"}
 
 
 @pytest.mark.parametrize("name", ["absent.yaml", "absent.json", "."])

@@ -11,8 +11,8 @@ import pytest
 
 from aligntune_core.config import (
     Config,
+    changed,
     covers,
-    given,
     in_memory,
     load_config,
     plain,
@@ -73,7 +73,7 @@ def test_a_manifest_leaves_defaults_defaults(sft: Make, tmp_path: Path) -> None:
     resolved = resolve_steps(resolve(sft(lora_r=4, batch_size=8, warmup_ratio=0.1), CPU), 100)
     path = manifest(tmp_path, resolved)
     config = load_config(path)
-    assert given(config) == given(resolved) == {"peft.r", "optim.warmup_ratio", *ALWAYS}
+    assert changed(config) == changed(resolved) == {"peft.r", "optim.warmup_ratio", *ALWAYS}
     assert (
         written(config) == written(resolved) == {"peft.r", "optim.batch_size", "optim.warmup_ratio", *ALWAYS}
     )
@@ -84,7 +84,7 @@ def test_a_manifest_leaves_defaults_defaults(sft: Make, tmp_path: Path) -> None:
 
 def test_a_manifest_that_names_no_sources_is_judged_by_its_values(sft: Make) -> None:
     config = load_config({"config": plain(sft(lora_r=4, batch_size=8))})
-    assert given(config) == written(config) == {"peft.r", *ALWAYS}
+    assert changed(config) == written(config) == {"peft.r", *ALWAYS}
 
 
 @pytest.mark.parametrize(
@@ -189,16 +189,16 @@ def test_a_path_object_is_written_as_text(sft: Make, tmp_path: Path) -> None:
         ({"backend_options": {"a": 1}}, {"backend_options"}),
     ],
 )  # fmt: skip
-def test_given_is_what_differs_from_the_default(
+def test_changed_is_what_differs_from_the_default(
     sft: Make, keywords: dict[str, Any], expected: set[str]
 ) -> None:
     config = sft(**keywords)
-    assert given(config) == expected | ALWAYS
-    assert given(resolve_steps(resolve(config, CPU), 100)) == expected | ALWAYS
+    assert changed(config) == expected | ALWAYS
+    assert changed(resolve_steps(resolve(config, CPU), 100)) == expected | ALWAYS
 
 
-def test_given_for_a_backend_leaves_out_what_core_serves(rl: Make) -> None:
-    assert given(rl("dpo", beta=0.5, lora_r=8, max_samples=3, seed=1), "backend") == {"peft.r"}
+def test_changed_for_a_backend_leaves_out_what_core_serves(rl: Make) -> None:
+    assert changed(rl("dpo", beta=0.5, lora_r=8, max_samples=3, seed=1), "backend") == {"peft.r"}
 
 
 def test_written_holds_defaults_that_were_written(sft: Make) -> None:

@@ -47,7 +47,7 @@ def test_each_place_is_tried_in_order_and_a_tiny_model_is_made_in_the_end(
     """Made in this process, to save another's imports; the test of the wheel has the process."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    monkeypatch.setattr(model, "_make", lambda *words: make.main(list(words)))
+    monkeypatch.setattr(model, "_make", lambda what, *paths: getattr(make, what)(*paths))
     said: list[str] = []
     found = model.find(None, tmp_path, said.append)
     assert found.stand_in

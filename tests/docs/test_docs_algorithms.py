@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,12 +11,12 @@ import pytest
 
 from aligntune_core.algorithms import find, known
 from aligntune_core.config.keywords import parameters_of
-from aligntune_core.config.reference import with_parameters
 
 if TYPE_CHECKING:
     from tests.docs.conftest import Block
 
 ROOT = Path(__file__).parents[2]
+TOOL = runpy.run_path(str(ROOT / "docs" / "tools" / "configuration.py"))
 NAMES = ("sft", "dpo", "reward", "ppo", "grpo", "gspo", "dapo", "dr_grpo")
 
 
@@ -30,7 +31,7 @@ def test_every_algorithm_has_a_page() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_page_has_every_parameter_and_the_paper(name: str) -> None:
     text, algorithm = page(name).read_text(encoding="utf-8"), find(name)
-    assert with_parameters(text, algorithm) == text, "run: python -m aligntune_core.config.reference"
+    assert TOOL["with_parameters"](text, algorithm) == text, "run: python docs/tools/configuration.py"
     missing = [
         n for e in parameters_of(algorithm.parameters).values() for n in e.names if f"`{n}`" not in text
     ]

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
+from aligntune_core.config import payload
 from aligntune_core.errors import RunError
-from aligntune_core.launch import payload
-from aligntune_core.launch.process import Worker
+from aligntune_core.launch.client import Worker
 
 
 class Call:
@@ -132,7 +132,7 @@ def test_ctrl_c_ends_a_worker_that_is_at_work(worker: Worker) -> None:
     try:
         threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
         with pytest.raises(KeyboardInterrupt):
-            worker.call("generate", Call(time.sleep, 60))
+            worker.call("generate", (Call(time.sleep, 60),))
     finally:
         signal.signal(signal.SIGINT, before)
     assert worker.process.returncode is not None
@@ -143,7 +143,7 @@ def test_ctrl_c_ends_a_worker_that_is_at_work(worker: Worker) -> None:
 @pytest.mark.parametrize("code", [7, None, "no data"])
 def test_an_exit_over_there_is_one_here_and_leaves_the_worker(worker: Worker, code: int | str | None) -> None:
     with pytest.raises(SystemExit) as caught:
-        worker.call("generate", Call(sys.exit, code))
+        worker.call("generate", (Call(sys.exit, code),))
     assert caught.value.code == code
     assert caught.value.__notes__[-1].startswith("traceback in the worker process:")
     with pytest.raises(RunError, match="was asked for"):
@@ -162,7 +162,7 @@ raise ValueError(f"the child ended with {os.waitstatus_to_exitcode(os.waitpid(ch
 
 def test_the_exit_of_a_fork_of_the_worker_ends_the_fork_alone(worker: Worker) -> None:
     with pytest.raises(RunError, match="the child ended with 3"):
-        worker.call("generate", Call(exec, FORK))
+        worker.call("generate", (Call(exec, FORK),))
     with pytest.raises(RunError, match="was asked for"):
         worker.call("evaluate", ((None,), {}))
 
@@ -186,8 +186,7 @@ def test_a_worker_that_died_keeps_its_reason(worker: Worker) -> None:
 TRAIN = """
 import sys, time
 from aligntune_core.config import resolve_config
-from aligntune_core.launch.client import RemoteTrainer
-from aligntune_core.launch.process import Worker
+from aligntune_core.launch.client import RemoteTrainer, Worker
 class Slow:
     def __reduce__(self):
         return time.sleep, (60,)

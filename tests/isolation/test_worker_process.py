@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from aligntune_core.config import payload
 from aligntune_core.errors import ConfigError
-from aligntune_core.launch import payload
 
 pytestmark = pytest.mark.backend
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from packaging.requirements import Requirement
 
 from aligntune_core.backends.registry import HINTS, Registry
-from aligntune_core.backends.requirements import core_mismatch, missing
+from aligntune_core.backends.requirements import FROM_CLONE, core_mismatch, missing
 from aligntune_core.entrypoints import Distribution
 from aligntune_core.version import __version__
 
@@ -166,3 +167,14 @@ def test_our_own_distributions_are_installed_from_a_clone(
 
 def test_the_unsloth_backend_is_installed_with_the_one_it_builds_on() -> None:
     assert HINTS["unsloth"] == f"{TRL} -e plugins/aligntune-unsloth"
+
+
+def test_what_is_installed_from_a_clone_is_what_the_clone_holds() -> None:
+    """Each plugin of this repository with the ones that it requires, from their own metadata."""
+    expected = {"aligntune": "From a clone of aligntune: pip install -e ."}
+    for file in (Path(__file__).parents[2] / "plugins").glob("*/pyproject.toml"):
+        project = tomllib.loads(file.read_text())["project"]
+        names = [Requirement(line).name for line in project["dependencies"]]
+        folders = [*(name for name in names if name.startswith("aligntune-")), file.parent.name]
+        expected[project["name"]] = " -e plugins/".join([expected["aligntune"], *folders])
+    assert expected == FROM_CLONE

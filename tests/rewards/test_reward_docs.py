@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,13 @@ import yaml
 
 from aligntune_core.config.schema.sections import RewardsConfig
 from aligntune_core.rewards import list_rewards, read_rewards
-from aligntune_core.rewards.catalogue import BUILT_IN, markdown_table
-from aligntune_core.rewards.function import BATCH_NAMES, REFERENCE_NAMES, TEXT_NAMES
+from aligntune_core.rewards.catalogue import BUILT_IN
+from aligntune_core.rewards.function import REFERENCE_NAMES
+from aligntune_core.rewards.signature import BATCH_NAMES, TEXT_NAMES
 
 DOCS = Path(__file__).parents[2] / "docs" / "rewards.md"
 TEXT = DOCS.read_text(encoding="utf-8")
+TOOL = runpy.run_path(str(DOCS.parent / "tools" / "rewards.py"))
 
 
 def blocks(language: str) -> list[str]:
@@ -22,11 +25,9 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_table_is_made_from_the_rewards() -> None:
-    found = re.search(
-        r"<!-- built-in rewards: begin .*?-->\n(.*?)<!-- built-in rewards: end -->", TEXT, re.DOTALL
-    )
-    assert found is not None
-    assert found[1].strip() == markdown_table(), "put the new table into docs/rewards.md"
+    assert TEXT.count("<!-- built-in rewards: begin") == TEXT.count("<!-- built-in rewards: end -->") == 1
+    assert TOOL["markdown_table"]() in TEXT
+    assert TOOL["with_table"](TEXT) == TEXT, "run: python docs/tools/rewards.py"
 
 
 @pytest.mark.parametrize("code", blocks("python"))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import pytest
 
 from aligntune_core.config.schema.sections import RewardsConfig
 from aligntune_core.errors import ConfigError, RewardError
-from aligntune_core.rewards import RewardSet, Scores, build_rewards
+from aligntune_core.rewards import RewardSet, Scores, build_rewards, reads
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 PROMPTS = ["2+2?", "3+3?"]
 SAID = ["4", "7"]
@@ -224,7 +228,15 @@ def test_a_batch_function_that_raises_is_named_with_its_sample() -> None:
 
     with pytest.raises(LookupError, match="too many") as other:
         score(moody)
-    assert "on none of its samples alone" in other.value.__notes__[0]
+    [note] = other.value.__notes__
+    assert note.startswith('reward "moody" raised on a batch of 2: sample 0 (')
+    assert "sample 1 (prompt '3+3?', completion '7')" in note
+
+    with pytest.raises(LookupError) as long:
+        rewards(moody).score(["q"] * 20, ["c"] * 20)
+    assert "sample 7 (" in long.value.__notes__[0]
+    assert "sample 8 (" not in long.value.__notes__[0]
+    assert long.value.__notes__[0].endswith("and 12 more")
 
 
 def test_a_coroutine_that_raises_is_named_with_its_sample() -> None:
@@ -329,20 +341,168 @@ def test_rows_with_text_prompts_give_a_batch_function_texts() -> None:
     assert seen == [PROMPTS, SAID]
 
 
-def test_a_function_that_cannot_take_texts_gets_messages() -> None:
-    def contents(completions: Any, **columns: Any) -> list[float]:
-        return [float(completion[0]["content"]) for completion in completions]
+def _by_attribute(completions: Any, **columns: Any) -> list[float]:
+    return [float(completion[0]["content"]) for completion in completions]
 
-    built = RewardSet(rewards(contents).rewards, text_prompts=True)
+
+_by_attribute.reward_reads = "messages"  # type: ignore[attr-defined]
+
+
+class _Judge:
+    reward_reads = "messages"
+
+    def __call__(self, completions: Any, **columns: Any) -> list[float]:
+        return _by_attribute(completions)
+
+    @reads("messages")
+    def method(self, completions: list[str], **columns: Any) -> list[float]:
+        return _by_attribute(completions)
+
+    def annotated(self, completions: list[Message], **columns: Any) -> list[float]:
+        return _by_attribute(completions)
+
+
+class Message(TypedDict):
+    content: str
+
+
+def _by_prompts(prompts: list[list[dict[str, str]]], completions: Any) -> list[float]:
+    return [float(completion[0]["content"]) for completion in completions]
+
+
+def _by_resolved_annotation(
+    completions: Sequence[list[dict[str, str]]],
+    other: Decimal | None = None,  # known to a type checker alone
+) -> list[float]:
+    return _by_attribute(completions)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        _by_attribute,
+        _by_prompts,
+        _by_resolved_annotation,
+        functools.partial(_by_attribute, other=1),
+        functools.partial(_by_prompts),
+        _Judge(),
+        _Judge().method,
+        _Judge().annotated,
+    ],
+)
+def test_a_function_that_says_it_reads_messages_gets_messages(function: Any) -> None:
+    built = RewardSet(rewards(function).rewards, text_prompts=True)
     for _ in range(2):
         assert built.score(CHAT_PROMPTS, CHAT_SAID).values == [[4.0, 7.0]]
 
 
-def test_a_function_that_fails_on_both_is_told_by_its_first_error() -> None:
+@pytest.mark.backend
+def test_functions_of_trl_read_messages_where_prompts_are_texts() -> None:
+    from trl.rewards import think_format_reward
+
+    built = RewardSet(rewards(think_format_reward).rewards, text_prompts=True)
+    said = [[{"role": "assistant", "content": c}] for c in ("<think>a</think>b", "b")]
+    assert built.score(CHAT_PROMPTS, said).values == [[1.0, 0.0]]
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    ["list[str]", "Sequence[str]", "list", "Any", "list[Any]", "list[str] | list[list]", "Unknown"],
+)
+def test_other_annotations_mean_texts(annotation: str) -> None:
+    space: dict[str, Any] = {"Any": Any, "Sequence": Sequence}
+    code = f"def f(completions: {annotation!r}, **columns):\n    return [float(c) for c in completions]"
+    exec(code, space)
+    built = RewardSet(rewards(space["f"]).rewards, text_prompts=True)
+    assert built.score(CHAT_PROMPTS, CHAT_SAID).values == [[4.0, 7.0]]
+
+
+def test_the_decorator_goes_before_the_annotation() -> None:
+    @reads("texts")
+    def lengths(completions: list[list[dict[str, str]]]) -> list[float]:
+        return [float(len(text)) for text in completions]
+
+    built = RewardSet(rewards(lengths).rewards, text_prompts=True)
+    assert built.score(CHAT_PROMPTS, [[{"role": "assistant", "content": "four"}]] * 2).values == [[4.0, 4.0]]
+
+
+def test_a_form_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ConfigError, match="reward_reads is 'tokens'; it must be \"texts\" or "):
+        rewards(reads("tokens")(lambda completions: []))  # type: ignore[arg-type]
+
+
+def test_a_function_that_raises_on_texts_is_told_how_to_get_messages() -> None:
     def wrong(completions: Any, **columns: Any) -> list[float]:
         return [completion.no_such_method() for completion in completions]
 
     built = RewardSet(rewards(wrong).rewards, text_prompts=True)
     with pytest.raises(AttributeError, match="'str' object has no attribute") as caught:
         built.score(CHAT_PROMPTS, CHAT_SAID)
-    assert any('reward "wrong" raised on sample 0' in note for note in caught.value.__notes__)
+    [note] = caught.value.__notes__
+    assert 'reward "wrong" raised on a batch of 2: sample 0 (' in note
+    assert 'reads("messages")' in note
+
+
+# --- a judge that costs money is paid once ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text_prompts", [True, False])
+@pytest.mark.parametrize("error", [TypeError, KeyError, AttributeError, IndexError, ValueError])
+@pytest.mark.parametrize("form", [None, "texts", "messages"])
+def test_a_batch_function_that_raises_is_called_once(
+    error: type[Exception], text_prompts: bool, form: Any
+) -> None:
+    calls: list[int] = []
+
+    def judge(completions: Any, **columns: Any) -> list[float]:
+        calls.append(len(completions))
+        raise error("the judge is out")
+
+    built = RewardSet(rewards(reads(form)(judge) if form else judge).rewards, text_prompts=text_prompts)
+    with pytest.raises(error, match="the judge is out"):
+        built.score(CHAT_PROMPTS, CHAT_SAID)
+    assert calls == [2]
+
+
+def test_an_async_batch_function_that_raises_is_called_once() -> None:
+    calls: list[int] = []
+
+    async def judge(completions: Any, **columns: Any) -> list[float]:
+        calls.append(len(completions))
+        raise KeyError("the judge is out")
+
+    built = RewardSet(rewards(judge).rewards, text_prompts=True)
+    with pytest.raises(KeyError, match="the judge is out") as caught:
+        built.score(CHAT_PROMPTS, CHAT_SAID)
+    assert calls == [2]
+    assert 'reward "judge" raised on a batch of 2: sample 0 (' in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize("error", [TypeError, KeyError])
+def test_a_per_sample_function_is_called_up_to_the_sample_it_raises_on(error: type[Exception]) -> None:
+    calls: list[str] = []
+
+    def judge(text: str) -> float:
+        calls.append(text)
+        if text == "7":
+            raise error("the judge is out")
+        return 1.0
+
+    built = RewardSet(rewards(judge).rewards, text_prompts=True)
+    with pytest.raises(error, match="the judge is out") as caught:
+        built.score(["a", "b", "c"], ["4", "7", "8"])
+    assert calls == ["4", "7"]
+    assert 'reward "judge" raised on sample 1 (' in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize("value", [None, [1.0], [1.0, None]])
+def test_a_function_with_wrong_values_is_called_once(value: Any) -> None:
+    calls: list[int] = []
+
+    def judge(completions: Any, **columns: Any) -> Any:
+        calls.append(len(completions))
+        return value
+
+    with pytest.raises(RewardError):
+        RewardSet(rewards(judge).rewards, text_prompts=True).score(CHAT_PROMPTS, CHAT_SAID)
+    assert calls == [2]

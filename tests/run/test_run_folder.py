@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import textwrap
@@ -78,12 +79,17 @@ def test_other_ranks_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("RANK", "1")
     folder = RunFolder(tmp_path / "run")
     with folder.locked():
-        folder.write_manifest({"a": 1})
+        folder.write_manifest(manifest.Manifest(seed=1))
     assert not (tmp_path / "run").exists()
 
 
 def test_manifest_round_trip(tmp_path: Path) -> None:
     assert manifest.read(tmp_path) is None
-    manifest.write(tmp_path, {"seed": 3})
-    assert manifest.read(tmp_path) == {"seed": 3}
+    manifest.write(tmp_path, manifest.Manifest(seed=3))
+    assert manifest.read(tmp_path) == manifest.Manifest(seed=3)
+    written = json.loads((tmp_path / "aligntune.json").read_text())
+    assert written["schema"] == 1
+    assert "total_steps" not in written
+    (tmp_path / "aligntune.json").write_text(json.dumps({"seed": 4, "of a later release": 1}))
+    assert manifest.read(tmp_path) == manifest.Manifest(seed=4)
     assert [p.name for p in tmp_path.iterdir()] == ["aligntune.json"]

@@ -40,18 +40,18 @@ def build_config(kind: str | None, layers: Iterable[Layer], title: str = "") -> 
     settings["algorithm"] = Setting(
         "algorithm", algorithm.name, "algorithm", _source(settings.get("algorithm"))
     )
-    found = list(reader.problems)
+    faults = list(reader.problems)
     values = {path: s.value for path, s in settings.items()}
     parameters, wrong = _parameters(algorithm, settings)
-    found += wrong
+    faults += wrong
     first, wrong = _tree(values, parameters, settings)
-    found += wrong
+    faults += wrong
     if first is None or parameters is None:
-        raise ConfigError(found, where=title)
+        raise ConfigError(faults, where=title)
     filled = fill(first, algorithm, set(settings))
-    found += problems(filled, algorithm, settings)
-    if found:
-        raise ConfigError(found, where=title)
+    faults += problems(filled, algorithm, settings)
+    if faults:
+        raise ConfigError(faults, where=title)
     config = with_sources(filled, settings, reader.manifest)
     for text in notes(
         filled, {p: s for p, s in settings.items() if not not_chosen(config.sources.get(p, "call"))}
@@ -161,8 +161,8 @@ def sentences(
     own: Mapping[str, kw.Entry],
 ) -> list[str]:
     """One sentence for each field that pydantic complains of, in the caller's words."""
-    told: dict[str, list[str]] = {}
-    found: dict[str, kw.Entry] = {}
+    texts_of: dict[str, list[str]] = {}
+    entries: dict[str, kw.Entry] = {}
     for problem in error.errors(include_url=False):
         path = ".".join(str(part) for part in (*prefix, *problem["loc"]))
         entry = None
@@ -171,12 +171,12 @@ def sentences(
             path = path if entry else path.rpartition(".")[0]
         if entry:
             path = entry.path
-            found[path] = entry
+            entries[path] = entry
         if path in kw.sections() and problem["type"] == "value_error":
             path = ""  # of several fields, which the sentence names itself
         text = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-        told.setdefault(path, []).append("is missing" if problem["type"] == "missing" else text)
-    return [_sentence(found.get(path), texts, settings.get(path)) for path, texts in told.items()]
+        texts_of.setdefault(path, []).append("is missing" if problem["type"] == "missing" else text)
+    return [_sentence(entries.get(path), texts, settings.get(path)) for path, texts in texts_of.items()]
 
 
 def _sentence(entry: kw.Entry | None, texts: list[str], setting: Setting | None) -> str:

@@ -127,15 +127,15 @@ def parse_words(words: Iterable[str]) -> dict[str, Any]:
     Raises:
         ConfigError: a word without "=", a key given twice, a value that is no YAML, or a variable that is not set.
     """
-    found: dict[str, Any] = {}
+    data: dict[str, Any] = {}
     for word in words:
         key, equals, text = word.partition("=")
         if not equals or not key.strip():
             raise ConfigError(f'"{word}" is not key=value, e.g. learning_rate=5e-5')
-        if key.strip() in found:
+        if key.strip() in data:
             raise ConfigError(f'"{key.strip()}" is given twice')
-        found[key.strip()] = _read_yaml(text, word)[0]
-    return _with_environment(found, "command line", {})
+        data[key.strip()] = _read_yaml(text, word)[0]
+    return _with_environment(data, "command line", {})
 
 
 def _read_json(text: str, path: Path) -> dict[str, Any]:
@@ -192,17 +192,17 @@ def _with_environment(data: dict[str, Any], name: str, lines: Mapping[str, int])
                 f"{key}: {other[0]} is not understood; write ${{NAME}}, or $${{...}} for the text itself"
             )
             return value
-        return _ENV.sub(lambda found: one(found, key), value) if isinstance(value, str) else value
+        return _ENV.sub(lambda match: one(match, key), value) if isinstance(value, str) else value
 
-    def one(found: re.Match[str], key: str) -> str:
-        if found[1]:
-            return found[0][1:]
-        if found[2] not in os.environ:
+    def one(match: re.Match[str], key: str) -> str:
+        if match[1]:
+            return match[0][1:]
+        if match[2] not in os.environ:
             line = f" (line {lines[key]})" if key in lines else ""
             problems.append(
-                f"{key}{line}: the environment variable {found[2]} is not set: export {found[2]}=..."
+                f"{key}{line}: the environment variable {match[2]} is not set: export {match[2]}=..."
             )
-        return os.environ.get(found[2], "")
+        return os.environ.get(match[2], "")
 
     result: dict[str, Any] = filled(data, "")
     if problems:

@@ -70,13 +70,13 @@ class Setting:
     value: Any
     written: str
     source: str
-    said: str = ""
+    text: str = ""
 
     def __str__(self) -> str:
-        return self.said or f"{self.written}={shown(self.value)}"
+        return self.text or f"{self.written}={excerpt(self.value)}"
 
 
-def shown(value: Any, limit: int = 60) -> str:
+def excerpt(value: Any, limit: int = 60) -> str:
     """A value for a message: short, and an object in memory by its type."""
     if isinstance(value, (str, int, float, bool, list, tuple, dict, type(None))):
         text = repr(value)
@@ -104,17 +104,17 @@ class Reader:
     def read(self) -> None:
         """Read all layers, later ones over earlier ones; ``None`` takes a value back."""
         for layer in self.layers:
-            found: dict[str, Setting] = {}
+            of_layer: dict[str, Setting] = {}
             for name, value in layer.data.items():
                 for setting in self._top(layer, str(name), plain_value(value)):
-                    self._join(found, setting)
+                    self._join(of_layer, setting)
             if not layer.manifest:
-                self._take_back_decisions(found)
-            for path, setting in found.items():
+                self._take_back_decisions(of_layer)
+            for path, setting in of_layer.items():
                 self.manifest.pop(path, None)
                 self._overlay(setting)
             if layer.manifest:
-                self.manifest |= {path: layer.sources.get(path, "") for path in found}
+                self.manifest |= {path: layer.sources.get(path, "") for path in of_layer}
         self.settings = {p: s for p, s in self.settings.items() if s.value is not None}
         self._drop_empty_quantization()
         for setting in self.settings.values():
@@ -122,24 +122,24 @@ class Reader:
                 text = f"{setting.written} was an object in memory there, so the run cannot be repeated from its file"
                 self._problem(f"{text}: give {kw.keyword_of(setting.path)}=...", setting.source)
 
-    def _join(self, found: dict[str, Setting], new: Setting) -> None:
+    def _join(self, of_layer: dict[str, Setting], new: Setting) -> None:
         """Add a setting to those of one layer, where two names of one meaning must agree."""
-        old = found.get(new.path)
+        old = of_layer.get(new.path)
         if old is None or old.value is None:
-            found[new.path] = new
+            of_layer[new.path] = new
         elif new.value is None:
             return
         elif new.path == "data.column_mapping" and "_column" in old.written + new.written:
-            found[new.path] = Setting(new.path, {**old.value, **new.value}, old.written, old.source)
+            of_layer[new.path] = Setting(new.path, {**old.value, **new.value}, old.written, old.source)
         elif not same(old.value, new.value):
             self._problem(f"{old} and {new} mean the same and differ: give one", new.source)
 
-    def _take_back_decisions(self, found: Mapping[str, Setting]) -> None:
+    def _take_back_decisions(self, of_layer: Mapping[str, Setting]) -> None:
         """A manifest holds what was worked out from a field; where that field is set anew, it is worked out again."""
-        for path in found:
-            for decided in DECIDES.get(path, ()):
-                if not_chosen(self.manifest.get(decided, "call")):
-                    self.settings.pop(decided, None)
+        for path in of_layer:
+            for dependent in DECIDES.get(path, ()):
+                if not_chosen(self.manifest.get(dependent, "call")):
+                    self.settings.pop(dependent, None)
 
     def _overlay(self, new: Setting) -> None:
         inside = [p for p in self.settings if p.startswith(f"{new.path}.")]
@@ -222,10 +222,10 @@ class Reader:
         owners = kw.owners(key)
         if owners:
             return f"it belongs to {listed(owners)}; this is {self.algorithm.name}"
-        known = kw.in_section(section)
+        inside = kw.in_section(section)
         return (
-            did_you_mean(key, known).strip()
-            or f"known are {listed(sorted({e.field for e in known.values()}))}"
+            did_you_mean(key, inside).strip()
+            or f"known are {listed(sorted({e.field for e in inside.values()}))}"
         )
 
     def _field(self, layer: Layer, entry: Entry, value: Any, written: str) -> list[Setting]:
@@ -254,8 +254,8 @@ class Reader:
         try:
             pairs = TRANSLATED[name](value, self._context)
         except Refused as refusal:
-            return self._refuse(layer, name, f"{name}={shown(value)} {refusal}")
-        return [Setting(path, v, name, layer.where(name), f"{name}={shown(value)}") for path, v in pairs]
+            return self._refuse(layer, name, f"{name}={excerpt(value)} {refusal}")
+        return [Setting(path, v, name, layer.where(name), f"{name}={excerpt(value)}") for path, v in pairs]
 
     def _stranger(self, layer: Layer, name: str, value: Any, written: str = "") -> list[Setting]:
         """A name that neither the tree nor this algorithm knows."""
@@ -273,14 +273,14 @@ class Reader:
             return self._refuse(layer, written, f"{written} is not offered: {NOT_OFFERED[name]}")
         if name in kw.sections():
             return self._refuse(
-                layer, written, f"{name}={shown(value)} must be a mapping: {name} is a section"
+                layer, written, f"{name}={excerpt(value)} must be a mapping: {name} is a section"
             )
-        known = [*kw.flat(), *self._parameters, *TRANSLATED]
+        names = [*kw.flat(), *self._parameters, *TRANSLATED]
         other = next((e for e in kw.tree().values() if e.field == name and e.section), None)
         if other:
             hint = f" Write {other.keyword}, or {other.path}."
-        elif nearest(name, known):
-            hint = did_you_mean(name, known)
+        elif nearest(name, names):
+            hint = did_you_mean(name, names)
         else:
             hint = " See docs/reference/configuration.md."
         return self._refuse(layer, written, f'unknown keyword "{written}".{hint}')
@@ -295,14 +295,14 @@ class Reader:
     def _peek(self, keyword: str) -> Any:
         """The value of a keyword under any of its names, in any layer; the last one counts."""
         entry = kw.flat()[keyword]
-        found = None
+        value = None
         for layer in self.layers:
             for name in (*entry.names, entry.path):
-                found = layer.data.get(name, found)
+                value = layer.data.get(name, value)
             section = layer.data.get(entry.section) if entry.section else None
             if isinstance(section, Mapping):
-                found = section.get(entry.field, found)
-        return plain_value(found)
+                value = section.get(entry.field, value)
+        return plain_value(value)
 
 
 def _is_one_reward(name: str, value: Any) -> bool:

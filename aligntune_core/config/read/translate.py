@@ -63,18 +63,18 @@ def _use_unsloth(value: Any, context: Context) -> Settings:
 
 
 def _task_type(value: Any, context: Context) -> Settings:
-    said = str(value).lower()
+    task = str(value).lower()
     algorithm = context.algorithm
     own = {algorithm.name, algorithm.kind, *algorithm.aliases}
     if algorithm.supervised:
         own |= {"instruction_following", "instruction_tuning", "text_generation", "chat", "causal_lm"}
         if context.peek("text_column"):
             own |= {"pretraining", "language_modeling"}
-        elif said in ("pretraining", "language_modeling"):
+        elif task in ("pretraining", "language_modeling"):
             raise Refused("needs text_column, the column of plain text to train on")
     elif algorithm.generates:
         own |= {"grpo"} if context.algorithm.updates_per_epoch else set()
-    if said in own:
+    if task in own:
         return []
     raise Refused(f"is not offered: {algorithm.name} trains a language model on whole answers")
 
@@ -89,10 +89,10 @@ def _lora_variant(value: Any, _: Context) -> Settings:
         "loftq": [("peft.init", "loftq")],
         "gaussian": [("peft.init", "gaussian")],
     }
-    said = str(value).lower()
-    if said in variants:
-        return variants[said]
-    raise Refused(f"is not offered.{did_you_mean(said, variants)} Known: {', '.join(variants)}")
+    variant = str(value).lower()
+    if variant in variants:
+        return variants[variant]
+    raise Refused(f"is not offered.{did_you_mean(variant, variants)} Known: {', '.join(variants)}")
 
 
 def _nothing(_: Any, __: Context) -> Settings:

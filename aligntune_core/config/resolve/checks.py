@@ -9,73 +9,73 @@ from pydantic import BaseModel
 
 from aligntune_core.algorithms import Algorithm
 from aligntune_core.config.keywords import parameters_of
-from aligntune_core.config.read.layers import Setting, same, shown
+from aligntune_core.config.read.layers import Setting, excerpt, same
 from aligntune_core.config.read.translate import attention_problem
 from aligntune_core.config.resolve.defaults import Filled, has_eval
 from aligntune_core.config.schema.sections import Config, PeftConfig
 from aligntune_core.fields import extra_of
 
-Given = Mapping[str, Setting]
+Settings = Mapping[str, Setting]
 _HELD_OUT = "held-out rows: give eval_dataset or eval_split"
 
 
-def problems(filled: Filled, algorithm: Algorithm, given: Given) -> list[str]:
+def problems(filled: Filled, algorithm: Algorithm, settings: Settings) -> list[str]:
     """One sentence for each contradiction."""
     config = filled.config
-    found = [*_empty(config), *_model(config), *_peft(filled, given), *_evaluation(config, given)]
+    sentences = [*_empty(config), *_model(config), *_peft(filled, settings), *_evaluation(config, settings)]
     if config.data.streaming and config.optim.max_steps is None:
-        found.append("streaming=True needs max_steps: the number of rows is not known beforehand")
+        sentences.append("streaming=True needs max_steps: the number of rows is not known beforehand")
     if algorithm.generates:
-        found += _online(config)
+        sentences += _online(config)
     if algorithm.problems:
-        found += algorithm.problems(config)
-    return found
+        sentences += algorithm.problems(config)
+    return sentences
 
 
-def notes(filled: Filled, given: Given) -> list[str]:
+def notes(filled: Filled, settings: Settings) -> list[str]:
     """What is worth a log line: settings that pass, but have no effect."""
-    found = []
+    sentences = []
     config = filled.config
-    steps, ratio = given.get("optim.warmup_steps"), given.get("optim.warmup_ratio")
+    steps, ratio = settings.get("optim.warmup_steps"), settings.get("optim.warmup_ratio")
     if steps and ratio and ratio.value:
-        found.append(f"{steps} and {ratio}: the number of steps counts, the ratio does not")
-    epochs, most = given.get("optim.num_epochs"), given.get("optim.max_steps")
+        sentences.append(f"{steps} and {ratio}: the number of steps counts, the ratio does not")
+    epochs, most = settings.get("optim.num_epochs"), settings.get("optim.max_steps")
     if epochs and most and most.value:
-        found.append(f"{epochs} and {most}: the number of steps counts, the epochs do not")
-    asked = "run.eval_steps" in given and config.run.eval_steps != filled.values["run.eval_steps"]
-    if asked and config.run.eval_strategy == "no":
-        found.append(f"{given['run.eval_steps']} has no effect without {_HELD_OUT}")
-    packed = given.get("data.packing_strategy")
+        sentences.append(f"{epochs} and {most}: the number of steps counts, the epochs do not")
+    not_default = "run.eval_steps" in settings and config.run.eval_steps != filled.values["run.eval_steps"]
+    if not_default and config.run.eval_strategy == "no":
+        sentences.append(f"{settings['run.eval_steps']} has no effect without {_HELD_OUT}")
+    packed = settings.get("data.packing_strategy")
     if packed and packed.value != "bfd" and not config.data.packing:
-        found.append(f"{packed} has no effect without packing=True")
-    return [*found, *_unread(config, given)]
+        sentences.append(f"{packed} has no effect without packing=True")
+    return [*sentences, *_unread(config, settings)]
 
 
-def _unread(config: Config, given: Given) -> Iterator[str]:
+def _unread(config: Config, settings: Settings) -> Iterator[str]:
     """Parameters that only another one makes count, which is off."""
     parameters: BaseModel = config.parameters
     for name, entry in parameters_of(type(parameters)).items():
-        switch, _, wanted = str(extra_of(entry.info).get("needs", "")).partition("=")
-        if not switch or entry.path not in given:
+        switch, _, needed = str(extra_of(entry.info).get("needs", "")).partition("=")
+        if not switch or entry.path not in settings:
             continue
         value = getattr(parameters, switch)
-        if not _is_on(value, wanted):
-            to = f"{switch}={wanted!r}" if wanted else switch
-            yield f"{given[entry.path]} has no effect with {switch}={shown(value)}: set {to}, or drop {name}"
-    dropout = given.get("peft.dropout")
+        if not _is_on(value, needed):
+            to = f"{switch}={needed!r}" if needed else switch
+            yield f"{settings[entry.path]} has no effect with {switch}={excerpt(value)}: set {to}, or drop {name}"
+    dropout = settings.get("peft.dropout")
     if dropout and dropout.value and config.peft.enabled and getattr(parameters, "disable_dropout", False):
-        whose = "" if "parameters.disable_dropout" in given else f", the default of {config.algorithm}"
+        whose = "" if "parameters.disable_dropout" in settings else f", the default of {config.algorithm}"
         yield (
             f"{dropout} has no effect with disable_dropout=True{whose}: set disable_dropout=False to train with "
             "dropout, or lora_dropout=0"
         )
 
 
-def _is_on(value: Any, wanted: str) -> bool:
+def _is_on(value: Any, needed: str) -> bool:
     """Whether a switch is on: has, or holds, the wanted value; without one, whether it is anything at all."""
-    if not wanted:
+    if not needed:
         return bool(value)
-    return wanted in value if isinstance(value, list) else bool(value == wanted)
+    return needed in value if isinstance(value, list) else bool(value == needed)
 
 
 def _empty(config: Config) -> Iterator[str]:
@@ -104,10 +104,10 @@ def _model(config: Config) -> Iterator[str]:
         yield f"attn_implementation={kernel!r} {wrong}"
 
 
-def _peft(filled: Filled, given: Given) -> Iterator[str]:
+def _peft(filled: Filled, settings: Settings) -> Iterator[str]:
     if filled.config.peft.enabled is not False:
         return
-    for path, setting in given.items():
+    for path, setting in settings.items():
         section, _, name = path.partition(".")
         if section == "peft" and name not in ("enabled", "merge_adapter"):
             default = filled.values.get(path, PeftConfig.model_fields[name].default)
@@ -115,7 +115,7 @@ def _peft(filled: Filled, given: Given) -> Iterator[str]:
                 yield f"{setting} has no effect with use_peft=False: drop one of them"
 
 
-def _evaluation(config: Config, given: Given) -> Iterator[str]:
+def _evaluation(config: Config, settings: Settings) -> Iterator[str]:
     run = config.run
     if run.eval_strategy != "no" and not has_eval(config):
         yield f"eval_strategy={run.eval_strategy!r} needs {_HELD_OUT}"
@@ -143,11 +143,11 @@ def _online(config: Config) -> Iterator[str]:
     if rewards.weights is not None and functions and len(rewards.weights) not in fitting:
         yield f"{len(rewards.weights)} reward_function_weights for {functions} reward_functions"
     run = config.run
-    wanted = "load_best_model_at_end=True" if run.load_best_model_at_end else 'save_strategy="best"'
+    reason = "load_best_model_at_end=True" if run.load_best_model_at_end else 'save_strategy="best"'
     needs_best = run.load_best_model_at_end or run.save_strategy == "best"
     if needs_best and run.metric_for_best_model in (None, "loss", "eval_loss"):
         yield (
-            f'{wanted} needs metric_for_best_model="eval_reward": what generates its own completions has no loss on '
+            f'{reason} needs metric_for_best_model="eval_reward": what generates its own completions has no loss on '
             "held-out rows"
         )
     completion = getattr(config.parameters, "max_completion_length", None)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aligntune_core.config.record import written
+from aligntune_core.config.record import CHECKPOINT, MANIFEST, written
 from aligntune_core.config.resolve.defaults import replace
 from aligntune_core.config.schema.sections import Config
 from aligntune_core.config.schema.weights import Quantization
@@ -65,8 +65,8 @@ def _base_format(config: Config) -> tuple[Path, dict[str, Any]] | None:
     if not isinstance(config.model.name, (str, os.PathLike)):
         return None
     folder = Path(config.model.name)
-    for place in (folder, *((folder.parent,) if folder.name.startswith("checkpoint-") else ())):
-        file = place / "aligntune.json"
+    for place in (folder, *((folder.parent,) if folder.name.startswith(CHECKPOINT) else ())):
+        file = place / MANIFEST
         if file.is_file():
             values = _model_of(file).get("quantization")
             return (file, values) if values else None

@@ -31,19 +31,19 @@ class Filled:
     replaced: set[str] = field(default_factory=set)
 
 
-def fill(config: Config, algorithm: Algorithm, given: set[str]) -> Filled:
+def fill(config: Config, algorithm: Algorithm, chosen: set[str]) -> Filled:
     """Fill in what does not depend on the device or the rows.
 
     Args:
         config: validated; may hold ``None`` and "auto".
         algorithm: of the run.
-        given: paths that the caller set.
+        chosen: paths that the caller set.
     """
     filled = Filled(config)
-    for path, value, reason in _defaults(config, algorithm, given):
+    for path, value, reason in _defaults(config, algorithm, chosen):
         filled.values[path] = value
         filled.reasons[path] = reason
-        if path not in given:
+        if path not in chosen:
             filled.config = replace(filled.config, path, value)
         elif path == "run.eval_strategy" and config.run.eval_strategy == "auto":
             filled.config = replace(filled.config, path, value)
@@ -60,7 +60,7 @@ def replace(config: Config, path: str, value: Any) -> Any:
     return config.model_copy(update={section: inner.model_copy(update={name: value})})
 
 
-def _defaults(config: Config, algorithm: Algorithm, given: set[str]) -> Iterator[tuple[str, Any, str]]:
+def _defaults(config: Config, algorithm: Algorithm, chosen: set[str]) -> Iterator[tuple[str, Any, str]]:
     lora = config.peft.enabled is not False
     how = "LoRA" if lora else "full fine-tuning"
     yield "peft.enabled", True, "default: LoRA"
@@ -80,9 +80,9 @@ def _defaults(config: Config, algorithm: Algorithm, given: set[str]) -> Iterator
     yield "run.output_dir", default_output_dir(config), "default: algorithm and model"
     yield "data.completion_only_loss", True, "default: where rows have a completion"
     yield "run.eval_steps", config.run.logging_steps, "default: logging_steps"
-    yield "run.eval_strategy", *_eval_strategy(config, given)
+    yield "run.eval_strategy", *_eval_strategy(config, chosen)
     if algorithm.generates:
-        yield from _lengths(config, given)
+        yield from _lengths(config, chosen)
     if algorithm.fill:
         yield from algorithm.fill(config)
 
@@ -92,29 +92,29 @@ def has_eval(config: Config) -> bool:
     return config.data.eval_dataset is not None or config.data.eval_split is not None
 
 
-def _eval_strategy(config: Config, given: set[str]) -> tuple[str, str]:
+def _eval_strategy(config: Config, chosen: set[str]) -> tuple[str, str]:
     if not has_eval(config):
         return "no", "default: there are no held-out rows"
     if config.run.load_best_model_at_end and config.run.save_strategy in ("steps", "epoch"):
         return config.run.save_strategy, "default: save_strategy, for load_best_model_at_end"
-    if "run.eval_steps" in given:
+    if "run.eval_steps" in chosen:
         return "steps", "default: eval_steps is given"
     return "epoch", "default: there are held-out rows"
 
 
-def _lengths(config: Config, given: set[str]) -> Iterator[tuple[str, Any, str]]:
+def _lengths(config: Config, chosen: set[str]) -> Iterator[tuple[str, Any, str]]:
     """Prompt and completion share max_seq_length; what was not given makes room for what was."""
     parameters = config.parameters
     completion = getattr(parameters, "max_completion_length", None)
     prompt = getattr(parameters, "max_prompt_length", None)
     if completion is None:
         return
-    if "data.max_seq_length" not in given:
+    if "data.max_seq_length" not in chosen:
         needed = completion + prompt if prompt else 2 * completion
         if completion + (prompt or 1) > config.data.max_seq_length:
             yield "data.max_seq_length", needed, "default: prompt and completion"
     elif (
-        "parameters.max_completion_length" not in given
+        "parameters.max_completion_length" not in chosen
         and completion + (prompt or 1) > config.data.max_seq_length
     ):
         room = config.data.max_seq_length - prompt if prompt else config.data.max_seq_length // 2

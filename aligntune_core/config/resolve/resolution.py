@@ -54,7 +54,7 @@ def resolve(config: Config, device: Device) -> Config:
         }
     )
     _check_complete(resolved)
-    return _told(resolved, config, reasons)
+    return _with_sources(resolved, config, reasons)
 
 
 def _check_complete(config: Config) -> None:
@@ -112,7 +112,7 @@ def resolve_steps(config: Config, rows: int | None, world_size: int = 1) -> Conf
         warmup = math.ceil(steps * config.optim.warmup_ratio)
         reasons["optim.warmup_steps"] = f"resolved: {config.optim.warmup_ratio:g} of {steps} steps"
     optim = config.optim.model_copy(update={"max_steps": steps, "warmup_steps": warmup})
-    return _told(config.model_copy(update={"optim": optim}), config, reasons)
+    return _with_sources(config.model_copy(update={"optim": optim}), config, reasons)
 
 
 def _updates(config: Config, batch: Batch) -> int:
@@ -124,7 +124,7 @@ def _updates(config: Config, batch: Batch) -> int:
     return math.ceil(micro_batches / batch.accumulation)
 
 
-def _told(resolved: Config, config: Config, reasons: dict[str, str]) -> Config:
+def _with_sources(resolved: Config, config: Config, reasons: dict[str, str]) -> Config:
     """Carry over where values came from, and add what was decided now."""
     resolved._sources = {**config._sources, **reasons}
     resolved._defaults = dict(config._defaults)

@@ -32,9 +32,9 @@ def schema(field: str | None = None) -> dict[str, Any]:
         return whole
     if field == kw.PARAMETERS:
         return _parameters()
-    found: Any = kw.flat().get(field) or kw.tree().get(field)
-    if found:
-        return _field(found)
+    entry: Any = kw.flat().get(field) or kw.tree().get(field)
+    if entry:
+        return _field(entry)
     name = field.removeprefix(f"{kw.PARAMETERS}.")
     owners = kw.owners(name)
     if owners:
@@ -44,12 +44,12 @@ def schema(field: str | None = None) -> dict[str, Any]:
 
 
 def _field(entry: Entry) -> dict[str, Any]:
-    found = TypeAdapter(entry.info.rebuild_annotation()).json_schema()
+    of_type = TypeAdapter(entry.info.rebuild_annotation()).json_schema()
     described: dict[str, Any] = {"path": entry.path, "keyword": entry.keyword, "aliases": list(entry.aliases)}
     default = entry.info.default
     if isinstance(default, (bool, int, float, str, list, type(None))):
         described["default"] = default
-    return {**found, **extra_of(entry.info), "description": entry.info.description or "", **described}
+    return {**of_type, **extra_of(entry.info), "description": entry.info.description or "", **described}
 
 
 def _parameters() -> dict[str, Any]:

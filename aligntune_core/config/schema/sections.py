@@ -28,6 +28,10 @@ __all__ = [
 
 Strategy = Literal["no", "steps", "epoch"]
 
+# What the examples of some fields need beside them.
+_EACH_EPOCH = {"run.save_strategy": "epoch", "run.eval_strategy": "epoch"}
+_BEST = {"run.load_best_model_at_end": True, **_EACH_EPOCH}
+
 
 class DataConfig(Section):
     """Where rows come from and how they are read."""
@@ -98,10 +102,18 @@ class DataConfig(Section):
         ),
     ] = None
     max_seq_length: Annotated[
-        int, option("tokens a row may have; longer rows are cut", aliases=("max_length",), ge=1, source="TRL")
+        int,
+        option(
+            "tokens a row may have; longer rows are cut",
+            aliases=("max_length",),
+            ge=1,
+            source="TRL",
+            on_resume="changes",
+        ),
     ] = 1024
     truncation_mode: Annotated[
-        Literal["keep_start", "keep_end"], option("which end of a long row is kept", source="TRL")
+        Literal["keep_start", "keep_end"],
+        option("which end of a long row is kept", source="TRL", on_resume="changes"),
     ] = "keep_start"
     completion_only_loss: Annotated[
         bool | None,
@@ -110,10 +122,12 @@ class DataConfig(Section):
             "completion and are trained whole",
             only="supervised",
             neutral=(True,),
+            on_resume="changes",
         ),
     ] = None
     packing: Annotated[
-        bool, option("fill sequences of max_seq_length with several rows", only="supervised")
+        bool,
+        option("fill sequences of max_seq_length with several rows", only="supervised", on_resume="changes"),
     ] = False
     packing_strategy: Annotated[
         Literal["bfd", "bfd_split", "wrapped"],
@@ -121,12 +135,16 @@ class DataConfig(Section):
             "how rows are packed: best fit, long rows cut off or split; or end to end",
             only="supervised",
             source="TRL",
+            on_resume="changes",
+            beside={"data.packing": True},
         ),
     ] = "bfd"
     padding_free: Annotated[bool, option("one flat sequence a batch instead of padding", only="offline")] = (
         False
     )
-    group_by_length: Annotated[bool, option("batch rows of similar length", only="offline")] = False
+    group_by_length: Annotated[
+        bool, option("batch rows of similar length", only="offline", on_resume="changes")
+    ] = False
 
     @field_validator("config_name", mode="before")
     @classmethod
@@ -147,28 +165,52 @@ class DataConfig(Section):
 class OptimConfig(Section):
     """Optimiser, schedule and batch."""
 
-    learning_rate: Annotated[float | None, option("peak learning rate; default by algorithm", gt=0)] = None
-    optimizer: Annotated[str, option("a transformers optimiser name", aliases=("optim",))] = "adamw_torch"
+    learning_rate: Annotated[
+        float | None, option("peak learning rate; default by algorithm", gt=0, on_resume="held")
+    ] = None
+    optimizer: Annotated[
+        str, option("a transformers optimiser name", aliases=("optim",), on_resume="held", example="sgd")
+    ] = "adamw_torch"
     lr_scheduler: Annotated[
-        str, option("a transformers schedule name", aliases=("lr_scheduler_type",), source="transformers")
+        str,
+        option(
+            "a transformers schedule name",
+            aliases=("lr_scheduler_type",),
+            source="transformers",
+            on_resume="changes",
+            example="cosine",
+        ),
     ] = "linear"
     warmup_steps: Annotated[
         int | None,
         option("steps of linear warm-up", ge=0, off="warmup_ratio decides (where rows are packed)"),
     ] = None
     warmup_ratio: Annotated[
-        float, option("share of the steps that warm up, 0..1; warmup_steps wins", ge=0, le=1)
+        float,
+        option(
+            "share of the steps that warm up, 0..1; warmup_steps wins",
+            ge=0,
+            le=1,
+            beside={"optim.max_steps": 20},
+            alone=True,
+        ),
     ] = 0.0
-    weight_decay: Annotated[float, option("decoupled weight decay", ge=0)] = 0.0
+    weight_decay: Annotated[float, option("decoupled weight decay", ge=0, on_resume="held")] = 0.0
     max_grad_norm: Annotated[
-        float, option("gradient norm clip; 0: no clipping", ge=0, source="transformers")
+        float, option("gradient norm clip; 0: no clipping", ge=0, source="transformers", on_resume="changes")
     ] = 1.0
-    adam_beta1: Annotated[float, option("AdamW beta 1", ge=0, lt=1)] = 0.9
-    adam_beta2: Annotated[float, option("AdamW beta 2", ge=0, lt=1)] = 0.999
-    adam_epsilon: Annotated[float, option("AdamW epsilon", gt=0)] = 1e-8
+    adam_beta1: Annotated[float, option("AdamW beta 1", ge=0, lt=1, on_resume="held")] = 0.9
+    adam_beta2: Annotated[float, option("AdamW beta 2", ge=0, lt=1, on_resume="held")] = 0.999
+    adam_epsilon: Annotated[float, option("AdamW epsilon", gt=0, on_resume="held")] = 1e-8
     num_epochs: Annotated[
         float | None,
-        option("passes over the rows; default by algorithm", aliases=("num_train_epochs", "epochs"), gt=0),
+        option(
+            "passes over the rows; default by algorithm",
+            aliases=("num_train_epochs", "epochs"),
+            gt=0,
+            beside={"optim.max_steps": None},
+            alone=True,
+        ),
     ] = None
     max_steps: Annotated[
         int | None,
@@ -218,12 +260,17 @@ class RunConfig(Section):
             "run folder; unset: aligntune_output/ALGORITHM-MODEL below the current directory", owner="core"
         ),
     ] = None
-    run_name: Annotated[str | None, option("name in trackers", off="the tracker's choice")] = None
-    seed: Annotated[int, option("seed of every random choice", owner="core", ge=0)] = 42
-    data_seed: Annotated[int | None, option("seed of the order of samples; unset: seed", ge=0)] = None
+    run_name: Annotated[
+        str | None, option("name in trackers", off="the tracker's choice", example="a-name")
+    ] = None
+    seed: Annotated[int, option("seed of every random choice", owner="core", ge=0, on_resume="changes")] = 42
+    data_seed: Annotated[
+        int | None, option("seed of the order of samples; unset: seed", ge=0, on_resume="changes")
+    ] = None
     logging_steps: Annotated[int, option("steps between metric lines", aliases=("log_interval",), ge=1)] = 1
     save_strategy: Annotated[
-        Literal["no", "steps", "epoch", "best"], option("when checkpoints are written", source="transformers")
+        Literal["no", "steps", "epoch", "best"],
+        option("when checkpoints are written", source="transformers", example="epoch"),
     ] = "steps"
     save_steps: Annotated[
         int, option("steps between checkpoints", aliases=("save_interval",), ge=1, source="transformers")
@@ -235,24 +282,30 @@ class RunConfig(Section):
         Strategy | Literal["auto"],
         option(
             "when held-out rows are evaluated; auto: every eval_steps where given, else each epoch, where "
-            "there are any"
+            "there are any",
+            example="steps",
         ),
     ] = "auto"
     eval_steps: Annotated[
         int | None,
         option("steps between evaluations; unset: logging_steps", aliases=("eval_interval",), ge=1),
     ] = None
-    load_best_model_at_end: Annotated[bool, option("finish with the best checkpoint instead of the last")] = (
-        False
-    )
+    load_best_model_at_end: Annotated[
+        bool, option("finish with the best checkpoint instead of the last", beside=_EACH_EPOCH, alone=True)
+    ] = False
     metric_for_best_model: Annotated[
-        str | None, option("metric that decides which is best", off="eval_loss")
+        str | None,
+        option("metric that decides which is best", off="eval_loss", example="eval_loss", beside=_BEST),
     ] = None
     greater_is_better: Annotated[
-        bool | None, option("whether that metric should grow", off="the library decides by its name")
+        bool | None,
+        option("whether that metric should grow", off="the library decides by its name", beside=_BEST),
     ] = None
     report_to: Annotated[
-        list[str], option("trackers: wandb, tensorboard, trackio, ...; none", aliases=("loggers",))
+        list[str],
+        option(
+            "trackers: wandb, tensorboard, trackio, ...; none", aliases=("loggers",), example=["tensorboard"]
+        ),
     ] = []  # noqa: RUF012 (pydantic copies it)
     callbacks: Annotated[list[Any], option("transformers TrainerCallback objects")] = []  # noqa: RUF012
     dataloader_num_workers: Annotated[int, option("loader processes; 0: none", ge=0)] = 0
@@ -279,6 +332,7 @@ class RewardsConfig(Section):
             keyword="reward_functions",
             aliases=("rewards", "reward_funcs"),
             only="rewards",
+            example=["length"],
         ),
     ] = []  # noqa: RUF012
     weights: Annotated[
@@ -289,6 +343,7 @@ class RewardsConfig(Section):
             aliases=("reward_weights",),
             only="rewards",
             off="1 each",
+            example=[0.5],
         ),
     ] = None
     model: Annotated[
@@ -299,6 +354,7 @@ class RewardsConfig(Section):
             aliases=("reward_model_path", "reward_model"),
             only="rewards",
             off="none",
+            example="a-reward-model",
         ),
     ] = None
 
@@ -314,7 +370,9 @@ class Config(Section):
     Two are equal where all their fields are; where the values came from does not count.
     """
 
-    algorithm: Annotated[str, option("sft, dpo, ... (see aligntune algorithms)", owner="core")]
+    algorithm: Annotated[
+        str, option("sft, dpo, ... (see aligntune algorithms)", owner="core", on_resume="held")
+    ]
     backend: Annotated[str, option("name of an installed backend, or auto", owner="core")] = "auto"
     isolation: Annotated[
         Literal["none", "process"], option("run the backend in a process of its own", owner="core")
@@ -323,12 +381,16 @@ class Config(Section):
         dict[str, Any], option("options that only this backend has", owner="core")
     ] = {}  # noqa: RUF012
     model: ModelConfig
-    peft: PeftConfig = PeftConfig()
+    peft: Annotated[PeftConfig, option("the adapter", on_resume="held")] = PeftConfig()
     data: DataConfig
     optim: OptimConfig = OptimConfig()
     run: RunConfig = RunConfig()
-    rewards: RewardsConfig = RewardsConfig()
-    parameters: Annotated[Any, option("the algorithm's own parameters", owner="core")] = None
+    rewards: Annotated[RewardsConfig, option("what scores completions", on_resume="changes")] = (
+        RewardsConfig()
+    )
+    parameters: Annotated[
+        Any, option("the algorithm's own parameters", owner="core", on_resume="changes")
+    ] = None
 
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
     _defaults: dict[str, Any] = PrivateAttr(default_factory=dict)

@@ -16,15 +16,24 @@ class Quantization(Section):
 
     load_in_4bit: Annotated[bool, option("4-bit weights")] = False
     load_in_8bit: Annotated[bool, option("8-bit weights")] = False
-    bnb_4bit_quant_type: Annotated[Literal["nf4", "fp4"], option("4-bit data type", source="QLoRA paper")] = (
-        "nf4"
-    )
+    bnb_4bit_quant_type: Annotated[
+        Literal["nf4", "fp4"],
+        option("4-bit data type", source="QLoRA paper", beside={"model.quantization.load_in_4bit": True}),
+    ] = "nf4"
     bnb_4bit_use_double_quant: Annotated[
-        bool, option("quantise the quantisation constants too", source="QLoRA paper")
+        bool,
+        option(
+            "quantise the quantisation constants too",
+            source="QLoRA paper",
+            beside={"model.quantization.load_in_4bit": True},
+        ),
     ] = True
     bnb_4bit_compute_dtype: Annotated[
         Literal["auto", "bfloat16", "float16", "float32"],
-        option("dtype of matrix products; auto follows precision"),
+        option(
+            "dtype of matrix products; auto follows precision",
+            beside={"model.quantization.load_in_4bit": True},
+        ),
     ] = "auto"
 
     @field_validator("bnb_4bit_compute_dtype", mode="before")
@@ -44,6 +53,7 @@ class ModelConfig(Section):
             keyword="model_name",
             aliases=("model_name_or_path", "model"),
             owner="core",
+            on_resume="held",
         ),
     ]
     tokenizer: Annotated[
@@ -60,29 +70,43 @@ class ModelConfig(Section):
         str | None, option("Jinja chat template to use", owner="core", off="the tokenizer's own")
     ] = None
     revision: Annotated[
-        str | None, option("branch, tag or commit on the hub", off="the hub's default branch")
+        str | None,
+        option("branch, tag or commit on the hub", off="the hub's default branch", example="a-branch"),
     ] = None
     token: Annotated[
         SecretStr | None,
-        option("hub access token; never written out", secret=True, off="the hub login of this machine"),
+        option(
+            "hub access token; never written out",
+            secret=True,
+            off="the hub login of this machine",
+            example="hf_example",
+        ),
     ] = None
     trust_remote_code: Annotated[bool, option("run the code that a model repository ships")] = False
     device_map: Annotated[
-        str | dict[str, Any] | None, option("placement of layers on devices", off="one device")
+        str | dict[str, Any] | None,
+        option("placement of layers on devices", off="one device", example="auto"),
     ] = None
     attn_implementation: Annotated[
         str | None,
-        option("attention kernel, e.g. sdpa, eager, flash_attention_2", off="the library's choice"),
+        option(
+            "attention kernel, e.g. sdpa, eager, flash_attention_2",
+            off="the library's choice",
+            example="eager",
+        ),
     ] = None
     precision: Annotated[
         Precision,
         option(
             "bf16: frozen weights bf16, trainable float32, bf16 autocast; fp32: float32 everywhere; "
-            "auto: bf16 where the device has it, else fp32"
+            "auto: bf16 where the device has it, else fp32",
+            on_resume="changes",
+            example="bf16",
         ),
     ] = "auto"
     quantization: Annotated[
-        Quantization | None, option("weight format of the frozen base", off="not quantised")
+        Quantization | None,
+        option("weight format of the frozen base", off="not quantised", on_resume="changes"),
     ] = None
 
 
@@ -95,6 +119,7 @@ class PeftConfig(Section):
             "train a LoRA adapter; false: full fine-tuning; unset: LoRA",
             keyword="use_peft",
             aliases=("use_lora", "peft_enabled"),
+            alone=True,
         ),
     ] = None
     r: Annotated[int, option("rank", keyword="lora_r", aliases=("lora_rank",), ge=1)] = 16
@@ -110,6 +135,7 @@ class PeftConfig(Section):
             "module names, a regex, or all-linear; unset: all-linear",
             keyword="lora_target_modules",
             aliases=("target_modules",),
+            example=["q_proj", "v_proj"],
         ),
     ] = None
     bias: Annotated[
@@ -118,10 +144,17 @@ class PeftConfig(Section):
     use_rslora: Annotated[bool, option("scale by alpha / sqrt(r) (https://arxiv.org/abs/2312.03732)")] = False
     use_dora: Annotated[bool, option("weight-decomposed LoRA (https://arxiv.org/abs/2402.09353)")] = False
     modules_to_save: Annotated[
-        list[str] | None, option("modules trained in full beside the adapter", off="none")
+        list[str] | None,
+        option("modules trained in full beside the adapter", off="none", example=["lm_head"]),
     ] = None
     layers_to_transform: Annotated[
-        list[int] | None, option("layer indices that get an adapter", off="all layers")
+        list[int] | None,
+        option(
+            "layer indices that get an adapter",
+            off="all layers",
+            example=[0],
+            beside={"peft.target_modules": ["q_proj", "v_proj"]},
+        ),
     ] = None
     init: Annotated[
         Literal["default", "gaussian", "pissa", "loftq"],
@@ -129,6 +162,7 @@ class PeftConfig(Section):
             "initialisation: default (Kaiming A, zero B), gaussian, PiSSA (https://arxiv.org/abs/2404.02948) "
             "or LoftQ (https://arxiv.org/abs/2310.08659)",
             keyword="lora_init",
+            example="gaussian",
         ),
     ] = "default"
     merge_adapter: Annotated[

@@ -1,19 +1,13 @@
-"""The worker process of the kit: ``python -m aligntune_core.testing.process.live DESCRIPTOR``.
+"""What the worker process of the kit serves: it drives backends and says what became of it.
 
-Reads one JSON object a line from stdin, ``{"do": verb, ...}``, and writes one a line to the descriptor:
-``{"value": ...}``, or ``{"error": ...}`` with the exception's classes, message and traceback. It imports nothing heavy
-before a backend's ``prepare`` does, and ends when stdin does.
+It imports nothing heavy before a backend's ``prepare`` does.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import sys
-import tempfile
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,26 +33,26 @@ class Server:
         folder: where run folders go.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: str) -> None:
+        logging.getLogger("aligntune").setLevel(logging.ERROR)
+        self._folder = Path(folder)
         self._runs: dict[str, Any] = {}
         self._number = 0
         self._more: dict[str, Any] = {}
         self._prepared: dict[str, Prepared] = {}
 
-    def answer(self, request: Mapping[str, Any]) -> Any:
-        """Do what one request says."""
-        verbs: dict[str, Callable[..., Any]] = {
-            "plan": self.plan,
-            "planned": self.planned,
-            "built": self.built,
-            "create": self.create,
-            "train": self.train,
-            "look": self.look,
-        }
-        arguments = dict(request)
+    def answer(self, do: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Call one of the methods below.
+
+        Returns:
+            dict: the answer as "value"; or as "error" the classes, message and traceback of what was raised.
+        """
+        arguments = dict(arguments)
         self._more = dict(arguments.pop("more", {}))
-        return verbs[arguments.pop("do")](**arguments)
+        try:
+            return {"value": getattr(self, do)(**arguments)}
+        except (Exception, SystemExit) as error:
+            return {"error": _described(error)}
 
     def _base(self, backend: str, algorithm: str) -> dict[str, Any]:
         """The kit's own call, with what the author's class sets for every call."""
@@ -185,22 +179,3 @@ def _described(error: BaseException) -> dict[str, Any]:
         "message": str(error),
         "traceback": "".join(traceback.format_exception(error)),
     }
-
-
-def main() -> None:
-    """Serve until stdin ends."""
-    answers = os.fdopen(int(sys.argv[1]), "w", encoding="utf-8")
-    logging.getLogger("aligntune").setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory(prefix="aligntune-kit-") as folder:
-        server = Server(Path(folder))
-        for line in sys.stdin:
-            try:
-                answer = {"value": server.answer(json.loads(line))}
-            except (Exception, SystemExit) as error:
-                answer = {"error": _described(error)}
-            answers.write(json.dumps(answer) + "\n")
-            answers.flush()
-
-
-if __name__ == "__main__":
-    main()

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from aligntune_core.algorithms import known
+from aligntune_core.algorithms import find, known
 from aligntune_core.config import covers
-from aligntune_core.config.keywords import parameters_of, tree
+from aligntune_core.config.keywords import belongs, parameters_of, tree
 from aligntune_core.testing.fixtures import changes
 from aligntune_core.testing.process.worker import Refused, Worker, worker_of
 from aligntune_core.types import BackendInfo, Support
@@ -17,11 +17,7 @@ from aligntune_core.types import BackendInfo, Support
 OFFLINE = ("sft", "dpo", "reward")
 ONLINE = ("grpo", "dr_grpo", "gspo", "dapo", "ppo")
 
-ALGORITHMS: Mapping[str, tuple[str, ...]] = {"sft": ("sft",), "online": ONLINE, "offline": OFFLINE}
 UNSEEN = ("absent", "nothing planned")
-
-# Fields that cannot be changed in one call with others.
-ALONE = frozenset({"peft.enabled", "optim.num_epochs", "optim.warmup_ratio", "run.load_best_model_at_end"})
 
 
 class Session:
@@ -79,7 +75,7 @@ class Session:
 
     def algorithm_for(self, path: str) -> str | None:
         """An algorithm that has the field and is trained by the backend."""
-        names = ALGORITHMS.get(tree()[path].only, (*OFFLINE, *ONLINE))
+        names = [name for name in (*OFFLINE, *ONLINE) if belongs(tree()[path], find(name))]
         return next((name for name in names if self._supports.get(name)), None)
 
     def supports(self, algorithm: str) -> bool:
@@ -120,7 +116,7 @@ class Session:
             path: the field.
             others: fields that may be changed in the same call.
         """
-        together = [p for p in others if p not in ALONE]
+        together = [p for p in others if not changes.is_alone(p)]
         if path in together:
             try:
                 return self._built(algorithm, together)[path]
@@ -171,7 +167,7 @@ def parameters(algorithm: str) -> Iterable[str]:
 def named(path: str, message: str) -> bool:
     """Whether a refusal names the field that was changed, or one set beside it, by keyword, path or name."""
     names: set[str] = set()
-    for changed in (path, *changes.BESIDE.get(path, ())):
+    for changed in (path, *changes.beside(tree().get(path))):
         entry = tree().get(changed)
         names |= {changed, changed.rpartition(".")[2], *(entry.names if entry else ())}
     return any(name in message for name in names)

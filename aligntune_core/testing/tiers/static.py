@@ -15,6 +15,7 @@ import pytest
 from aligntune_core.algorithms import known
 from aligntune_core.backends import registry, requirements, validation
 from aligntune_core.entrypoints import EntryPoint
+from aligntune_core.model.device import KINDS
 from aligntune_core.testing.blocker import run_blocked
 from aligntune_core.testing.process.waiting import FAILURES
 from aligntune_core.testing.tiers.base import Kit, optional
@@ -23,7 +24,7 @@ from aligntune_core.types import BackendInfo, Support
 from aligntune_core.version import __version__
 from aligntune_core.wording import listed
 
-DEVICES = ("cpu", "cuda", "mps", "xpu", "npu")
+DEVICES = ("cpu", *(kind.name for kind in KINDS))
 QUANTIZATIONS = ("4bit", "8bit")
 UNKNOWN = "an_algorithm_that_nobody_has"
 

@@ -10,7 +10,7 @@ from typing import Any
 from aligntune_core import Datasets, LoadedModel, RunContext, Sampling, TrainResult
 from aligntune_core.toolkit import CheckpointError, RunError, find_algorithm, step_of, written
 from aligntune_core.types import Form
-from aligntune_trl import table
+from aligntune_trl import evaluation, table
 from aligntune_trl.algorithms.recipe import find
 from aligntune_trl.model import adapter, merging, reward_head
 from aligntune_trl.online.generation import generate
@@ -38,6 +38,7 @@ class TrlEngine:
         self._config = config
         self._run = run
         self._stop = callbacks.attach(trainer, run)
+        evaluation.share(trainer)
 
     @property
     def native(self) -> Any:
@@ -115,7 +116,7 @@ class TrlEngine:
 
     def train(self, resume_from: Path | None = None) -> TrainResult:
         """Train to the end, or until ``run.stop()`` gives a reason: then a checkpoint is saved first."""
-        adapter.place_merged_base(self._run.output_dir)
+        adapter.place_merged_base(self._run.output_dir, self._config)
         self._stop.reason = None
         start = str(resume_from) if resume_from else None
         if start is not None:
@@ -184,7 +185,7 @@ class TrlEngine:
         Raises:
             RunError: the weights are quantised, or the written model differs from the trained one.
         """
-        adapter.place_merged_base(self._run.output_dir)
+        adapter.place_merged_base(self._run.output_dir, self._config)
         if form == "merged":
             merging.save_merged(self.model, self._tokenizer, path, self._trainer)
         elif adapter.is_adapted(self.model):

@@ -1,4 +1,4 @@
-"""What the trl backend needs to train ORPO: a recipe, and the word that it is trained; all else is the backend's."""
+"""What the trl backend needs to train ORPO: a recipe, and the word that it is trained; the rest is the backend's."""
 
 from __future__ import annotations
 

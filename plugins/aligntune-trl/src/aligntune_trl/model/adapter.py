@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from aligntune_core import LoadedModel
-from aligntune_core.toolkit import cache_folder, world
+from aligntune_core.toolkit import MERGED_BASE, cache_folder, world
 from aligntune_trl import table
 from aligntune_trl.model import loftq, reward_head
 from aligntune_trl.quiet import known_warnings_hidden, no_bars
 
 NAME = "default"
-MERGED_BASE = "base"
 ALL_LINEAR = "all-linear"
 REFERENCE = "ref"
 """TRL's name for the frozen copy of an adapter."""
@@ -192,8 +191,20 @@ def _stage_merged_base(model: Any, tokenizer: Any, config: Any) -> None:
     model.config._name_or_path = str(output_dir / MERGED_BASE)
 
 
-def place_merged_base(output_dir: Path) -> None:
-    """Move a staged merged base to ``output_dir/base``, where the adapter's configuration points."""
+def place_merged_base(output_dir: Path, config: Any) -> None:
+    """Move a staged merged base to ``output_dir/base``, where the adapter's configuration points.
+
+    Every process comes here; the main one moves the folder, the others wait until it is in place.
+    """
+    if not config.peft.merge_adapter:
+        return
+    topology = world()
+    if topology.is_main:
+        _move_staged(output_dir)
+    topology.barrier()
+
+
+def _move_staged(output_dir: Path) -> None:
     import shutil
 
     staged, target = cache_folder(output_dir) / MERGED_BASE, output_dir / MERGED_BASE

@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aligntune_core.toolkit import completion_text, prompt_text, rewind, shorten
+from aligntune_core.toolkit import SAMPLES, completion_text, prompt_text, rewind, shorten
 
 logger = logging.getLogger("aligntune")
 
-FILE = "samples.jsonl"
 PER_STEP = 64
 """Completions of a step that are kept in the file, whole groups first to last."""
 
@@ -28,7 +27,7 @@ class Samples:
     """
 
     def __init__(self, folder: Path | None, every: int, alarm: int, group: int | None = None) -> None:
-        self._path = folder / FILE if folder is not None else None
+        self._path = folder / SAMPLES if folder is not None else None
         self._every, self._alarm, self._group = every, alarm, group
         self._shown: int | None = None
         self._equal_since: int | None = None
@@ -107,5 +106,5 @@ class Samples:
                 "easier or harder, or the temperature higher.",
                 self._equal_since,
                 ", ".join(f"{group[0]:.4g}" for group in groups[:4]),
-                FILE if self._path is not None else "the completions (log_completions=True)",
+                SAMPLES if self._path is not None else "the completions (log_completions=True)",
             )

@@ -1,4 +1,4 @@
-"""The keyword reference. ``python -m aligntune_core.config.reference [FILE]`` writes it."""
+"""The keyword reference. ``python docs/tools/configuration.py [FILE]`` writes it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,21 @@ from aligntune_core.config.keywords import Entry
 from aligntune_core.data.recognise.detect import columns_of
 from aligntune_core.fields import extra_of
 
-DEFAULT = Path("docs/reference/configuration.md")
+DEFAULT = Path(__file__).parents[1] / "reference" / "configuration.md"
 _MARKED = re.compile(r"(<!-- parameters: begin -->).*?(<!-- parameters: end -->)", re.DOTALL)
 _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+_TRAITS = {  # as Algorithm.has takes them
+    "supervised": "supervised algorithms",
+    "generates": "algorithms that generate",
+    "offline": "algorithms that do not generate",
+    "rewards": "algorithms scored by rewards",
+    "cut": "algorithms that cut long rows",
+}
 
 _HEAD = [
     "# Configuration reference",
     "",
-    "Made by `python -m aligntune_core.config.reference` from the models; do not edit.",
+    "Made by `python docs/tools/configuration.py` from the models; do not edit.",
     "",
     "Every field has a *keyword*, its name in `create_sft_trainer(...)`, `create_rl_trainer(...)`, `config=` mappings,",
     "YAML files and `key=value` words, and a *path*, its place in the tree: `learning_rate=1e-4`,",
@@ -145,16 +152,16 @@ def _default(info: FieldInfo) -> str:
 
 def _meaning(entry: Entry) -> str:
     extra = extra_of(entry.info)
-    said = [entry.info.description or ""]
+    parts = [entry.info.description or ""]
     if extra.get("off"):
-        said.append(f"None: {extra['off']}")
+        parts.append(f"None: {extra['off']}")
     if extra.get("needs"):
-        said.append(f"read with {extra['needs']} only")
-    if extra.get("only"):
-        said.append(f"{extra['only']} algorithms only")
+        parts.append(f"read with {extra['needs']} only")
+    if entry.only:
+        parts.append(f"only for {_TRAITS[entry.only]}")
     if extra.get("source"):
-        said.append(f"default from {extra['source']}")
-    return "; ".join(said).replace("|", "\\|")
+        parts.append(f"default from {extra['source']}")
+    return "; ".join(parts).replace("|", "\\|")
 
 
 def with_parameters(page: str, algorithm: Algorithm) -> str:
@@ -164,7 +171,7 @@ def with_parameters(page: str, algorithm: Algorithm) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the reference to the file named, by default into ``docs`` below the current directory.
+    """Write the reference to the file named, by default into ``docs``.
 
     The tables in ``algorithms/NAME.md`` beside that file's folder are brought up to date, where there are such pages.
     """

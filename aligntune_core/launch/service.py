@@ -1,0 +1,105 @@
+"""A child process's own side: makes the object that its parent names and answers calls of its methods.
+
+It ends when the parent does, however that ended.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any
+
+from aligntune_core.config.payload import read
+from aligntune_core.launch.answers import failure, plain
+from aligntune_core.launch.channel import Channel, Outbox
+
+_outbox: list[Outbox] = []
+"""The one of this process, once it serves."""
+
+
+def send(kind: str, value: Any) -> None:
+    """Send the parent something beside the answer: an "event", or a "log" record. Safe in a signal handler."""
+    _outbox[0].send(kind, plain(value))
+
+
+def serve(descriptor: int) -> None:
+    """Answer until the parent closes the connection; this process ends with it.
+
+    Args:
+        descriptor: of the inherited socket.
+    """
+    channel = Channel(descriptor)
+    path, target, arguments = read(channel.receive()[1], "the header")
+    sys.path[:] = path
+    _outbox.append(Outbox(channel))
+    calls, service = _calls(channel), _Service(target, arguments)
+    signal.signal(signal.SIGINT, service.interrupt)
+    while True:
+        _outbox[0].send(*service.answer(*calls.get()))
+
+
+def _calls(channel: Channel) -> queue.Queue[tuple[str, bytes]]:
+    """Receive calls on a thread, unopened, so that the parent's end is noticed whatever this process is at."""
+    calls: queue.Queue[tuple[str, bytes]] = queue.Queue()
+
+    def listen() -> None:
+        try:
+            while True:
+                calls.put(channel.receive())
+        except (EOFError, OSError):
+            pass  # the parent is gone
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+        finally:
+            os._exit(1)
+
+    threading.Thread(target=listen, daemon=True, name="aligntune-parent").start()
+    return calls
+
+
+class _Service:
+    """Answers one call after the other.
+
+    Args:
+        target, arguments: as ``Child`` takes them; the object is made at the first call.
+    """
+
+    def __init__(self, target: str, arguments: Sequence[Any]) -> None:
+        self._target, self._arguments = target, arguments
+        self._object: Any = None
+        self._busy = False
+        self._process = os.getpid()
+
+    def interrupt(self, *_: Any) -> None:
+        """On SIGINT outside of a run's own handling; one that comes when all is done is for nobody."""
+        if self._busy:
+            raise KeyboardInterrupt
+
+    def answer(self, method: str, content: bytes) -> tuple[str, bytes]:
+        """What to send back for a call."""
+        self._busy = True
+        try:
+            return "done", plain(self._result(method, content))
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
+            if isinstance(error, SystemExit) and os.getpid() != self._process:
+                raise  # a fork of this process ends itself, and answers nobody
+            return "failed", plain(failure(error))
+        finally:
+            self._busy = False
+
+    def _result(self, method: str, content: bytes) -> Any:
+        if self._object is None:
+            module, _, name = self._target.partition(":")
+            self._object = importlib.import_module(module)
+            if name:
+                self._object = attrgetter(name)(self._object)(*self._arguments)
+        args, keywords = read(content, f"the arguments of {method}()")
+        return getattr(self._object, method)(*args, **keywords)

@@ -1,0 +1,161 @@
+"""How a callable wants to be called: told once, from its parameters, their annotations and what it declares."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, Literal, TypeVar
+
+from aligntune_core.errors import ConfigError
+from aligntune_core.wording import listed
+
+Shape = Literal["batch", "sample"]
+Form = Literal["texts", "messages"]
+
+BATCH_NAMES = ("completions", "prompts", "completion_ids")
+TEXT_NAMES = ("text", "completion", "response", "output", "generation", "generated_text")
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_DECLARED = "reward_reads"
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def reads(form: Form) -> Callable[[Function], Function]:
+    """Declare what a function of a batch reads where the rows' prompts are texts.
+
+    Args:
+        form: "texts" (each prompt and completion a string) or "messages" (each a list of messages).
+
+    Returns:
+        A decorator that gives the function back with the attribute ``reward_reads``.
+    """
+
+    def declare(function: Function) -> Function:
+        setattr(function, _DECLARED, form)
+        return function
+
+    return declare
+
+
+@dataclass(frozen=True)
+class Signature:
+    """How a callable wants to be called.
+
+    Attributes:
+        shape: "batch" or "sample".
+        first: its first parameter, None for ``**kwargs`` alone.
+        first_positional: whether that one is passed by position.
+        named: the other parameters that take a keyword -> whether they are required.
+        open: whether it takes ``**kwargs``.
+        form: what a function of a batch reads of rows with text prompts; None where nothing tells, which means texts.
+    """
+
+    shape: Shape
+    first: str | None
+    first_positional: bool
+    named: Mapping[str, bool]
+    open: bool
+    form: Form | None = None
+
+    def takes(self, name: str) -> bool:
+        """Whether this keyword may be passed."""
+        return self.open or name in self.named or name == self.first
+
+
+def signature_of(function: Callable[..., Any], name: str) -> Signature:
+    """Read a callable's signature.
+
+    Raises:
+        ConfigError: the first parameter does not tell whether it takes a batch or one sample, or ``reward_reads`` is
+            neither "texts" nor "messages".
+    """
+    if not callable(function):
+        raise ConfigError(f'reward "{name}" is {function!r}, which cannot be called')
+    try:
+        signature = inspect.signature(function)
+    except ValueError as error:
+        raise ConfigError(
+            f'reward "{name}": its parameters cannot be read ({error}); wrap it in a function'
+        ) from error
+    parameters = [p for p in signature.parameters.values() if p.kind is not p.VAR_POSITIONAL]
+    opened = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    declared = [p for p in parameters if p.kind is not p.VAR_KEYWORD]
+    first = declared[0] if declared else None
+    shape = _shape(declared, opened)
+    if shape is None:
+        raise ConfigError(
+            f'reward "{name}": its first parameter, {first.name if first else "missing"}, does not tell how to '
+            f"call it. A function of a batch starts with {listed(BATCH_NAMES)}; one of a single sample with "
+            f"{listed((*TEXT_NAMES, 'prompt'))}"
+        )
+    named = {
+        p.name: p.default is p.empty for p in declared if p is not first and p.kind is not p.POSITIONAL_ONLY
+    }
+    if shape == "batch" and first is not None:
+        named[first.name] = first.default is first.empty
+    positional = shape == "sample" and first is not None and first.kind in _POSITIONAL
+    form = _form(function, name, declared) if shape == "batch" else None
+    return Signature(shape, first.name if first else None, positional, named, opened, form)
+
+
+def _shape(declared: Iterable[inspect.Parameter], opened: bool) -> Shape | None:
+    """Whether the parameters are those of a batch or of one sample; None where they do not tell."""
+    names = [p.name for p in declared]
+    if not names:
+        return "batch" if opened else None
+    if names[0] in TEXT_NAMES or names[0] == "prompt":
+        return "sample"
+    # TRL calls by keyword, so the order of a function written for it is free.
+    return "batch" if any(name in BATCH_NAMES for name in names) else None
+
+
+# --- texts or messages -----------------------------------------------------------------------------------------------
+
+
+def _form(function: Any, name: str, declared: Iterable[inspect.Parameter]) -> Form | None:
+    """What it declares, or else what the annotation of its completions says, or else that of its prompts."""
+    inner = function
+    while not hasattr(inner, _DECLARED) and hasattr(inner, "func"):  # functools.partial
+        inner = inner.func
+    form: Form | None = getattr(inner, _DECLARED, None)
+    if form is not None:
+        if form not in typing.get_args(Form):
+            raise ConfigError(f'reward "{name}": {_DECLARED} is {form!r}; it must be "texts" or "messages"')
+        return form
+    annotations = {p.name: _resolved(p.annotation, inner) for p in declared}
+    forms = [_annotated(annotations.get(parameter)) for parameter in ("completions", "prompts")]
+    return next((form for form in forms if form is not None), None)
+
+
+def _resolved(annotation: Any, function: Any) -> Any:
+    """The annotation as a type; one whose names exist for a type checker only says nothing."""
+    if not isinstance(annotation, str):
+        return annotation
+    code = inspect.unwrap(function)
+    if not hasattr(code, "__globals__"):  # a method keeps them on its function, an object on its class
+        code = getattr(code, "__func__", type(code).__call__)
+    holder = SimpleNamespace(__annotations__={"value": annotation})
+    try:
+        return typing.get_type_hints(holder, getattr(code, "__globals__", {}))["value"]
+    except (NameError, SyntaxError, TypeError, AttributeError):
+        return None
+
+
+def _annotated(annotation: Any) -> Form | None:
+    """What a list of prompts or completions with this annotation holds: ``list[str]`` texts, ``list[list[...]]`` or
+    ``list[dict]`` messages; anything else, ``Any`` and unions among it, says nothing."""
+    arguments = typing.get_args(annotation)
+    if not arguments or not _is_collection(typing.get_origin(annotation)):
+        return None
+    entry = typing.get_origin(arguments[0]) or arguments[0]
+    if entry is str:
+        return "texts"
+    return "messages" if _is_collection(entry) else None
+
+
+def _is_collection(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Iterable) and kind is not str
