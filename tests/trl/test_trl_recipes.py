@@ -77,7 +77,12 @@ def test_the_model_is_looked_at_once(build: Build, monkeypatch: pytest.MonkeyPat
 
     looked: list[Any] = []
     find = source.find
-    monkeypatch.setattr(source, "find", lambda config: looked.append(config) or find(config))
+
+    def counted(config: Any) -> Any:
+        looked.append(config)
+        return find(config)
+
+    monkeypatch.setattr(source, "find", counted)
     build("sft")
     assert len(looked) == 1
 
@@ -106,12 +111,15 @@ def test_what_an_argument_class_lacks_is_refused_where_it_is_set(
     from aligntune_core.config.resolve.resolution import resolve
     from aligntune_trl import table
 
-    monkeypatch.setattr(table, "find", lambda _: lacking)
-    lacking = replace(recipe.find("reward") or pytest.fail(), name="dpo")
+    reward = recipe.find("reward")
+    assert reward is not None
+    monkeypatch.setattr(table, "find", lambda _: replace(reward, name="dpo"))
     common = {"algorithm": "dpo", "model_name": str(tiny_model_dir), "dataset_name": "d", "output_dir": "out"}
     config = resolve_config("rl", **common, truncation_mode="keep_end")
     prepared = plugin.prepare(config)
-    with pytest.raises(ConfigError, match="truncation_mode: got 'keep_end', but TRL does not offer it for dpo"):
+    with pytest.raises(
+        ConfigError, match="truncation_mode: got 'keep_end', but TRL does not offer it for dpo"
+    ):
         table.planned_arguments(resolve(config, prepared.device), prepared)
 
 
