@@ -37,14 +37,18 @@ def test_hooks_on_the_page_fulfil_the_contract(monkeypatch: pytest.MonkeyPatch) 
     assert validation.problems(wrapper, ()) == []
     assert extension.supports_algorithm("orpo")
     assert extension.supports_algorithm("sft") is None
-    assert extension.build_trainer(None, type("C", (), {"algorithm": "sft"}), None, None) is None
+    from aligntune_orpo import plugin  # registers its recipe: another one of that name would raise
+
+    assert plugin.supports_algorithm("orpo") == extension.supports_algorithm("orpo")
 
     from aligntune_orpo.algorithm import ORPO
 
-    for field in ("name", "kind", "columns", "paper", "title"):
+    for field in ("name", "kind", "formats", "paper", "title"):
         assert getattr(algorithm.ORPO, field) == getattr(ORPO, field)
     assert algorithm.ORPO.parameters().model_dump() == ORPO.parameters().model_dump()
-    del sys.modules["aligntune_orpo.algorithm"], sys.modules["aligntune_orpo"]
+    for name in ("algorithm", "plugin"):
+        del sys.modules[f"aligntune_orpo.{name}"]
+    del sys.modules["aligntune_orpo"]
 
 
 def test_entry_points_on_the_page_are_those_of_the_examples() -> None:

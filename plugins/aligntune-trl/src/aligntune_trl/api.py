@@ -31,33 +31,26 @@ if TYPE_CHECKING:
     from aligntune_trl.state import State
     from aligntune_trl.trainer import built as build
 
-# Imported when first asked for: they are not needed for listings.
+# Imported when first asked for, since listings need none of them: name -> "module:name".
 _LATER = {
-    "Source": "aligntune_trl.model.source:Source",
-    "State": "aligntune_trl.state:State",
-    "TrlEngine": "aligntune_trl.engine:TrlEngine",
-    "apply_adapter": "aligntune_trl.model.adapter:apply",
-    "base_dtype": "aligntune_trl.model.load:base_dtype",
-    "build": "aligntune_trl.trainer:built",
-    "build_rewards": "aligntune_trl.online.rewards_bridge:build",
-    "continued": "aligntune_trl.model.source:continued",
-    "float32_kept": "aligntune_trl.model.adapter:float32_kept",
-    "frozen_policy": "aligntune_trl.model.adapter:frozen_policy",
-    "hub_arguments": "aligntune_trl.model.source:hub_arguments",
-    "known_warnings_hidden": "aligntune_trl.quiet:known_warnings_hidden",
-    "merged": "aligntune_trl.model.load:merged",
-    "no_bars": "aligntune_trl.quiet:no_bars",
-    "planned": "aligntune_trl.prepare:planned",
-    "prepare": "aligntune_trl.prepare:prepare",
-    "problems": "aligntune_trl.problems:shared",
-    "quantization_config": "aligntune_trl.model.load:quantization_config",
-    "scores": "aligntune_trl.model.reward_head:scores",
+    "apply_adapter": "model.adapter:apply",
+    "build": "trainer:built",
+    "build_rewards": "online.rewards_bridge:build",
+    "problems": "problems:shared",
+    **{name: f"model.adapter:{name}" for name in ("float32_kept", "frozen_policy")},
+    **{name: f"model.load:{name}" for name in ("base_dtype", "merged", "quantization_config")},
+    **{name: f"model.source:{name}" for name in ("Source", "continued", "hub_arguments")},
+    **{name: f"prepare:{name}" for name in ("planned", "prepare")},
+    **{name: f"quiet:{name}" for name in ("known_warnings_hidden", "no_bars")},
+    "State": "state:State",
+    "TrlEngine": "engine:TrlEngine",
+    "scores": "model.reward_head:scores",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name in _LATER:
-        return imported(_LATER[name])
+        return imported(f"aligntune_trl.{_LATER[name]}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -41,10 +41,7 @@ def prepare(config: Config) -> Prepared:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # as TRL does; padding never enters a loss
     return Prepared(
-        device=device,
-        tokenizer=tokenizer,
-        versions=versions(DISTRIBUTIONS),
-        state=State(source.find(config)),
+        device=device, tokenizer=tokenizer, versions=versions(DISTRIBUTIONS), state=State(source.find(config))
     )
 
 

@@ -11,15 +11,8 @@ from aligntune_core.toolkit import did_you_mean, find_algorithm, listed, named
 from aligntune_trl.algorithms.recipe import Recipe, find
 
 # Figures that the evaluation of every algorithm has.
-COMMON_FIGURES = (
-    "loss",
-    "runtime",
-    "samples_per_second",
-    "steps_per_second",
-    "num_tokens",
-    "entropy",
-    "aux_loss",
-)
+COMMON_FIGURES = ("loss", "runtime", "samples_per_second", "steps_per_second", "num_tokens", "entropy",
+                  "aux_loss")  # fmt: skip
 
 
 def problems(config: Any) -> list[str]:

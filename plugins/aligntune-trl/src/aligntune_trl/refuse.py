@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from aligntune_core import Device
@@ -65,12 +65,9 @@ def _name_problems(config: Any) -> Iterator[str]:
             if path == "optim.lr_scheduler":
                 return
     probe = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    reason = _failure(
-        lambda: get_scheduler(config.optim.lr_scheduler, probe, num_warmup_steps=0, num_training_steps=1),
-        ValueError,
-        TypeError,
-    )
-    if reason is not None:
+    try:
+        get_scheduler(config.optim.lr_scheduler, probe, num_warmup_steps=0, num_training_steps=1)
+    except (ValueError, TypeError) as reason:
         yield (
             f"{named('optim.lr_scheduler')}: {config.optim.lr_scheduler!r} needs settings that are not offered "
             f'({reason}); take "linear", "cosine", "constant_with_warmup" or "constant"'
@@ -82,13 +79,10 @@ def _tracker_problems(config: Any) -> Iterator[str]:
     from transformers.integrations import get_reporting_integration_callbacks
 
     names = config.run.report_to
-    reason = _failure(
-        lambda: [callback() for callback in get_reporting_integration_callbacks(list(names))],
-        ImportError,
-        RuntimeError,
-        ValueError,
-    )
-    if reason is not None:
+    try:
+        for callback in get_reporting_integration_callbacks(list(names)):
+            callback()
+    except (ImportError, RuntimeError, ValueError) as reason:
         yield f"{named('run.report_to')}: {listed(names)} cannot be used here: {reason}"
 
 
@@ -100,17 +94,9 @@ def refuse_optimizer(args: Any) -> None:
     """
     from transformers import Trainer
 
-    reason = _failure(lambda: Trainer.get_optimizer_cls_and_kwargs(args), ImportError, ValueError)
-    if reason is not None:
-        raise ConfigError(
-            f"{named('optim.optimizer')}: {args.optim.value!r} cannot be used here: {reason}"
-        ) from reason
-
-
-def _failure(attempt: Callable[[], object], *kinds: type[Exception]) -> Exception | None:
-    """The library's own reason why it cannot do something, or None where it can."""
     try:
-        attempt()
-    except kinds as error:
-        return error
-    return None
+        Trainer.get_optimizer_cls_and_kwargs(args)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(
+            f"{named('optim.optimizer')}: {args.optim.value!r} cannot be used here: {error}"
+        ) from error

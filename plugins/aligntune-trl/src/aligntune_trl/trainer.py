@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import nullcontext
 from typing import Any
 
 from aligntune_core import Datasets, LoadedModel, Prepared, RunContext
@@ -34,13 +34,12 @@ def build(
     A reference, where the algorithm compares, is at no cost the policy with its fresh adapter switched off; where that
     is another model than the policy at its start, a frozen copy: of the adapter, or of the whole model.
     """
-    model, more = loaded.model, {}
-    with ExitStack() as stack:
-        for context in (known_warnings_hidden(), no_bars(), adapter.float32_kept(model)):
-            stack.enter_context(context)
-        if find_algorithm(config.algorithm).compares(config.parameters):
-            more["ref_model"] = loaded.roles.get("reference") or adapter.frozen_policy(model)
-            stack.enter_context(adapter.copied_as_it_is(model))
+    model, reference = loaded.model, {}
+    compares = find_algorithm(config.algorithm).compares(config.parameters)
+    if compares:
+        reference["ref_model"] = loaded.roles.get("reference") or adapter.frozen_policy(model)
+    copied = adapter.copied_as_it_is(model) if compares else nullcontext()
+    with known_warnings_hidden(), no_bars(), adapter.float32_kept(model), copied:
         trainer = imported(recipe.trainer)(
             model=model,
             args=args,
@@ -48,7 +47,7 @@ def build(
             eval_dataset=datasets.eval,
             processing_class=loaded.tokenizer,
             callbacks=list(config.run.callbacks),
-            **more,
+            **reference,
         )
     adapter.drop_needless_reference(trainer.model)
     return TrlEngine(trainer, loaded, config, datasets, run)

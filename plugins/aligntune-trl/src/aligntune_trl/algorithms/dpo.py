@@ -14,15 +14,6 @@ DPO = Recipe(
         "reward_accuracy": Figure("rewards/accuracies"),
         "reward_margin": Figure("rewards/margins"),
     },
-    native_figures=(
-        "mean_token_accuracy",
-        "rewards/chosen",
-        "rewards/rejected",
-        "rewards/accuracies",
-        "rewards/margins",
-        "logps/chosen",
-        "logps/rejected",
-        "logits/chosen",
-        "logits/rejected",
-    ),
-)
+    native_figures=("mean_token_accuracy", "rewards/chosen", "rewards/rejected", "rewards/accuracies",
+                    "rewards/margins", "logps/chosen", "logps/rejected", "logits/chosen", "logits/rejected"),
+)  # fmt: skip

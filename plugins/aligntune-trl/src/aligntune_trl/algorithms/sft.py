@@ -55,12 +55,7 @@ SFT = Recipe(
     name="sft",
     arguments=ARGUMENTS,
     trainer="trl:SFTTrainer",
-    fixed={
-        **NO_ROUTER_LOSS,
-        "assistant_only_loss": False,
-        "eval_packing": None,
-        "shuffle_dataset": False,
-    },
+    fixed={**NO_ROUTER_LOSS, "assistant_only_loss": False, "eval_packing": None, "shuffle_dataset": False},
     own=(Argument("parameters.loss_type", "args", "loss_type", _loss, _loss_name),),
     figures={
         "token_accuracy": Figure("mean_token_accuracy"),
