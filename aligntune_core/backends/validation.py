@@ -37,7 +37,7 @@ def old_seam(module: ModuleType) -> str | None:
         return None
     changes = []
     build, info = vars(module).get("build_trainer"), vars(module).get("backend_info")
-    if _is_answer(build) and "prepared" not in inspect.signature(build).parameters:
+    if build is not None and _is_answer(build) and "prepared" not in inspect.signature(build).parameters:
         changes.append(
             "build_trainer has to take prepared: build_trainer(loaded, config, datasets, prepared, run). What "
             "Prepared(planned=...) held is a hook of its own, planned(config, prepared); an Engine has "

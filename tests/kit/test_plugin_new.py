@@ -107,7 +107,7 @@ def test_what_is_left_to_write_says_what_to_do(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(NotImplementedError, match=r"datasets\.train"):
         training.Engine(None, None, None, None)
     engine = training.Engine.__new__(training.Engine)
-    calls = {
+    calls: dict[str, tuple[Any, ...]] = {
         "effective": (),
         "train": (),
         "evaluate": (),

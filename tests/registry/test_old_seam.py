@@ -95,7 +95,7 @@ def test_auto_passes_an_old_backend_over(
         create(backend="auto")
 
 
-MOVED = ["from aligntune_core.device import probe", "from aligntune_core.config import ResolvedConfig"]
+MOVED = ["from aligntune_core.devices import probe", "from aligntune_core.config import ResolvedConfig"]
 
 
 @pytest.mark.parametrize("line", MOVED)

@@ -62,10 +62,10 @@ class Encoder:
 
     def _turns(self, messages: Any) -> Sample:
         """A whole conversation with the loss on each turn of the assistant, which the template marks."""
-        encoded = self.tokenizer.apply_chat_template(
+        found = self.tokenizer.apply_chat_template(
             messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
         )
-        ids, mask = list(encoded["input_ids"]), encoded["assistant_masks"]
+        ids, mask = list(found["input_ids"]), found["assistant_masks"]
         return self._cut(ids, [i if on else IGNORED for i, on in zip(ids, mask, strict=True)])
 
     def _sample(self, ids: list[int], start: int) -> Sample:
