@@ -82,7 +82,7 @@ class Server:
         chosen = registry().get(backend)
         change = self._change(chosen, algorithm, path)
         if change is None:
-            return {"found": "no value"}
+            return {"outcome": "no value"}
         config = load_config({**change.settings, "backend": backend})
         refusals.refuse_unsupported(chosen, config, dict)
         refusals.guard(chosen)
@@ -115,13 +115,13 @@ class Server:
                 continue
             settings |= change.settings
         trainer = self._build(backend, settings)
-        found = {**trainer.planned, **trainer.effective}
-        return {path: _compared(path, paths(trainer.config), found) for path in fields}
+        in_force = {**trainer.planned, **trainer.effective}
+        return {path: _compared(path, paths(trainer.config), in_force) for path in fields}
 
     def create(self, backend: str, algorithm: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Build a trainer with these settings over the kit's own."""
-        trainer = self._build(backend, {**self._base(backend, algorithm), **settings})
-        return {"effective": sorted(trainer.effective)}
+        """Build a trainer with these settings over the kit's own, and close it."""
+        with self._build(backend, {**self._base(backend, algorithm), **settings}) as trainer:
+            return {"effective": sorted(trainer.effective)}
 
     def train(
         self,
@@ -140,13 +140,12 @@ class Server:
             resume: name of a kept run, and its checkpoint to go on from.
         """
         honoured = registry().get(backend).info.honours
-        wanted = {
+        possible = {
             path: value
             for path, value in settings.items()
             if path not in changes.backend_paths() or covers(honoured, path)
         }
-        whole = {**self._base(backend, algorithm), **wanted}
-        trainer = self._build(backend, whole)
+        trainer = self._build(backend, {**self._base(backend, algorithm), **possible})
         from aligntune_core.testing.run import Run  # only now: the backend may have to precede torch
 
         run = Run(trainer, MODEL)
@@ -156,7 +155,7 @@ class Server:
         return run.record()
 
     def look(self, name: str, at: str, **more: Any) -> Any:
-        """Look at a kept run: "saved", "merged", "evaluation", "generation"."""
+        """Look at a kept run: "saved", "merged", "evaluation", "generation", "sampling"."""
         return getattr(self._runs[name], at)(**more)
 
     def _build(self, backend: str, settings: Mapping[str, Any]) -> Any:
@@ -169,14 +168,14 @@ class Server:
         return create_trainer(load_config(settings))
 
 
-def _compared(path: str, asked: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """What was asked for and found for one field."""
+def _compared(path: str, config: Mapping[str, Any], in_force: Mapping[str, Any]) -> dict[str, Any]:
+    """What one field is set to, and what is in force."""
     above = path.rpartition(".")[0]
-    if path not in found and above not in found:
-        return {"found": "absent", "asked": repr(asked[path])}
-    value = found[path] if path in found else getattr(found[above], path.rpartition(".")[2], None)
-    equal = same(path, asked[path], value)
-    return {"found": "equal" if equal else "different", "asked": repr(asked[path]), "value": repr(value)}
+    if path not in in_force and above not in in_force:
+        return {"outcome": "absent", "set": repr(config[path])}
+    value = in_force[path] if path in in_force else getattr(in_force[above], path.rpartition(".")[2], None)
+    outcome = "equal" if same(path, config[path], value) else "different"
+    return {"outcome": outcome, "set": repr(config[path]), "value": repr(value)}
 
 
 def _described(error: BaseException) -> dict[str, Any]:

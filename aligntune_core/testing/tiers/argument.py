@@ -57,13 +57,13 @@ class ArgumentTier(Kit):
 def _problem(session: Session, algorithm: str, path: str) -> str:
     """What is wrong with the way a changed field arrives; where ``planned`` says nothing the live tier looks on."""
     try:
-        found: dict[str, Any] = session.planned(algorithm, path)
+        field = session.planned(algorithm, path)
     except Refused as refusal:
         if named(path, str(refusal)):
             return ""
         return f"{path} was changed and refused, but the message does not name it: {refusal}"
-    if found["found"] == "different":
-        return f"{path}: asked for {found['asked']}, planned says {found['value']}"
+    if field["outcome"] == "different":
+        return f"{path}: set to {field['set']}, planned says {field['value']}"
     return ""
 
 

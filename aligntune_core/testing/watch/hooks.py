@@ -15,5 +15,5 @@ def implementation(module: ModuleType, hook: str) -> Callable[..., Any] | None:
         options = getattr(value, f"{PROJECT}_impl", None)
         if isinstance(options, dict) and (options.get("specname") or name) == hook:
             return value  # type: ignore[no-any-return]
-    found = getattr(module, hook, None)
-    return found if callable(found) else None
+    function = getattr(module, hook, None)
+    return function if callable(function) else None
