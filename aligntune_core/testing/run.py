@@ -228,13 +228,18 @@ class Run:
         return {
             "drawn": self.trainer.generate(prompts, seed=1, **drawn),
             "again": self.trainer.generate(prompts, seed=1, **drawn),
-            "other_seed": self.trainer.generate(prompts, seed=2, **drawn),
+            "other_seed": self.trainer.generate(prompts[:1], seed=2, **drawn),
             "end": end,
             "greedy": greedy,
             "ended": self.trainer.generate(prompts, max_new_tokens=max_new_tokens, stop=end) if end else [],
             "each": 3,
             "prompts": prompts,
         }
+
+    def close(self) -> None:
+        """Close the trainer, as a ``with`` block does after its body has done so."""
+        self.trainer.close()
+        self.trainer.close()
 
     def _greedy(self, messages: list[dict[str, str]], count: int) -> str:
         """The answer of the likeliest tokens, one after the other, to the end or to ``count`` of them."""

@@ -24,8 +24,9 @@ from aligntune_core.config.resolve.resolution import resolve
 from aligntune_core.config.table import same
 from aligntune_core.create import create_trainer
 from aligntune_core.pipeline import refusals
-from aligntune_core.pipeline.plan import plan
-from aligntune_core.testing.fixtures import changes
+from aligntune_core.pipeline.plan import Plan, plan
+from aligntune_core.testing.fixtures import changes, rows
+from aligntune_core.testing.watch.contract import longest
 from aligntune_core.types import Prepared
 
 MODEL = Path(__file__).parent.parent / "model"
@@ -68,10 +69,11 @@ class Server:
     # --- argument tier -----------------------------------------------------------------------------------------------
 
     def plan(self, backend: str, algorithm: str) -> dict[str, Any]:
-        """Plan the kit's own call: all that core does before weights load."""
+        """Plan the kit's own call: all that core does before weights load; and have its rows tokenized."""
         settings = {**self._base(backend, algorithm), "backend": backend}
         settings["run.output_dir"] = str(self._folder / "planned")
-        return {"planned": sorted(plan(load_config(settings)).planned)}
+        call = plan(load_config(settings))
+        return {"planned": sorted(call.planned), "tokenized": _tokenized(call, rows.rows(algorithm))}
 
     def planned(self, backend: str, algorithm: str, path: str, quick: bool = False) -> dict[str, Any]:
         """Change one field and ask the backend what its library would do; nothing is loaded but the tokenizer.
@@ -119,9 +121,9 @@ class Server:
         return {path: _compared(path, paths(trainer.config), in_force) for path in fields}
 
     def create(self, backend: str, algorithm: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Build a trainer with these settings over the kit's own, and close it."""
-        with self._build(backend, {**self._base(backend, algorithm), **settings}) as trainer:
-            return {"effective": sorted(trainer.effective)}
+        """Build a trainer with these settings over the kit's own."""
+        trainer = self._build(backend, {**self._base(backend, algorithm), **settings})
+        return {"effective": sorted(trainer.effective)}
 
     def train(
         self,
@@ -155,7 +157,7 @@ class Server:
         return run.record()
 
     def look(self, name: str, at: str, **more: Any) -> Any:
-        """Look at a kept run: "saved", "merged", "evaluation", "generation", "sampling"."""
+        """Look at a kept run: "saved", "merged", "evaluation", "generation", "sampling"; or "close" it."""
         return getattr(self._runs[name], at)(**more)
 
     def _build(self, backend: str, settings: Mapping[str, Any]) -> Any:
@@ -176,6 +178,21 @@ def _compared(path: str, config: Mapping[str, Any], in_force: Mapping[str, Any])
     value = in_force[path] if path in in_force else getattr(in_force[above], path.rpartition(".")[2], None)
     outcome = "equal" if same(path, config[path], value) else "different"
     return {"outcome": outcome, "set": repr(config[path]), "value": repr(value)}
+
+
+def _tokenized(call: Plan, data: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """What the hook ``tokenize`` says of rows, beside the tokens of each by the chat template; None: no answer.
+
+    "tokens" is None where the backend has no tokenizer of transformers.
+    """
+    report, tokenizer = call.datasets.report, call.prepared.tokenizer
+    answers = call.backend._hooks.tokenize(
+        rows=data, loss=report.loss if report else "all", config=call.config, prepared=call.prepared
+    )
+    if answers is None:
+        return None
+    seen = [{"length": row.length, "truncated": row.truncated, "problem": row.problem} for row in answers]
+    return {"answers": seen, "tokens": [longest(row, tokenizer) for row in data] if tokenizer else None}
 
 
 def _described(error: BaseException) -> dict[str, Any]:

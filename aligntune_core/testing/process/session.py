@@ -10,7 +10,6 @@ import pytest
 from aligntune_core.algorithms import known
 from aligntune_core.config import covers
 from aligntune_core.config.keywords import parameters_of, tree
-from aligntune_core.testing.fixtures import changes
 from aligntune_core.testing.process.waiting import FAILURES
 from aligntune_core.testing.process.worker import Refused, Worker, worker_of
 from aligntune_core.types import BackendInfo, Support
@@ -164,15 +163,6 @@ class Session:
 def parameters(algorithm: str) -> Iterable[str]:
     """Config paths of an algorithm's own parameters."""
     return [entry.path for entry in parameters_of(known()[algorithm].parameters).values()]
-
-
-def named(path: str, message: str) -> bool:
-    """Whether a refusal names the field that was changed, or one set beside it, by keyword, path or name."""
-    names: set[str] = set()
-    for changed in (path, *changes.BESIDE.get(path, ())):
-        entry = tree().get(changed)
-        names |= {changed, changed.rpartition(".")[2], *(entry.names if entry else ())}
-    return any(name in message for name in names)
 
 
 def supported(name: str) -> tuple[str, ...]:

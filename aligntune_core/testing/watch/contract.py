@@ -79,6 +79,13 @@ def samples(row: Mapping[str, Any], tokenizer: Any, config: Mapping[str, Any]) -
     return sequences
 
 
+def longest(row: Mapping[str, Any], tokenizer: Any) -> int:
+    """Tokens of a row, uncut: of its longer completion with the prompt, or of the prompt alone."""
+    conversations = [[*row["prompt"], *row[column]] for column in COMPLETIONS if column in row]
+    alone = row.get("messages", row.get("prompt"))
+    return max(len(_ids(tokenizer, messages)) for messages in conversations or [alone])
+
+
 def _ids(tokenizer: Any, messages: Any, **more: Any) -> list[int]:
     return list(tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **more)["input_ids"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -17,3 +18,9 @@ def implementation(module: ModuleType, hook: str) -> Callable[..., Any] | None:
             return value  # type: ignore[no-any-return]
     function = getattr(module, hook, None)
     return function if callable(function) else None
+
+
+def answer_of(function: Callable[..., Any], **arguments: Any) -> Any:
+    """What a hook's function answers; it is called with those of the arguments that it takes, as pluggy does."""
+    taken = inspect.signature(function).parameters
+    return function(**{name: value for name, value in arguments.items() if name in taken})

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from trl.experimental.orpo import ORPOConfig, ORPOTrainer
+from trl.experimental.orpo import ORPOConfig
 
 from aligntune_core import Datasets, LoadedModel, Prepared, RunContext
 from aligntune_core.errors import ConfigError
+from aligntune_orpo.evaluation import EvaluatingTrainer
 from aligntune_trl import table
 from aligntune_trl.engine import TrlEngine
 from aligntune_trl.model import adapter
@@ -45,7 +46,7 @@ def build(
         disable_tqdm=True,
     )
     with known_warnings_hidden(), no_bars(), adapter.float32_kept(loaded.model):
-        trainer = ORPOTrainer(
+        trainer = EvaluatingTrainer(
             model=loaded.model,
             args=args,
             train_dataset=datasets.train,
