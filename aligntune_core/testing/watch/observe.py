@@ -222,6 +222,7 @@ class Observer(Watch):
 
     def _judge(self, step: Step, seen: list[list[list[int]]], parameters: list[Any]) -> None:
         """Recognise the rows; compare loss and gradient with the contract's for those very rows and weights."""
+        assert self._judge_of is not None
         micro = self._micro_batches(step, [[self._unpadded(ids) for ids in batch] for batch in seen])
         if micro is None:
             return
