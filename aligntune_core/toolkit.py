@@ -8,7 +8,7 @@ subject they are:
 - the configuration: covers, paths, written
 - arguments: Argument, Table, compare, keep, parameter_arguments, plain, read, same, value_at, write
 - algorithms: Algorithm, Batch, Default, find_algorithm, epochs, learning_rate, Generation, Section, option
-  RowProblem
+- rows: Format, Roles, RowProblem, TokenSequence, sequences, limit_of, window, too_long_prompt
 - the model: adapter_config, check_base, check_model, check_ends, load_tokenizer, check_positions,
   classifier_problems, language_model_problems
 - the machine: probe, torch_device, installed_version, versions, world, recorded_environment
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
         value_at,
         write,
     )
+    from aligntune_core.data.formats.base import Format, Roles, RowProblem
+    from aligntune_core.data.lengths import limit_of, too_long_prompt
+    from aligntune_core.data.tokens import TokenSequence, sequences, window
     from aligntune_core.entrypoints import installed_version, versions
     from aligntune_core.errors import (
         BackendUnavailable,
@@ -79,15 +82,19 @@ __getattr__, __dir__ = lazy(
         "ConfigError": "aligntune_core.errors",
         "DataError": "aligntune_core.errors",
         "Default": "aligntune_core.algorithms",
+        "Format": "aligntune_core.data.formats.base",
         "Generation": "aligntune_core.algorithms.generation",
         "HookError": "aligntune_core.errors",
         "NonFiniteLoss": "aligntune_core.errors",
         "Reward": "aligntune_core.rewards",
         "RewardError": "aligntune_core.errors",
         "RewardSet": "aligntune_core.rewards",
+        "Roles": "aligntune_core.data.formats.base",
+        "RowProblem": "aligntune_core.data.formats.base",
         "RunError": "aligntune_core.errors",
         "Section": "aligntune_core.fields",
         "Table": "aligntune_core.config.table",
+        "TokenSequence": "aligntune_core.data.tokens",
         "a_type": "aligntune_core.wording",
         "adapter_config": "aligntune_core.model.source",
         "build_rewards": "aligntune_core.rewards",
@@ -109,6 +116,7 @@ __getattr__, __dir__ = lazy(
         "keyword_of": "aligntune_core.config.keywords",
         "language_model_problems": "aligntune_core.model.kind",
         "learning_rate": "aligntune_core.algorithms.base",
+        "limit_of": "aligntune_core.data.lengths",
         "listed": "aligntune_core.wording",
         "load_tokenizer": "aligntune_core.model.tokenizer",
         "named": "aligntune_core.config.keywords",
@@ -125,12 +133,15 @@ __getattr__, __dir__ = lazy(
         "recorded_environment": "aligntune_core.launch.environment:recorded",
         "same": "aligntune_core.config.table",
         "seed_everything": "aligntune_core.run.seeding",
+        "sequences": "aligntune_core.data.tokens",
         "shorten": "aligntune_core.rewards.text",
         "step_of": "aligntune_core.run.resume",
+        "too_long_prompt": "aligntune_core.data.lengths",
         "torch_device": "aligntune_core.model.device",
         "value_at": "aligntune_core.config.table",
         "versions": "aligntune_core.entrypoints",
         "weights_problem": "aligntune_core.run.checkpoints",
+        "window": "aligntune_core.data.tokens",
         "world": "aligntune_core.run.topology",
         "write": "aligntune_core.config.table",
         "written": "aligntune_core.config",
@@ -146,15 +157,19 @@ __all__ = [
     "ConfigError",
     "DataError",
     "Default",
+    "Format",
     "Generation",
     "HookError",
     "NonFiniteLoss",
     "Reward",
     "RewardError",
     "RewardSet",
+    "Roles",
+    "RowProblem",
     "RunError",
     "Section",
     "Table",
+    "TokenSequence",
     "a_type",
     "adapter_config",
     "build_rewards",
@@ -176,6 +191,7 @@ __all__ = [
     "keyword_of",
     "language_model_problems",
     "learning_rate",
+    "limit_of",
     "listed",
     "load_tokenizer",
     "named",
@@ -192,12 +208,15 @@ __all__ = [
     "recorded_environment",
     "same",
     "seed_everything",
+    "sequences",
     "shorten",
     "step_of",
+    "too_long_prompt",
     "torch_device",
     "value_at",
     "versions",
     "weights_problem",
+    "window",
     "world",
     "write",
     "written",

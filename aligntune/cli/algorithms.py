@@ -36,7 +36,7 @@ def matrix() -> list[dict[str, Any]]:
     """One row an algorithm: name, title, kind, columns, paper, parameters, and what each ready backend says."""
     from aligntune_core.algorithms import known
     from aligntune_core.backends.registry import registry
-    from aligntune_core.data.recognise.detect import columns_of
+    from aligntune_core.data.formats import canonical_columns
 
     rows = [row for row in registry().rows() if row.state == "ready"]
     return [
@@ -44,7 +44,7 @@ def matrix() -> list[dict[str, Any]]:
             "name": name,
             "title": algorithm.title or name,
             "kind": algorithm.kind,
-            "columns": list(columns_of(algorithm)),
+            "columns": list(canonical_columns(algorithm)),
             "paper": algorithm.paper,
             "parameters": sorted(algorithm.parameters.model_fields),
             "backends": {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +72,7 @@ def plan(config: Config | str | Path | Mapping[str, Any]) -> Plan:
         resolved = resolve(continued(config, adapter_config(config.model.name)), prepared.device)  # 7
         rewards = _rewards(resolved, prepared)
         planned = _planned(backend, prepared, resolved)  # 8
-        datasets = _datasets(resolved, prepared)  # 9
+        datasets = _datasets(backend, prepared, resolved)  # 9
         if rewards is not None:
             check_columns(rewards, datasets)
     rows = len(datasets.train) if hasattr(datasets.train, "__len__") else None
@@ -100,8 +101,9 @@ def _planned(backend: Backend, prepared: Prepared, config: Config) -> Mapping[st
     return planned
 
 
-def _datasets(config: Config, prepared: Prepared) -> Datasets:
+def _datasets(backend: Backend, prepared: Prepared, config: Config) -> Datasets:
     from aligntune_core.algorithms import find
     from aligntune_core.data import prepare_datasets
 
-    return prepare_datasets(config, find(config.algorithm), prepared.tokenizer)
+    tokenize = partial(backend.tokenize, config=config, prepared=prepared)
+    return prepare_datasets(config, find(config.algorithm), prepared.tokenizer, tokenize)

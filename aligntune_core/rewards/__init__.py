@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from aligntune_core.rewards.catalogue import RewardInfo, list_rewards
     from aligntune_core.rewards.function import FunctionReward, reference_column
     from aligntune_core.rewards.model import RewardModel
-    from aligntune_core.rewards.reasoning_gym import reasoning_gym_rows
     from aligntune_core.rewards.reward_set import RewardSet, Scores
     from aligntune_core.rewards.spec import RewardSpec, read_rewards
 
@@ -33,7 +32,6 @@ __getattr__, __dir__ = lazy(
         "build_rewards": "aligntune_core.rewards.building",
         "list_rewards": "aligntune_core.rewards.catalogue",
         "read_rewards": "aligntune_core.rewards.spec",
-        "reasoning_gym_rows": "aligntune_core.rewards.reasoning_gym",
         "reference_column": "aligntune_core.rewards.function",
     },
 )
@@ -50,6 +48,5 @@ __all__ = [
     "build_rewards",
     "list_rewards",
     "read_rewards",
-    "reasoning_gym_rows",
     "reference_column",
 ]

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from aligntune_core.data.rows import Broken, RowSource, from_dataset, from_list
+from aligntune_core.data.reading.rows import Broken, RowSource, from_dataset, from_list
 from aligntune_core.data.sources.jsonfiles import ESCAPED, not_utf8, read_json
 from aligntune_core.errors import DataError
 from aligntune_core.model.hub import EXTENSIONS

@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import IO, Any
 
-from aligntune_core.data.recognise.mapping import ROLE_OF
-from aligntune_core.data.rows import Broken
+from aligntune_core.data.reading.rows import Broken
+from aligntune_core.data.roles import ROLE_OF
 from aligntune_core.errors import DataError
 from aligntune_core.wording import a_type
 
