@@ -8,9 +8,10 @@ from aligntune_core import BackendInfo, Support, hookimpl
 from aligntune_torch.table import HONOURS, PARAMETERS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from aligntune_core import Config, Datasets, Engine, LoadedModel, Prepared, RunContext
+    from aligntune_core import Config, Datasets, Engine, LoadedModel, Prepared, RowTokens, RunContext
+    from aligntune_core.types import LossOn
 
 
 @hookimpl
@@ -42,6 +43,15 @@ def planned(config: Config) -> Mapping[str, Any]:
     from aligntune_torch import prepare
 
     return prepare.planned(config)
+
+
+@hookimpl
+def tokenize(
+    rows: Sequence[Mapping[str, Any]], loss: LossOn, config: Config, prepared: Prepared
+) -> Sequence[RowTokens]:
+    from aligntune_torch import rows as stage
+
+    return stage.tokenize(rows, loss, config, prepared.tokenizer)
 
 
 @hookimpl
