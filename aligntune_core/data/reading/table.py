@@ -78,6 +78,7 @@ def build_dataset(
 
 def _extras(shape: Shape, source: RowSource, kept: Sequence[int]) -> Any:
     from datasets import Dataset, concatenate_datasets
+    from datasets.table import InMemoryTable
 
     if source.is_dataset:
         chosen = source.rows.with_format(None).select(kept)
@@ -85,7 +86,7 @@ def _extras(shape: Shape, source: RowSource, kept: Sequence[int]) -> Any:
             [_as(chosen, column, name) for name, column in shape.extras.items()], axis=1
         )
     if isinstance(source.rows, list):
-        return Dataset(_typed([source.rows[index] for index in kept], shape))
+        return Dataset(InMemoryTable(_typed([source.rows[index] for index in kept], shape)))
     return Dataset(_spooled(shape, source, kept))
 
 
@@ -134,9 +135,8 @@ def _kept_rows(source: RowSource, kept: Sequence[int]) -> Iterator[list[Any]]:
 
 
 def _typed(rows: Sequence[Mapping[str, Any]], shape: Shape) -> Any:
-    """The carried columns of some rows as a table of the ``datasets`` library."""
+    """The carried columns of some rows as an Arrow table."""
     import pyarrow as pa
-    from datasets.table import InMemoryTable
 
     arrays = []
     for name, column in shape.extras.items():
@@ -144,7 +144,7 @@ def _typed(rows: Sequence[Mapping[str, Any]], shape: Shape) -> Any:
             arrays.append(pa.array([row.get(column) for row in rows]))
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
             raise _mixed(shape, name, error) from error
-    return InMemoryTable(pa.table(arrays, names=list(shape.extras)))
+    return pa.table(arrays, names=list(shape.extras))
 
 
 def _mixed(shape: Shape, name: str, error: Exception) -> DataError:

@@ -1,9 +1,9 @@
 """JSON lines of any size: where each line starts is kept in memory, the rows are parsed when their batch is read.
 
-The JSON loader of ``datasets`` copies a file into Arrow columns of one type each, and changes values on the way: a column
-of dates becomes timestamps, 1 beside 2.5 becomes 1.0, a key that some objects lack becomes None in all of them, of a key
-that comes twice either value may be left. So the lines stay as they are, in their own file, and what is made of them, the
-canonical rows, goes to Arrow (``reading/spool.py``). A line that is no JSON costs one row and is named.
+The JSON loader of ``datasets`` copies a file into Arrow columns of one type each, and changes values on the way: texts
+that are dates become timestamps, 1 beside 2.5 becomes 1.0. So the lines stay as they are, in their own file, and what
+is made of them, the canonical rows, goes to Arrow (``reading/spool.py``). A line that is no JSON costs one row and is
+named.
 """
 
 from __future__ import annotations

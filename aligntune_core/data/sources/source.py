@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from aligntune_core.data.reading.rows import RowSource, concatenate, from_dataset, from_list
 from aligntune_core.data.sources import hub
 from aligntune_core.data.sources.folders import LocalFiles, missing_path, open_path
-from aligntune_core.data.sources.reasoning_gym import PREFIX, reasoning_gym_rows
+from aligntune_core.data.sources.reasoning_gym import reasoning_gym_rows
 from aligntune_core.data.sources.splits import parse_split, require_split
 from aligntune_core.errors import DataError
 from aligntune_core.model.hub import looks_local
+from aligntune_core.rewards.builtin.reasoning_gym import PREFIX
 from aligntune_core.wording import listed
 
 if TYPE_CHECKING:

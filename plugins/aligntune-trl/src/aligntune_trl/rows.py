@@ -1,4 +1,4 @@
-"""Canonical rows as TRL (1.14 to 1.16) will have them: how long, which it would drop, and their tokens if it takes some.
+"""Canonical rows as TRL (1.14 to 1.16) will have them: how long, which it would drop, and tokens where it takes them.
 
 TRL's rules, which are foreseen here: SFT cuts at ``max_length`` and drops rows without a label; DPO drops rows whose
 prompt fills ``max_length`` (keep_start) and cuts the others; reward training drops rows longer than ``max_length``.
