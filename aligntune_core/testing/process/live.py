@@ -180,11 +180,7 @@ def _tokenized(call: Plan, data: Sequence[Mapping[str, Any]]) -> dict[str, Any] 
     "tokens" is None where the backend has no tokenizer of transformers.
     """
     report, tokenizer = call.datasets.report, call.prepared.tokenizer
-    answers = call.backend._hooks.tokenize(
-        rows=data, loss=report.loss if report else "all", config=call.config, prepared=call.prepared
-    )
-    if answers is None:
-        return None
+    answers = call.backend.tokenize(data, report.loss if report else "all", call.config, call.prepared)
     seen = [{"length": row.length, "truncated": row.truncated, "problem": row.problem} for row in answers]
     return {"answers": seen, "tokens": [longest(row, tokenizer) for row in data] if tokenizer else None}
 

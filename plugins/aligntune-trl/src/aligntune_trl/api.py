@@ -3,7 +3,7 @@
 - an algorithm: ``Recipe`` says what TRL has for it, ``register`` makes it known; planning, arguments, figures and
   engine are then as for our own
 - arguments: ``write``, ``read`` and ``rows`` of the table, ``training_arguments``
-- a run: ``prepare``, ``planned``, ``build``, ``State``, ``Source``, ``TrlEngine``, ``problems`` (of the
+- a run: ``prepare``, ``planned``, ``tokenize``, ``build``, ``State``, ``Source``, ``TrlEngine``, ``problems`` (of the
   configuration alone)
 - weights: ``apply_adapter``, ``merged``, ``continued``, ``base_dtype``, ``quantization_config``, ``hub_arguments``,
   ``float32_kept``, ``frozen_policy``, ``scores``
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from aligntune_trl.prepare import planned, prepare
     from aligntune_trl.problems import shared as problems
     from aligntune_trl.quiet import known_warnings_hidden, no_bars
+    from aligntune_trl.rows import tokenize
     from aligntune_trl.state import State
     from aligntune_trl.trainer import built as build
 
@@ -37,6 +38,7 @@ _LATER = {
     "build": "trainer:built",
     "build_rewards": "online.rewards_bridge:build",
     "problems": "problems:shared",
+    "tokenize": "rows:tokenize",
     **{name: f"model.adapter:{name}" for name in ("float32_kept", "frozen_policy")},
     **{name: f"model.load:{name}" for name in ("base_dtype", "merged", "quantization_config")},
     **{name: f"model.source:{name}" for name in ("Source", "continued", "hub_arguments")},

@@ -64,10 +64,10 @@ def tokenize(
 ) -> Sequence[RowTokens]:
     from dataclasses import replace
 
-    from aligntune_trl import rows as stage
+    from aligntune_trl import api
 
     # Its own preparation of rows stands in for TRL's, and starts from their text.
-    return [replace(row, columns=None) for row in stage.tokenize(rows, loss, config, prepared)]
+    return [replace(row, columns=None) for row in api.tokenize(rows, loss, config, prepared)]
 
 
 @hookimpl

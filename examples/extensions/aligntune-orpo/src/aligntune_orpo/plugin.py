@@ -9,7 +9,7 @@ register(
     Recipe(
         name="orpo",
         arguments="trl.experimental.orpo:ORPOConfig",
-        trainer="trl.experimental.orpo:ORPOTrainer",
+        trainer="aligntune_orpo.evaluation:EvaluatingTrainer",
         fixed={"remove_unused_columns": False},
     )
 )
