@@ -7,7 +7,7 @@ import tempfile
 from functools import lru_cache
 from typing import Any
 
-IN_MEMORY = 64 * 2**20
+IN_MEMORY = 16 * 2**20
 """Bytes up to which tables are kept in memory."""
 
 
