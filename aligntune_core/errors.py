@@ -116,9 +116,9 @@ class BackendConflict(BackendError):
     """Two distributions claim one backend name."""
 
     def __init__(self, name: str, distributions: Iterable[str]) -> None:
-        found = sorted(distributions)
+        names = sorted(distributions)
         super().__init__(
-            f'backend "{name}" is claimed by {" and ".join(found)}. Uninstall one: pip uninstall {found[-1].split()[0]}'
+            f'backend "{name}" is claimed by {" and ".join(names)}. Uninstall one: pip uninstall {names[-1].split()[0]}'
         )
 
 

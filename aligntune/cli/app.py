@@ -86,8 +86,8 @@ app = make_app(
 )
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(flag: bool) -> None:
+    if flag:
         from aligntune import __version__
 
         typer.echo(__version__)

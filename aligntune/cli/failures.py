@@ -77,7 +77,7 @@ def _is_usage(error: Exception) -> bool:
 
 
 def _notes(error: Exception) -> list[str]:
-    """What was added to our own error, but for the traceback of a worker process: ``--debug`` shows that."""
+    """Notes of an error of ours, without the traceback of a worker process, which ``--debug`` shows."""
     return [n for n in getattr(error, "__notes__", []) if not n.startswith(WORKER_TRACEBACK)]
 
 

@@ -1,4 +1,4 @@
-"""What every algorithm has that generates completions and scores them."""
+"""Parameters of every algorithm that generates completions and scores them."""
 
 from __future__ import annotations
 

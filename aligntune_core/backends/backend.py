@@ -1,4 +1,4 @@
-"""``Backend``: a typed face on one backend's hooks, one method a hook. Nothing else in core calls a hook."""
+"""``Backend``: a typed facade over one backend's hooks, one method a hook. Nothing else in core calls a hook."""
 
 from __future__ import annotations
 

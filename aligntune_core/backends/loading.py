@@ -1,4 +1,4 @@
-"""One backend's modules -> one ``Backend``: import, validate, register. Only this makes a PluginManager."""
+"""Make a ``Backend`` of a plugin's modules: import, validate, register. Only this module makes a PluginManager."""
 
 from __future__ import annotations
 

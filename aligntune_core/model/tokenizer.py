@@ -31,14 +31,14 @@ def load_tokenizer(model: ModelConfig) -> Any:
     """
     if model.chat_template is not None:
         _check_template(model.chat_template)
-    given = model.tokenizer
-    if given is None or isinstance(given, (str, os.PathLike)):
+    source = model.tokenizer
+    if source is None or isinstance(source, (str, os.PathLike)):
         tokenizer = _loaded_tokenizer(model)
-    elif callable(getattr(given, "apply_chat_template", None)):
-        tokenizer = copy.deepcopy(given)
+    elif callable(getattr(source, "apply_chat_template", None)):
+        tokenizer = copy.deepcopy(source)
     else:
         raise ConfigError(
-            f"tokenizer_name (model.tokenizer) is {a_type(given)}; give a hub id, a folder or a transformers tokenizer"
+            f"tokenizer_name (model.tokenizer) is {a_type(source)}; give a hub id, a folder or a transformers tokenizer"
         )
     if model.chat_template is not None:
         tokenizer.chat_template = model.chat_template
@@ -109,7 +109,7 @@ def tokenizer_source(model: ModelConfig) -> tuple[str, str | None]:
 
 
 def _name_of(model: Any) -> str:
-    """Where a model in memory came from, by its own account."""
+    """The name that a model in memory was loaded from, as its configuration states it."""
     config = getattr(model, "config", None)
     name = getattr(config, "_name_or_path", None) or getattr(model, "name_or_path", None)
     if isinstance(name, str) and name:

@@ -1,4 +1,4 @@
-"""Everything that can be known and refused before weights load: the first ten steps of a run, in their order."""
+"""Plan a run: everything that can be worked out, and refused, before weights load."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def plan(config: Config | str | Path | Mapping[str, Any]) -> Plan:
     refusals.guard(backend)
     with logs.kept(None):
         prepared = backend.prepare(config)
-        # Only now: the backend has done its imports, and the user's objects may import what they like.
+        # Unpacked only here, after the backend's imports: the user's objects may import any library.
         config = unpack(config)
         config = resolve(continued(config, adapter_config(config.model.name)), prepared.device)
         rewards = _rewards(config, prepared)
@@ -80,7 +80,7 @@ def plan(config: Config | str | Path | Mapping[str, Any]) -> Plan:
 
 
 def _rewards(config: Config, prepared: Prepared) -> RewardSet | None:
-    """The rewards of a run, made to be judged: functions are imported, reward models looked for."""
+    """Make the rewards of a run and refuse those that cannot score; functions are imported, no model is loaded."""
     if find(config.algorithm).scored_by != "rewards":
         return None
     limit = getattr(config.parameters, "max_completion_length", None)

@@ -125,7 +125,7 @@ class Trainer:
             return self._run(start)
 
     def _remark_second_run(self) -> None:
-        """The weights of this trainer are those that its last run left; only a new trainer starts anew."""
+        """Warn that a second run goes on from the weights that the first one left."""
         if self._trained:
             logger.warning(
                 "this trainer has trained before: the run goes on from its weights. "
@@ -181,7 +181,7 @@ class Trainer:
 
     @contextmanager
     def _recorded(self) -> Iterator[None]:
-        """Keep the log; on failure say so in the manifest and name the plugin on the exception."""
+        """Keep the log; record a failure in the manifest and name the plugin in a note on the exception."""
         try:
             with logs.kept(self._session.log):
                 yield
@@ -255,9 +255,9 @@ class Trainer:
                 "nothing to evaluate on: pass evaluate(dataset), or create the trainer with eval_dataset or eval_split"
             )
         with logs.kept(self._session.log):
-            found = dict(self._engine.evaluate(rows))
-        plain = {name.removeprefix("eval_"): value for name, value in found.items()}
-        return {**plain, **found}
+            figures = dict(self._engine.evaluate(rows))
+        plain = {name.removeprefix("eval_"): value for name, value in figures.items()}
+        return {**plain, **figures}
 
     def _canonical(self, dataset: Any) -> Any:
         from aligntune_core.algorithms import find

