@@ -221,7 +221,7 @@ def _named_in(environ: Mapping[str, str], variable: str) -> set[str]:
 
 
 def _metadata_verdict(entry: EntryPoint) -> Verdict | None:
-    """The verdict of metadata alone, the distribution's own and its required plugins'; None where it objects to nothing."""
+    """The verdict of metadata alone, of the distribution and the plugins that it requires; None where all is well."""
     lacking: list[Demand] = []
     for distribution in with_plugins(entry.distribution):
         try:
