@@ -79,8 +79,7 @@ def run_check(config: Config, samples: int, rows: int) -> CheckReport:
     from aligntune_core.errors import ConfigError
     from aligntune_core.model.tokenizer import load_tokenizer
     from aligntune_core.rewards import RewardSet, build_rewards
-    from aligntune_core.rewards.check import check_rewards
-    from aligntune_core.rewards.sampling import sample_completions
+    from aligntune_core.rewards.check import check_rewards, sample_completions
     from aligntune_core.types import Device
 
     algorithm = find(config.algorithm)
@@ -128,15 +127,17 @@ def _print(report: CheckReport) -> None:
                 name if first else "",
                 f"{report.weights[name]:g}" if first and name in report.weights else "",
                 group,
-                str(scores.count),
-                f"{scores.mean:.3g}",
-                f"{scores.low:.3g}"
-                if scores.low == scores.high
-                else f"{scores.low:.3g} to {scores.high:.3g}",
-                bars(scores.histogram),
+                str(distribution.count),
+                f"{distribution.mean:.3g}",
+                f"{distribution.low:.3g}"
+                if distribution.low == distribution.high
+                else f"{distribution.low:.3g} to {distribution.high:.3g}",
+                bars(distribution.histogram),
             )
             for name, groups in report.rewards.items()
-            for first, (group, scores) in zip([True] + [False] * len(groups), groups.items(), strict=False)
+            for first, (group, distribution) in zip(
+                [True] + [False] * len(groups), groups.items(), strict=False
+            )
         ],
     )
     if report.samples:

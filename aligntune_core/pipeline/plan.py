@@ -17,7 +17,7 @@ from aligntune_core.model.source import adapter_config
 from aligntune_core.pipeline import contract, refusals
 from aligntune_core.pipeline.choose import choose
 from aligntune_core.rewards import build_rewards
-from aligntune_core.rewards.early import check_columns, check_models
+from aligntune_core.rewards.check import check_columns, check_models
 from aligntune_core.run import logs
 from aligntune_core.run.topology import world_size
 
