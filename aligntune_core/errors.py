@@ -53,10 +53,10 @@ class ConfigError(AligntuneError, ValueError):
 class UnknownAlgorithm(ConfigError):
     """No algorithm of that name is known."""
 
-    def __init__(self, name: str, known: Iterable[str]) -> None:
-        known = sorted(known)
+    def __init__(self, name: str, names: Iterable[str]) -> None:
+        names = sorted(names)
         super().__init__(
-            f'there is no algorithm "{name}".{did_you_mean(name, known)} Known: {listed(known)}.'
+            f'there is no algorithm "{name}".{did_you_mean(name, names)} Known: {listed(names)}.'
         )
 
 

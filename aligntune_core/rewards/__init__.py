@@ -19,25 +19,7 @@ if TYPE_CHECKING:
     from aligntune_core.rewards.signature import reads
     from aligntune_core.rewards.spec import RewardSpec, read_rewards
 
-__getattr__, __dir__ = lazy(
-    __name__,
-    {
-        "Samples": "aligntune_core.rewards.batch",
-        "FunctionReward": "aligntune_core.rewards.function",
-        "Reward": "aligntune_core.rewards.batch",
-        "RewardInfo": "aligntune_core.rewards.catalogue",
-        "RewardModel": "aligntune_core.rewards.model",
-        "RewardSet": "aligntune_core.rewards.reward_set",
-        "RewardSpec": "aligntune_core.rewards.spec",
-        "Scores": "aligntune_core.rewards.reward_set",
-        "build_rewards": "aligntune_core.rewards.reward_set",
-        "list_rewards": "aligntune_core.rewards.catalogue",
-        "read_rewards": "aligntune_core.rewards.spec",
-        "reads": "aligntune_core.rewards.signature",
-        "reasoning_gym_rows": "aligntune_core.rewards.reasoning_gym",
-        "reference_column": "aligntune_core.rewards.function",
-    },
-)
+__getattr__, __dir__ = lazy(__name__)
 
 __all__ = [
     "FunctionReward",
