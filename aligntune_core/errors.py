@@ -10,7 +10,7 @@ from typing import Any
 
 from aligntune_core.wording import did_you_mean, listed
 
-# How the note begins that carries a worker process' traceback.
+# The beginning of the note that carries a worker process' traceback.
 WORKER_TRACEBACK = "traceback in the worker process:"
 
 
@@ -146,7 +146,7 @@ class NotHonoured(BackendError, ConfigError):
 
 
 class ContractViolation(BackendError):
-    """What the library would do differs from what was asked for."""
+    """The library would run something else than the configuration."""
 
 
 # --- runs ------------------------------------------------------------------------------------------------------------

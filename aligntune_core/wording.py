@@ -12,7 +12,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     spelt = {k.lower(): k for k in known}
     longer = [k for k in spelt if len(name) >= 4 and k.startswith(name.lower())]
     if longer:
-        return spelt[longer[0]]  # names come with the usual one first
+        return spelt[longer[0]]  # of several, callers list the usual one first
     matches = difflib.get_close_matches(name.lower(), list(spelt), n=1, cutoff=0.6)
     return spelt[matches[0]] if matches else None
 

@@ -1,4 +1,4 @@
-"""What the benchmarks on a GPU share: a model of a billion weights, rows, a stopwatch for a trainer's steps."""
+"""Shared parts of the GPU benchmarks: a model of a billion weights, rows, a stopwatch for a trainer's steps."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class Stopwatch:
         self.times, self._batches = [], []
 
     def figures(self) -> dict[str, Any]:
-        """Of the steps after the warm ones: seconds, tokens, milliseconds a step, losses."""
+        """Seconds, tokens, milliseconds a step and losses of the steps after the warm ones."""
         import torch
 
         seconds = self.times[-1] - self.times[WARM - 1]

@@ -16,7 +16,7 @@ WINDOWS, WINDOW = 5, 20
 
 @dataclass(frozen=True)
 class Pairing:
-    """What a pair is measured on: rows a batch, median words, steps a window, number format, recomputation."""
+    """The setting of a pair: rows a batch, median words, steps a window, number format, recomputation."""
 
     batch: dict[str, int]
     words: tuple[int, int]

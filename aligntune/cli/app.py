@@ -71,7 +71,7 @@ def _loaded(entry: EntryPoint) -> Any:
     """
     try:
         return typer.main.get_command(entry.load())
-    except (Exception, SystemExit) as error:  # a stranger's module may raise anything
+    except (Exception, SystemExit) as error:  # a module of another distribution may raise anything
         raise BackendBroken(
             f'command "{entry.name}" of {entry.distribution} cannot be used: {one_line(error)}. Update it, or '
             f"pip uninstall {entry.distribution.name}."

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aligntune.cli.failures import ExitCode
+from aligntune.cli.failures import SIGNALS, ExitCode
 from aligntune.cli.options import ConfigFile, Debug, Json, Overrides, make_app
 from aligntune.cli.output import print_json, print_table
-from aligntune.cli.train import SIGNALS
 
 if TYPE_CHECKING:
     from aligntune.comparison import BackendRun, Comparison

@@ -1,4 +1,4 @@
-"""How commands print: JSON for programs, tables for people."""
+"""Print the results of commands: JSON for programs, tables for people."""
 
 from __future__ import annotations
 

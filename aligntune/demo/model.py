@@ -119,7 +119,7 @@ def cache_dir() -> Path:
 
 
 def cached_folder() -> Path:
-    """Where the unpacked model lies, or would."""
+    """The folder for the unpacked model, whether it exists or not."""
     return cache_dir() / "demo" / NAME
 
 

@@ -1,4 +1,4 @@
-"""What the demo trains: the settings of its two runs, found on two CPU cores with SmolLM2-135M."""
+"""The settings of the demo's two runs, tuned on two CPU cores with SmolLM2-135M."""
 
 from __future__ import annotations
 

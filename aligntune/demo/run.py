@@ -24,7 +24,7 @@ NEXT = "next.yaml"
 
 @dataclass(frozen=True)
 class Settings:
-    """What the command line says.
+    """The options of the command.
 
     Attributes:
         model: hub id or folder; None: SmolLM2-135M-Instruct from where it is found.

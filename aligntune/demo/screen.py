@@ -1,4 +1,4 @@
-"""What the demo prints: steps, the model taken, examples, answers side by side, figures."""
+"""Print the demo: its steps, the model, examples, answers side by side, figures."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ ADVICE = {
 
 @dataclass(frozen=True)
 class Trial:
-    """How the import of one backend went.
+    """The outcome of importing one backend.
 
     Attributes:
         ok: whether everything was imported.

@@ -103,7 +103,7 @@ class Algorithm:
 
     @property
     def kind(self) -> Kind:
-        """Which call makes it: "sft" (``create_sft_trainer``) or "rl" (``create_rl_trainer``)."""
+        """The call that makes it: "sft" (``create_sft_trainer``) or "rl" (``create_rl_trainer``)."""
         return "sft" if self.supervised else "rl"
 
     def compares(self, parameters: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Which algorithms there are: core's own, one file of this folder each, and those of installed distributions.
+"""All algorithms: core's own, one file of this folder each, and those of installed distributions.
 
 Distributions add theirs through the entry-point group ``aligntune.algorithms``.
 """
@@ -28,7 +28,7 @@ GROUP = "aligntune.algorithms"
 # Modules of this folder that hold no algorithm. Every other one is named like its algorithm and holds it in capitals.
 _SHARED = frozenset({"base", "catalogue", "generation"})
 
-# What most people look for comes first in listings; the others follow by name.
+# The order of listings begins with the algorithms that most people look for; the others follow by name.
 _FIRST = ("sft", "dpo", "reward", "ppo", "grpo", "gspo", "dapo", "dr_grpo")
 
 _log = logging.getLogger("aligntune.algorithms")

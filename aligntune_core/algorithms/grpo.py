@@ -134,8 +134,10 @@ class GrpoParameters(Generation):
         return self
 
     def _way_out(self) -> str:
-        """What to take in place of a sequence's ratio with a loss that adds up tokens."""
-        if len(get_args(type(self).model_fields["loss_type"].annotation)) == 1:  # it makes the algorithm
+        """The advice to a user who sets a sequence's ratio with a loss that adds up tokens."""
+        if (
+            len(get_args(type(self).model_fields["loss_type"].annotation)) == 1
+        ):  # the algorithm allows no other loss
             return 'leave importance_sampling_level out, or take algorithm="gspo", which is made for it'
         return 'take loss_type="grpo", or importance_sampling_level="token"'
 

@@ -16,7 +16,7 @@ from aligntune_core.entrypoints import EntryPoint
 from aligntune_core.types import BackendInfo
 from aligntune_core.wording import one_line
 
-# What an extension adds to a backend's own answer.
+# Fields of ``BackendInfo`` that an extension may add to.
 _ADDED = ("honours", "quantizations", "strategies", "generators", "forbids")
 
 

@@ -37,7 +37,7 @@ from aligntune_core.wording import did_you_mean, listed, one_line
 logger = logging.getLogger("aligntune")
 
 GROUP = "aligntune.backends"
-EXTENSIONS = "aligntune.extensions."
+EXTENSION_GROUPS = "aligntune.extensions."
 ALGORITHMS = "aligntune.algorithms"
 REWARDS = "aligntune.rewards"
 DISABLE = "ALIGNTUNE_DISABLE_BACKENDS"
@@ -148,10 +148,10 @@ class Registry:
 
     def extensions(self) -> list[EntryPointRow]:
         """The part of ``third_party`` that extends a backend."""
-        return [row for row in self.third_party() if row.group.startswith(EXTENSIONS)]
+        return [row for row in self.third_party() if row.group.startswith(EXTENSION_GROUPS)]
 
     def _extensions_of(self, name: str) -> list[EntryPoint]:
-        return list(entrypoints.entry_points(EXTENSIONS + name))
+        return list(entrypoints.entry_points(EXTENSION_GROUPS + name))
 
     def _state_of(self, entry: EntryPoint) -> tuple[State, str]:
         """State and reason of any entry point."""
@@ -161,9 +161,9 @@ class Registry:
         own = _metadata_verdict(entry)
         if own is not None:
             return own.state, own.reason
-        if not entry.group.startswith(EXTENSIONS):
+        if not entry.group.startswith(EXTENSION_GROUPS):
             return _state_of_other(entry)
-        name = entry.group.removeprefix(EXTENSIONS)
+        name = entry.group.removeprefix(EXTENSION_GROUPS)
         verdict = self._verdict(name)
         if verdict.fault == entry:
             return verdict.state, verdict.reason

@@ -1,4 +1,4 @@
-"""What distributions require against what is installed, from metadata alone.
+"""Compare the requirements of distributions with what is installed, from metadata alone.
 
 ``walk`` goes down from any of them. A listing, which has to be quick, looks at a plugin's own requirements and at
 those of the plugins below it; ``aligntune doctor`` at the whole tree.
@@ -52,7 +52,7 @@ class Demand:
 
     @cached_property
     def name(self) -> str:
-        """What is required, normalised."""
+        """The required distribution's normalised name."""
         return canonicalize_name(self.requirement.name)
 
     @cached_property

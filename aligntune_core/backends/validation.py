@@ -85,7 +85,7 @@ def _is_answer(function: Any) -> bool:
 
 
 def function_problems(name: str, function: Any) -> Iterator[str]:
-    """What is wrong with one function at the top level of a plugin's module.
+    """Yield a sentence for each fault of one function at the top level of a plugin's module.
 
     Args:
         name: what the module calls it.
@@ -134,7 +134,7 @@ def _argument_problems(hook: str, function: Any) -> Iterator[str]:
 
 
 def info_problems(info: object) -> list[str]:
-    """What is wrong with an answer of ``backend_info``; the paths in ``honours`` are ``check_honours``'."""
+    """Sentences on the faults of a ``backend_info`` answer; ``check_honours`` checks the paths in ``honours``."""
     from aligntune_core.types import BackendInfo
 
     if not isinstance(info, BackendInfo):
@@ -158,7 +158,7 @@ def info_problems(info: object) -> list[str]:
 
 
 def check_honours(info: BackendInfo) -> list[str]:
-    """What is wrong with ``info.honours``: every path must be a field of the configuration tree.
+    """Sentences on the faults of ``info.honours``: every path must be a field of the configuration tree.
 
     Paths below ``parameters.`` belong to algorithms and are let pass. A whole section ("optim") is refused:
     fields that core adds to it later would count as honoured by a plugin that has never seen them.

@@ -49,7 +49,7 @@ def _pieces(error: BaseException) -> Any:
     _, args, *more = base.__reduce__(error)
     try:
         base.__new__(kind, *args)
-    except TypeError:  # a class of compiled code, which says itself how it is pickled
+    except TypeError:  # a class of compiled code pickles itself in its own way
         return NotImplemented
     state = {}
     for name, value in ((more and more[0]) or {}).items():
@@ -97,7 +97,7 @@ class _Guarded(pickle.Unpickler):
     """Refuses whatever would import a library."""
 
     def find_class(self, module: str, name: str, /) -> Any:
-        if name == "subimport":  # how cloudpickle has a module imported
+        if name == "subimport":  # the function by which cloudpickle imports a module
             return _module
         _check(module)
         return super().find_class(module, name)

@@ -71,5 +71,5 @@ class Outbox:
         while (message := self._waiting.get()) is not None:
             try:
                 self._channel.send(*message)
-            except OSError:  # the other side is gone; whoever receives notices it
+            except OSError:  # the other side is gone, which the receiving thread notices
                 return

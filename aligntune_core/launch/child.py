@@ -199,7 +199,7 @@ def call_once(module: str, function: str, *args: Any, timeout: float) -> Any:
 
 
 def death(code: int) -> str:
-    """How a process ended that returned ``code``, negative for a signal: "was killed by SIGSEGV (signal 11)"."""
+    """Describe the end of a process by its exit code, negative for a signal: "was killed by SIGSEGV (signal 11)"."""
     if code >= 0:
         return f"ended with exit code {code}"
     name = next((s.name for s in signal.Signals if s == -code), "a signal")

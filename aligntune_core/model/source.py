@@ -126,7 +126,7 @@ def check_base(adapter: str, base: str) -> None:
 
 
 def adapter_config(name: Any) -> Mapping[str, Any] | None:
-    """What a local adapter folder's ``adapter_config.json`` says; None where ``name`` is no such folder.
+    """The content of a local adapter folder's ``adapter_config.json``; None where ``name`` is no such folder.
 
     Raises:
         ConfigError: the file is there and is no JSON object.

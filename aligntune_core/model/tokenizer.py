@@ -71,7 +71,9 @@ def _loaded_tokenizer(model: ModelConfig) -> Any:
     try:
         return AutoTokenizer.from_pretrained(source, **options)
     except ImportError as error:
-        below = root_cause(error)  # transformers names the module that it wanted, not who broke it
+        below = root_cause(
+            error
+        )  # transformers names the module that it imports, not the library that is broken
         raise ConfigError(
             f'no tokenizer could be loaded from "{source}", since a library does not import: '
             f"{type(below).__name__}: {str(below).rstrip('.')}. `aligntune doctor` says which, and what mends it."
@@ -85,7 +87,7 @@ def _loaded_tokenizer(model: ModelConfig) -> Any:
 
 
 def tokenizer_source(model: ModelConfig) -> tuple[str, str | None]:
-    """Where the tokenizer is loaded from, and the revision there.
+    """The name or folder that the tokenizer is loaded from, and its revision.
 
     Raises:
         ConfigError: a model in memory that does not say where it came from.

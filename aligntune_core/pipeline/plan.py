@@ -48,8 +48,8 @@ class Plan:
     planned: Mapping[str, Any] = field(default_factory=dict)
 
 
-def load(config: Config | str | Path | Mapping[str, Any]) -> Config:
-    """The configuration that a caller gave in whatever form; log lines are shown from here on."""
+def as_config(config: Config | str | Path | Mapping[str, Any]) -> Config:
+    """Make a configuration of any form that a caller gives, and show log lines from here on."""
     logs.show_by_default()
     return config if isinstance(config, Config) else load_config(config)
 
@@ -60,7 +60,7 @@ def plan(config: Config | str | Path | Mapping[str, Any]) -> Plan:
     Raises:
         As ``create_sft_trainer``.
     """
-    config = load(config)
+    config = as_config(config)
     backend, reason = choose(config)
     refusals.guard(backend)
     with logs.kept(None):

@@ -47,7 +47,7 @@ class Reward(Protocol):
 
     @property
     def name(self) -> str:
-        """What metrics and errors call it."""
+        """Its name in metrics and errors."""
         ...
 
     @property

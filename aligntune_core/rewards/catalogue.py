@@ -23,7 +23,7 @@ _log = logging.getLogger("aligntune.rewards")
 
 @dataclass(frozen=True)
 class BuiltIn:
-    """Where a built-in reward lives.
+    """The entry of a built-in reward.
 
     Attributes:
         target: "module:function" below ``aligntune_core.rewards``.

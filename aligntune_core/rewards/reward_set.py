@@ -272,7 +272,7 @@ def _validated(name: str, function: Callable[..., Any], params: Mapping[str, Any
 def _try(reward: FunctionReward, entry: BuiltIn) -> None:
     """Call a built-in once on an empty text, so that a missing library or a wrong pattern shows before weights load."""
     if entry.requires == "reasoning-gym":
-        return  # needs a row of its own; making the row has shown that the library is there
+        return  # it scores rows of its own only, and making those has shown that the library is there
     try:
         row = {n: "" for n in reward.signature.keywords if n in ("reference", "completion_ids")}
         reward.function("", **row, **reward.params)

@@ -1,4 +1,4 @@
-"""How a callable is called: read once from its parameters, their annotations and its own declaration."""
+"""The calling form of a function, read once from its parameters, their annotations and its own declaration."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def reads(form: Form) -> Callable[[Function], Function]:
 
 @dataclass(frozen=True)
 class Signature:
-    """How a callable is called.
+    """The calling form of a function.
 
     Attributes:
         shape: "batch" or "sample".

@@ -18,7 +18,7 @@ _NAME = re.compile(rf"{CHECKPOINT}(\d+)$")
 
 
 def checkpoint_dir(output_dir: Path, step: int) -> Path:
-    """Where the checkpoint of ``step`` belongs."""
+    """The folder for the checkpoint of ``step``."""
     return output_dir / f"{CHECKPOINT}{step}"
 
 

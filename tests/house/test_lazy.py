@@ -1,4 +1,4 @@
-"""Packages whose attributes are imported at their first access: the names, and that importing the package imports none."""
+"""Packages that import their attributes at the first access: every public name is there, and no import is early."""
 
 from __future__ import annotations
 
