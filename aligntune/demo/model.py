@@ -55,7 +55,7 @@ class DemoModel:
     stand_in: bool = False
 
 
-def find(model: str | None, workspace: Path, say: Say) -> DemoModel:
+def find_model(model: str | None, workspace: Path, say: Say) -> DemoModel:
     """Find a model: the one that is named, else the first of our cache, the hub, the wheel and a tiny one made here.
 
     Args:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aligntune.demo import dataset, figures, plots, recipe
-from aligntune.demo.model import DemoModel, find
+from aligntune.demo.model import DemoModel, find_model
 from aligntune.demo.recipe import FULL, QUICK, DemoRecipe
 from aligntune_core.errors import RunError
 
@@ -102,7 +102,7 @@ def run(settings: Settings, screen: Screen) -> dict[str, Any]:
     screen.folder(home, settings.output)
     demo = Demo(settings, screen, home)
     try:
-        model = find(settings.model, home, screen.step)
+        model = find_model(settings.model, home, screen.step)
         screen.model(model)
         demo.summary = {
             "model": _about(model),

@@ -67,8 +67,8 @@ class Registry:
         for entry in entrypoints.entry_points(GROUP):
             if entry.distribution.canonical not in IGNORED:
                 self._entries.setdefault(entry.name, []).append(entry)
-        self._disabled = _named_in(environ, DISABLE)
-        self._allowed = _named_in(environ, ALLOW)
+        self._disabled = _names_in(environ, DISABLE)
+        self._allowed = _names_in(environ, ALLOW)
         self._verdicts: dict[str, Verdict] = {}
         self.unknown = self._notes(ALLOW, self._allowed)
         self.notes = (*self._notes(DISABLE, self._disabled).values(), *self.unknown.values())
@@ -216,7 +216,7 @@ class Registry:
         return kind(f"{text}. To mend it: {verdict.hint}" if verdict.hint else f"{text}.")
 
 
-def _named_in(environ: Mapping[str, str], variable: str) -> set[str]:
+def _names_in(environ: Mapping[str, str], variable: str) -> set[str]:
     return {name.strip() for name in environ.get(variable, "").split(",") if name.strip()}
 
 

@@ -60,7 +60,7 @@ def verify(plan: Plan, engine: Engine) -> Mapping[str, Any]:
     effective = engine.effective()
     if not isinstance(effective, Mapping):
         raise HookError(f"{backend}: Engine.effective() returned {type(effective).__name__}, not a mapping")
-    contract.compare(backend.name, "the library uses", config, effective)
+    contract.refuse_differences(backend.name, "the library uses", config, effective)
     contract.require_echo(backend, config, set(plan.planned) | set(effective))
     accepted, rows = effective.get("data.rows"), plan.datasets.train
     if accepted is not None and hasattr(rows, "__len__") and accepted != len(rows):

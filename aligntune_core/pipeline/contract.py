@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from aligntune_core.config import Config
 
 
-def compare(backend: str, stage: str, config: Config, arguments: Mapping[str, Any]) -> None:
+def refuse_differences(backend: str, stage: str, config: Config, arguments: Mapping[str, Any]) -> None:
     """Refuse a library's values that differ from the configuration.
 
     Args:

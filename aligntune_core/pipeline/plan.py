@@ -70,7 +70,7 @@ def plan(config: Config | str | Path | Mapping[str, Any]) -> Plan:
         config = resolve(continued(config, adapter_config(config.model.name)), prepared.device)
         rewards = _rewards(config, prepared)
         planned = backend.planned(config, prepared)
-        contract.compare(backend.name, "the library would use", config, planned)
+        contract.refuse_differences(backend.name, "the library would use", config, planned)
         datasets = prepare_datasets(config, find(config.algorithm), prepared.tokenizer)
         if rewards is not None:
             check_columns(rewards, datasets)

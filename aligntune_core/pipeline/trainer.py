@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from aligntune_core.config import in_memory, plain
 from aligntune_core.errors import HookError, RunError
 from aligntune_core.run import checkpoints, events, logs
-from aligntune_core.run import resume as resuming
 from aligntune_core.run.folder import MERGED, local_base, model_folder, publishable
 from aligntune_core.run.listeners import installed
 from aligntune_core.run.listeners.progress import Progress
 from aligntune_core.run.manifest import Manifest, now
+from aligntune_core.run.resume import check_resume, step_of
 from aligntune_core.run.session import RunSession, peak_memory_bytes
 from aligntune_core.run.topology import is_main
 from aligntune_core.types import Sampling
@@ -113,13 +113,13 @@ class Trainer:
         start, damaged = checkpoints.find(folder.path, resume)
         remarks = [f"passed over a damaged checkpoint: {remark}" for remark in damaged]
         if start is not None:
-            remarks += resuming.compare(start, self.config, self._plan.datasets.fingerprint)
+            remarks += check_resume(start, self.config, self._plan.datasets.fingerprint)
         with folder.locked():
             if start is None:
                 self._remark_second_run()
                 folder.set_aside(model_folder(self.config.model.name))
             elif is_main():
-                events.rewind(folder.metrics, resuming.step_of(start))
+                events.rewind(folder.metrics, step_of(start))
             for remark in remarks:
                 logger.warning(remark)
             return self._run(start)

@@ -123,7 +123,7 @@ another reward than the one it names is worse than an error.
 
 
 @dataclass(frozen=True)
-class Parameter:
+class RewardParameter:
     """One parameter of a reward."""
 
     name: str
@@ -150,7 +150,7 @@ class RewardInfo:
     summary: str
     scores: str = ""
     reads: tuple[str, ...] = ()
-    parameters: tuple[Parameter, ...] = ()
+    parameters: tuple[RewardParameter, ...] = ()
     requires: str = ""
     distribution: str = "aligntune"
 
@@ -180,7 +180,7 @@ def registered(name: str) -> EntryPoint | None:
     return claims[0] if claims else None
 
 
-def find(name: str) -> BuiltIn | EntryPoint | None:
+def find_reward(name: str) -> BuiltIn | EntryPoint | None:
     """The reward of that name, or None; a built-in one keeps its name, whoever else claims it.
 
     Raises:
@@ -243,7 +243,7 @@ def describe(name: str, entry: BuiltIn) -> RewardInfo:
     )
 
 
-def _parameters(function: Callable[..., Any]) -> tuple[Parameter, ...]:
+def _parameters(function: Callable[..., Any]) -> tuple[RewardParameter, ...]:
     hints = get_type_hints(function, include_extras=True)
     parameters = []
     for parameter in inspect.signature(function).parameters.values():
@@ -251,7 +251,7 @@ def _parameters(function: Callable[..., Any]) -> tuple[Parameter, ...]:
             described = next((m.description for m in hints[parameter.name].__metadata__ if m.description), "")
             required = parameter.default is parameter.empty
             parameters.append(
-                Parameter(parameter.name, described, required, None if required else parameter.default)
+                RewardParameter(parameter.name, described, required, None if required else parameter.default)
             )
     return tuple(parameters)
 

@@ -12,8 +12,8 @@ from typing import Any, Literal, TypeVar
 from aligntune_core.errors import ConfigError
 from aligntune_core.wording import listed
 
-Shape = Literal["batch", "sample"]
-Form = Literal["texts", "messages"]
+CallShape = Literal["batch", "sample"]
+TextForm = Literal["texts", "messages"]
 
 BATCH_NAMES = ("completions", "prompts", "completion_ids")
 TEXT_NAMES = ("text", "completion", "response", "output", "generation", "generated_text")
@@ -24,7 +24,7 @@ _DECLARED = "reward_reads"
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def reads(form: Form) -> Callable[[Function], Function]:
+def reads(form: TextForm) -> Callable[[Function], Function]:
     """Declare what a function of a batch reads where the rows' prompts are texts.
 
     Args:
@@ -54,12 +54,12 @@ class Signature:
         form: what a function of a batch reads of rows with text prompts; None where nothing tells, which means texts.
     """
 
-    shape: Shape
+    shape: CallShape
     first: str | None
     first_positional: bool
     keywords: Mapping[str, bool]
     open: bool
-    form: Form | None = None
+    form: TextForm | None = None
 
     def takes(self, name: str) -> bool:
         """Whether this keyword may be passed."""
@@ -102,7 +102,7 @@ def signature_of(function: Callable[..., Any], name: str) -> Signature:
     return Signature(shape, first.name if first else None, positional, keywords, takes_any, form)
 
 
-def _shape(declared: Iterable[inspect.Parameter], takes_any: bool) -> Shape | None:
+def _shape(declared: Iterable[inspect.Parameter], takes_any: bool) -> CallShape | None:
     """Whether the parameters are those of a batch or of one sample; None where they do not tell."""
     names = [p.name for p in declared]
     if not names:
@@ -116,14 +116,14 @@ def _shape(declared: Iterable[inspect.Parameter], takes_any: bool) -> Shape | No
 # --- texts or messages -----------------------------------------------------------------------------------------------
 
 
-def _form(function: Any, name: str, declared: Iterable[inspect.Parameter]) -> Form | None:
+def _form(function: Any, name: str, declared: Iterable[inspect.Parameter]) -> TextForm | None:
     """The form that the function declares, or else the one that its completions' or its prompts' annotation shows."""
     inner = function
     while not hasattr(inner, _DECLARED) and hasattr(inner, "func"):  # functools.partial
         inner = inner.func
-    form: Form | None = getattr(inner, _DECLARED, None)
+    form: TextForm | None = getattr(inner, _DECLARED, None)
     if form is not None:
-        if form not in typing.get_args(Form):
+        if form not in typing.get_args(TextForm):
             raise ConfigError(f'reward "{name}": {_DECLARED} is {form!r}; it must be "texts" or "messages"')
         return form
     annotations = {p.name: _resolved(p.annotation, inner) for p in declared}
@@ -145,7 +145,7 @@ def _resolved(annotation: Any, function: Any) -> Any:
         return None
 
 
-def _annotated(annotation: Any) -> Form | None:
+def _annotated(annotation: Any) -> TextForm | None:
     """The form of prompts or completions with this annotation: ``list[str]`` is texts, ``list[list[...]]`` and
     ``list[dict]`` are messages; anything else, ``Any`` and unions among it, is None."""
     arguments = typing.get_args(annotation)

@@ -17,7 +17,7 @@ from aligntune_core.wording import did_you_mean, listed
 if TYPE_CHECKING:
     from aligntune_core.config.schema.sections import RewardsConfig
 
-Kind = Literal["function", "built-in", "registered", "import", "model"]
+RewardKind = Literal["function", "built-in", "registered", "import", "model"]
 
 _KEYS = ("type", "name", "function", "reward_function", "params", "weight")
 _FUNCTION_KEYS = ("function", "reward_function")
@@ -37,7 +37,7 @@ class RewardSpec:
         weight_given: whether the entry itself states the weight.
     """
 
-    kind: Kind
+    kind: RewardKind
     name: str
     target: Any
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -107,8 +107,8 @@ def _read(item: Any) -> RewardSpec:
 def _read_name(name: str) -> RewardSpec:
     if _IMPORT.fullmatch(name):
         return RewardSpec("import", name.rpartition(":")[2].rpartition(".")[2], name)
-    if (entry := catalogue.find(name)) is not None:
-        kind: Kind = "built-in" if isinstance(entry, catalogue.BuiltIn) else "registered"
+    if (entry := catalogue.find_reward(name)) is not None:
+        kind: RewardKind = "built-in" if isinstance(entry, catalogue.BuiltIn) else "registered"
         return RewardSpec(kind, catalogue.normalised(name), entry)
     if "/" in name or os.sep in name or name.startswith((".", "~")) or os.path.isdir(name):
         return _model(name)

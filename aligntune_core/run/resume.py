@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from aligntune_core.config import Config
 
 
-def compare(checkpoint: Path, config: Config, fingerprint: str) -> list[str]:
+def check_resume(checkpoint: Path, config: Config, fingerprint: str) -> list[str]:
     """Compare a run that is to be resumed with the one that wrote ``checkpoint``.
 
     Args:
