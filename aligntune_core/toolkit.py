@@ -8,12 +8,12 @@ subject they are:
 - the configuration: covers, paths, written
 - arguments: Argument, Table, compare, keep, parameter_arguments, plain, read, same, value_at, write
 - algorithms: Algorithm, Batch, Default, find_algorithm, epochs, learning_rate, Generation, Section, option
-  RowProblem
 - the model: adapter_config, check_base, check_model, check_ends, load_tokenizer, check_positions,
   classifier_problems, language_model_problems
 - the machine: probe, torch_device, installed_version, versions, world, recorded_environment
 - rewards: Reward, RewardSet, build_rewards, read_rewards, completion_text, prompt_text, shorten
-- the run: cache_folder, seed_everything, checkpoints, weights_problem, step_of, prepare_by_default
+- the run: MERGED_BASE, SAMPLES, cache_folder, output_dir, rewind, seed_everything, checkpoints, weights_problem,
+  step_of, prepare_by_default
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from aligntune_core.backends.default_hooks import prepare_by_default
     from aligntune_core.config import covers, paths, written
     from aligntune_core.config.keywords import keyword_of, named
+    from aligntune_core.config.resolve.defaults import output_dir
     from aligntune_core.config.table import (
         Argument,
         Table,
@@ -62,7 +63,8 @@ if TYPE_CHECKING:
     from aligntune_core.rewards import Reward, RewardSet, build_rewards, read_rewards
     from aligntune_core.rewards.text import completion_text, prompt_text, shorten
     from aligntune_core.run.checkpoints import checkpoints, weights_problem
-    from aligntune_core.run.folder import cache_folder
+    from aligntune_core.run.events import rewind
+    from aligntune_core.run.folder import MERGED_BASE, SAMPLES, cache_folder
     from aligntune_core.run.resume import step_of
     from aligntune_core.run.seeding import seed_everything
     from aligntune_core.run.topology import world
@@ -71,6 +73,8 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazy(__name__)
 
 __all__ = [
+    "MERGED_BASE",
+    "SAMPLES",
     "Algorithm",
     "Argument",
     "BackendUnavailable",
@@ -114,6 +118,7 @@ __all__ = [
     "named",
     "one_line",
     "option",
+    "output_dir",
     "parameter_arguments",
     "paths",
     "plain",
@@ -123,6 +128,7 @@ __all__ = [
     "read",
     "read_rewards",
     "recorded_environment",
+    "rewind",
     "same",
     "seed_everything",
     "shorten",

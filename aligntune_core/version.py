@@ -1,3 +1,3 @@
 """The version of the core API; a plugin's ``Requires-Dist: aligntune...`` says which it was built for."""
 
-__version__ = "1.0.0"
+__version__ = "1.1.0"

@@ -67,14 +67,14 @@ def measure() -> dict[str, float]:
     gc.collect()
     gc.disable()  # as timeit does
     start = time.process_time()
-    fresh = registry.Registry()
+    backends = registry.Registry()
     first = time.process_time() - start
     registry.refresh()
     start = time.process_time()
     registry.Registry()
     again = time.process_time() - start
     start = time.process_time()
-    backend = fresh.get("bench")
+    backend = backends.get("bench")
     loading = time.process_time() - start
     start = time.process_time()
     for _ in range(CALLS):

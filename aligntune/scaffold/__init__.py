@@ -65,7 +65,7 @@ def _check(name: str) -> None:
 
 def _words(name: str, example: str) -> dict[str, str]:
     requirements, tier = KINDS[example]
-    major = int(__version__.partition(".")[0])
+    major, minor = __version__.split(".")[:2]
     parts = re.split("[-_]", name)
     return {
         "name": name,
@@ -75,8 +75,8 @@ def _words(name: str, example: str) -> dict[str, str]:
         "summary": f"SFT in plain PyTorch, to start {name} from"
         if example == "sft"
         else f"the {name} library",
-        "core": str(major),
-        "next_core": str(major + 1),
+        "core": f"{major}.{minor}",
+        "next_core": str(int(major) + 1),
         "requirements": "".join(f'\n    "{requirement}",' for requirement in requirements),
         "tier": tier,
     }

@@ -31,6 +31,16 @@ _SHARED = frozenset({"base", "catalogue", "generation"})
 # The order of listings begins with the algorithms that most people look for; the others follow by name.
 _FIRST = ("sft", "dpo", "reward", "ppo", "grpo", "gspo", "dapo", "dr_grpo")
 
+# How Python says that an Algorithm is made as aligntune 1.0 had it.
+_OLD = re.compile(
+    r"Algorithm\.__init__\(\) (got an unexpected keyword argument '(kind|columns)'|missing .*'formats')"
+)
+_CHANGE = (
+    "written for aligntune 1.0: an Algorithm has formats in place of kind and columns, as "
+    'formats=("preference",), and one that generates says generates=True, scored_by="rewards". '
+    "docs/plugins/from-1.0.md has every change"
+)
+
 _log = logging.getLogger("aligntune.algorithms")
 _reservations: list[Callable[[Algorithm], str]] = []
 
@@ -46,7 +56,7 @@ class Unusable:
     """
 
     reason: str
-    state: Literal["broken", "conflict"]
+    state: Literal["broken", "incompatible", "conflict"]
     names: frozenset[str] = frozenset()
 
 
@@ -169,5 +179,7 @@ def _algorithm_of(point: EntryPoint, claims: set[str], owners: Mapping[str, str]
             raise TypeError(f"{point.value} is {a_type(algorithm)}, not an Algorithm")
         clash = _clash(algorithm, owners)
     except (Exception, SystemExit) as error:  # a broken module of another distribution must not stop the rest
+        if isinstance(error, TypeError) and _OLD.match(str(error)):
+            return Unusable(f"{origin}: {_CHANGE} ({error})", "incompatible")
         return Unusable(f"{origin}: {type(error).__name__}: {error}", "broken")
     return Unusable(f"{origin}: {clash}", "conflict", frozenset(_names(algorithm))) if clash else algorithm

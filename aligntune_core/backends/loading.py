@@ -10,7 +10,14 @@ import pluggy
 from aligntune_core import hookspecs
 from aligntune_core.backends import default_hooks
 from aligntune_core.backends.backend import Backend
-from aligntune_core.backends.validation import REQUIRED, check_honours, info_problems, old_seam, problems
+from aligntune_core.backends.validation import (
+    REQUIRED,
+    check_honours,
+    info_problems,
+    moved_import,
+    old_seam,
+    problems,
+)
 from aligntune_core.backends.verdict import State
 from aligntune_core.entrypoints import EntryPoint
 from aligntune_core.types import BackendInfo
@@ -71,6 +78,8 @@ def _registered(
     try:
         module = entry.load()
     except (Exception, SystemExit) as error:  # a plugin may raise anything; Ctrl-C still passes
+        if why := moved_import(error):
+            raise PluginFault(entry, f"{entry.value}: {why}", "incompatible") from error
         raise PluginFault(entry, f"importing {entry.value} raised {one_line(error)}") from error
     if why := old_seam(module):
         raise PluginFault(entry, f"{entry.value}: {why}", "incompatible")

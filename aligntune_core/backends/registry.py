@@ -201,7 +201,9 @@ class Registry:
         except PluginFault as fault:
             if fault.entry is not entries[0]:
                 return _broken_by(fault.entry, str(fault), cause=fault.__cause__, state=fault.state)
-            return Verdict(fault.state, str(fault), cause=fault.__cause__, fault=fault.entry)
+            newer = f"install a release of {fault.entry.distribution.name} for aligntune {__version__}"
+            hint = newer if fault.state == "incompatible" else ""
+            return Verdict(fault.state, str(fault), hint, cause=fault.__cause__, fault=fault.entry)
 
     def _error(self, name: str, verdict: Verdict) -> Exception:
         """The error for a call that names a backend which is not ready."""

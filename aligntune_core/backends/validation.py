@@ -33,20 +33,33 @@ def hook_arguments() -> dict[str, tuple[str, ...]]:
 
 def old_seam(module: ModuleType) -> str | None:
     """A sentence on what to change in a plugin that is written for the hooks of aligntune 1.0; None for another."""
-    build = vars(module).get("build_trainer") if inspect.ismodule(module) else None
+    if not inspect.ismodule(module):
+        return None
     changes = []
+    build, info = vars(module).get("build_trainer"), vars(module).get("backend_info")
     if build is not None and _is_answer(build) and "prepared" not in inspect.signature(build).parameters:
         changes.append(
             "build_trainer has to take prepared: build_trainer(loaded, config, datasets, prepared, run). What "
             "Prepared(planned=...) held is a hook of its own, planned(config, prepared); an Engine has "
             "save(path, form), generate(prompts, sampling) and close()"
         )
-    info = vars(module).get("backend_info") if inspect.ismodule(module) else None
-    if info is not None and _options(info) is not None and not _is_answer(info):
+    if _options(info) is not None and not _is_answer(info):
         changes.append(
             "backend_info is no wrapper: an extension returns a BackendInfo of what it adds, BackendInfo(honours=...)"
         )
-    return f"written for the hooks of aligntune 1.0: {'; '.join(changes)}" if changes else None
+    return _of_1_0("; ".join(changes)) if changes else None
+
+
+def moved_import(error: BaseException) -> str | None:
+    """What to change in a plugin whose import failed on a module or a name of core's; None where that is not why."""
+    package = hookspecs.__name__.partition(".")[0]
+    if not isinstance(error, ImportError) or (error.name or "").partition(".")[0] != package:
+        return None
+    return _of_1_0(f"{error}. A plugin imports {package}, {package}.types and {package}.toolkit only")
+
+
+def _of_1_0(change: str) -> str:
+    return f"written for the hooks of aligntune 1.0: {change}. docs/plugins/from-1.0.md has every change"
 
 
 def problems(module: ModuleType, required: Iterable[str] = REQUIRED) -> list[str]:

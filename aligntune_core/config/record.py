@@ -14,8 +14,8 @@ from pydantic import BaseModel, SecretStr
 
 from aligntune_core.config import keywords as kw
 from aligntune_core.config.read.build import default_of, paths
-from aligntune_core.config.read.layers import IN_MEMORY, holds_object, same
 from aligntune_core.config.schema.sections import Config
+from aligntune_core.config.values import IN_MEMORY, equal, holds_object
 from aligntune_core.fields import extra_of
 
 MANIFEST = "aligntune.json"
@@ -45,7 +45,7 @@ def changed(config: Config, owner: str = "") -> set[str]:
             path.startswith(f"{kw.PARAMETERS}.") or extra_of(kw.tree()[path].info).get("owner") != owner
         ):
             continue
-        if not same(values[path], default_of(config, path)):
+        if not equal(values[path], default_of(config, path)):
             differing.add(path)
     return differing
 

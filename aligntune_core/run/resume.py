@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aligntune_core.config.values import IN_MEMORY
 from aligntune_core.errors import CheckpointError
 from aligntune_core.run import manifest
 
@@ -62,7 +63,7 @@ def check_resume(checkpoint: Path, config: Config, fingerprint: str) -> list[str
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in tree.items():
-        if isinstance(value, Mapping) and "in_memory" not in value:
+        if isinstance(value, Mapping) and IN_MEMORY not in value:
             yield from _flat(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value

@@ -162,7 +162,7 @@ def test_a_parameter_of_an_installed_algorithm_is_checked_and_placed(
 
 def test_defaults_of_an_installed_algorithm(installed: Callable[[str], None], rl: Make) -> None:
     defaults = '{"optim.learning_rate": Default(1e-3, 2e-3, "its paper"), "optim.lr_scheduler": "cosine"}'
-    installed(STRANGER.replace("parameters=Parameters,", f"parameters=Parameters, defaults={defaults},"))
+    installed(STRANGER.replace("formats=", f"defaults={defaults}, formats="))
     config = rl("margin_loss", use_peft=False)
     assert (config.optim.learning_rate, config.optim.lr_scheduler) == (1e-3, "cosine")
     assert (

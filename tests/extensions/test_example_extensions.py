@@ -18,7 +18,7 @@ from aligntune.cli.app import app
 from aligntune_core.algorithms import catalogue
 from aligntune_core.backends.registry import registry
 from aligntune_core.config import resolve_config
-from aligntune_core.errors import ConfigError, UnknownAlgorithm, UnsupportedAlgorithm
+from aligntune_core.errors import BackendUnavailable, ConfigError, UnknownAlgorithm, UnsupportedAlgorithm
 from aligntune_core.run import events
 from aligntune_core.testing.fixtures import rows
 
@@ -68,7 +68,7 @@ def train(tiny_model_dir: Path, tmp_path: Path) -> Callable[..., Any]:
     return make
 
 
-def found() -> dict[tuple[str, str], Any]:
+def others() -> dict[tuple[str, str], Any]:
     return {(row.group, row.name): row for row in registry().third_party()}
 
 
@@ -121,8 +121,8 @@ def test_orpo_trains_with_the_loss_of_its_paper(
         prompt = tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True)
         ids = torch.tensor([[*tokenizer(both)["input_ids"], tokenizer.eos_token_id]])
         with torch.no_grad():
-            found = model(ids).logits[0, :-1].log_softmax(-1).gather(-1, ids[0, 1:, None])[:, 0]
-        return found, len(tokenizer(prompt)["input_ids"]) - 1
+            each = model(ids).logits[0, :-1].log_softmax(-1).gather(-1, ids[0, 1:, None])[:, 0]
+        return each, len(tokenizer(prompt)["input_ids"]) - 1
 
     nll, ratios, tokens = 0.0, [], 0
     for row in rows.rows("dpo"):
@@ -177,19 +177,27 @@ def test_hooks_are_timed(
     install("aligntune-house")
     with caplog.at_level(logging.INFO, logger="aligntune.house"):
         train("sft")
-    said = [record.message for record in caplog.records if record.name == "aligntune.house"]
-    assert [re.sub(r"[\d.]+ s", "N s", text) for text in said] == [
+    messages = [record.message for record in caplog.records if record.name == "aligntune.house"]
+    assert [re.sub(r"[\d.]+ s", "N s", text) for text in messages] == [
         "prepare took N s",
         "load_model took N s",
         "build_trainer took N s",
     ]
 
 
-def test_a_rule_of_the_house_holds_for_every_run(install: Install, train: Callable[..., Any]) -> None:
+def test_a_rule_of_the_house_holds_for_every_run(
+    install: Install, train: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
     install("aligntune-house")
-    with pytest.raises(ConfigError, match="this house runs no code") as caught:
+    with (
+        caplog.at_level(logging.INFO, logger="aligntune.house"),
+        pytest.raises(ConfigError, match="this house runs no code") as caught,
+    ):
         train("sft", trust_remote_code=True)
-    assert "hook prepare" in "".join(caught.value.__notes__)
+    assert len(caught.value.problems) == 1
+    assert caplog.records == []  # timing saw no prepare: the rule comes before the first heavy hook
+    with pytest.raises(BackendUnavailable, match=r"trl: .*this house runs no code"):
+        train("sft", "auto", trust_remote_code=True, packing=True)
 
 
 # --- the listing -----------------------------------------------------------------------------------------------------
@@ -198,20 +206,20 @@ def test_a_rule_of_the_house_holds_for_every_run(install: Install, train: Callab
 def test_everything_that_was_found_is_listed(install: Install, site: Site) -> None:
     for name in ("aligntune-orpo", "aligntune-brevity", "aligntune-house"):
         install(name)
-    wanted = {
+    expected = {
         ("aligntune.algorithms", "orpo"): ("aligntune-orpo", "0.1.0"),
         ("aligntune.extensions.trl", "orpo"): ("aligntune-orpo", "0.1.0"),
         ("aligntune.extensions.trl", "timing"): ("aligntune-house", "0.1.0"),
         ("aligntune.extensions.trl", "policy"): ("aligntune-house", "0.1.0"),
         ("aligntune.rewards", "brevity"): ("aligntune-brevity", "0.1.0"),
     }
-    rows_found = found()
+    rows_by_name = others()
     lines = CliRunner().invoke(app, ["backends", "-v"], env={"COLUMNS": "40"}).stdout.splitlines()
     listing = json.loads(CliRunner().invoke(app, ["backends", "-v", "--json"]).stdout)
     assert "trl" in {row["name"] for row in listing["backends"]}
-    told = {(row["group"], row["name"]): row for row in listing["others"]}
-    for key, (distribution, version) in wanted.items():
-        row = rows_found[key]
+    printed = {(row["group"], row["name"]): row for row in listing["others"]}
+    for key, (distribution, version) in expected.items():
+        row = rows_by_name[key]
         assert (row.distribution, row.version, row.state, row.editable) == (
             distribution,
             version,
@@ -224,4 +232,4 @@ def test_everything_that_was_found_is_listed(install: Install, site: Site) -> No
             f"  distribution: {distribution} {version}",
             f"  path: {row.path} (editable)",
         ]
-        assert told[key] == row.as_dict()
+        assert printed[key] == row.as_dict()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aligntune_core import errors
+from aligntune_core.backends import registry
 from aligntune_core.create import create_rl_trainer, create_sft_trainer
 from aligntune_core.pipeline.plan import plan
 
@@ -138,8 +139,50 @@ def test_an_honoured_field_that_does_not_come_back_is_the_plugins_fault(acme: Ca
         create(weight_decay=0.1)
 
 
+# An extension that passes on a field which the backend does not, and tells what is in force.
+CLIPPING = """
+from aligntune_core import BackendInfo, hookimpl
+
+@hookimpl
+def backend_info():
+    return BackendInfo(honours=frozenset({"optim.max_grad_norm"}))
+
+@hookimpl(wrapper=True)
+def build_trainer(config):
+    engine = yield
+    own = engine.effective
+    engine.effective = lambda: {**own(), "optim.max_grad_norm": config.optim.max_grad_norm}
+    return engine
+"""
+
+
+def test_an_extension_makes_its_backend_honour_more(acme: Callable[..., Create], site: Site) -> None:
+    create = acme()
+    with pytest.raises(errors.NotHonoured, match=r"does not honour max_grad_norm"):
+        create(max_grad_norm=0.3)
+    site.extension("acme", "clipping", CLIPPING)
+    registry.refresh()
+    assert registry.registry().get("acme").info.honours == {
+        "optim.learning_rate",
+        "optim.weight_decay",
+        "optim.max_grad_norm",
+    }
+    assert create(max_grad_norm=0.3).effective["optim.max_grad_norm"] == 0.3
+    with pytest.raises(errors.NotHonoured, match="does not honour packing"):
+        create(max_grad_norm=0.3, packing=True)
+
+
+def test_what_an_extension_honours_has_to_come_back(acme: Callable[..., Create], site: Site) -> None:
+    create = acme()
+    promise = CLIPPING.partition("@hookimpl(wrapper=True)")[0]
+    site.extension("acme", "clipping", promise)
+    registry.refresh()
+    with pytest.raises(errors.ContractViolation, match="honours max_grad_norm"):
+        create(max_grad_norm=0.3)
+
+
 def test_a_plan_that_differs_is_refused_before_weights_load(acme: Callable[..., Create]) -> None:
-    create = acme(prepare=HONEST["prepare"].replace("c.optim.learning_rate}", "5e-5}"))
+    create = acme(prepare=HONEST["prepare"].replace("config.optim.learning_rate}", "5e-5}"))
     with pytest.raises(
         errors.ContractViolation, match=r"learning_rate.*asked for 0\.001, the library would use 5e-05"
     ):

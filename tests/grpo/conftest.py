@@ -15,7 +15,7 @@ Rows = list[dict[str, Any]]
 GROUP = 4
 
 
-def letters(completions: list[Any], **columns: Any) -> list[float]:
+def letters(completions: list[list[dict[str, str]]], **columns: Any) -> list[float]:
     """Differs from one completion to the next: the number of characters, modulo 7."""
     return [float(len(c[0]["content"]) % 7) for c in completions]
 

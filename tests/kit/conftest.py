@@ -33,7 +33,9 @@ class Test_{name}(BackendConformance):
 
 HEAD = """
 from aligntune_core import Support, hookimpl
-from aligntune_torch.plugin import apply_peft, backend_info, build_trainer, load_model, prepare, supports_algorithm
+from aligntune_torch.plugin import (
+    apply_peft, backend_info, build_trainer, load_model, planned, prepare, supports_algorithm,
+)
 
 @hookimpl
 def supports_algorithm(algorithm):
@@ -51,7 +53,7 @@ def build_trainer(loaded, config, datasets, prepared, run):
     class Bad(Engine):
 {body}
 
-    return Bad(loaded, config, datasets, prepared, run)
+    return Bad(loaded, config, datasets, run)
 """
 
 

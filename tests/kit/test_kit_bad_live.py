@@ -20,8 +20,8 @@ pytestmark = pytest.mark.backend
 FAULTS: dict[str, tuple[str, str]] = {
     "slow_schedule": (
         """
-        def __init__(self, *given):
-            super().__init__(*given)
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
             self.schedule.base_lrs = [lr / 2 for lr in self.schedule.base_lrs]
         """,
         "test_live_learning_rate[sft]",
@@ -29,10 +29,10 @@ FAULTS: dict[str, tuple[str, str]] = {
     "no_weight_decay": (
         """
         def effective(self):
-            told = super().effective()
+            effective = super().effective()
             for group in self.optimizer.param_groups:
                 group["weight_decay"] = 0.0
-            return told
+            return effective
         """,
         "test_live_optimizer[sft]",
     ),
@@ -50,27 +50,27 @@ FAULTS: dict[str, tuple[str, str]] = {
     "one_step_more": (
         """
         def effective(self):
-            told = super().effective()
+            effective = super().effective()
             if self.adapted:
                 self.loop = replace(self.loop, max_steps=self.loop.max_steps + 1)
-            return told
+            return effective
         """,
         "test_live_number_of_steps[sft]",
     ),
     "bigger_batches": (
         """
         def effective(self):
-            told = super().effective()
+            effective = super().effective()
             if self.adapted:
                 self.batches = replace(self.batches, size=2 * self.batches.size)
-            return told
+            return effective
         """,
         "test_live_samples_per_step[sft]",
     ),
     "rows_in_file_order": (
         """
         def effective(self):
-            told = super().effective()
+            effective = super().effective()
             parent = self.batches
             class Unshuffled(type(parent)):
                 def after(self, step):
@@ -78,14 +78,14 @@ FAULTS: dict[str, tuple[str, str]] = {
                         start = 4 if len(micro) == 1 else 0
                         yield epoch, [[start + 2 * i, start + 2 * i + 1] for i in range(len(micro))]
             self.batches = Unshuffled(parent.rows, parent.size, parent.accumulation, parent.seed)
-            return told
+            return effective
         """,
         "test_live_order_of_samples[sft]",
     ),
     "one_token_more": (
         """
-        def __init__(self, *given):
-            super().__init__(*given)
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
             for row in self.rows:
                 for sample in row:
                     for key, value in (("input_ids", 5), ("labels", 5), ("attention_mask", 1)):
@@ -144,14 +144,14 @@ FAULTS: dict[str, tuple[str, str]] = {
     ),
     "saves_it_untrained": (
         """
-        def save_model(self, path, merged=False):
-            if merged or path != self.run.output_dir or not self.adapted:
-                return super().save_model(path, merged)
+        def save(self, path, form):
+            if form == "merged" or path != self.run.output_dir or not self.adapted:
+                return super().save(path, form)
             kept = {n: p.detach().clone() for n, p in self.model.named_parameters() if "lora_B" in n}
             with torch.no_grad():
                 for name, parameter in self.model.named_parameters():
                     parameter.mul_(0.0 if name in kept else 1.0)
-                super().save_model(path)
+                super().save(path, form)
                 for name, parameter in self.model.named_parameters():
                     parameter.copy_(kept.get(name, parameter))
         """,
@@ -159,40 +159,40 @@ FAULTS: dict[str, tuple[str, str]] = {
     ),
     "merges_in_place": (
         """
-        def save_model(self, path, merged=False):
-            if merged:
+        def save(self, path, form):
+            if form == "merged":
                 self.model.merge_and_unload(safe_merge=True).save_pretrained(path)
                 with torch.no_grad():
                     self.model.get_input_embeddings().weight.mul_(1.01)
             else:
-                super().save_model(path)
+                super().save(path, form)
         """,
         "test_live_merged_model_reloads",
     ),
     "keeps_every_checkpoint": (
         """
         def effective(self):
-            told = super().effective()
+            effective = super().effective()
             self.loop = replace(self.loop, save_total_limit=None)
-            return told
+            return effective
         """,
         "test_live_checkpoints",
     ),
     "evaluates_what_it_trains_on": (
         """
-        def evaluate(self, dataset=None):
-            if dataset is None:
+        def evaluate(self, rows=None):
+            if rows is None:
                 self.eval_rows = self.rows
-            return super().evaluate(dataset)
+            return super().evaluate(rows)
         """,
         "test_live_evaluate",
     ),
     "repeats_the_prompt": (
         """
-        def generate(self, prompts, *more, **keywords):
-            answers = super().generate(prompts, *more, **keywords)
+        def generate(self, prompts, sampling):
+            answers = super().generate(prompts, sampling)
             texts = [p if isinstance(p, str) else p[-1]["content"] for p in prompts]
-            return [text + answer for text, answer in zip(texts, answers)]
+            return [texts[i // sampling.n] + answer for i, answer in enumerate(answers)]
         """,
         "test_live_generate",
     ),
@@ -212,7 +212,7 @@ FAULTS: dict[str, tuple[str, str]] = {
     ),
     "does_not_stop": (
         """
-        def __init__(self, loaded, config, datasets, prepared, run):
+        def __init__(self, loaded, config, datasets, run):
             super().__init__(loaded, config, datasets, replace(run, stop=lambda: None))
         """,
         "test_live_stop",
@@ -231,25 +231,25 @@ FAULTS: dict[str, tuple[str, str]] = {
     "silent_about_logging": (
         """
         def effective(self):
-            told = dict(super().effective())
-            del told["run.logging_steps"]
-            return told
+            effective = dict(super().effective())
+            del effective["run.logging_steps"]
+            return effective
         """,
         "test_live_fields",
     ),
     "beta_of_its_own": (
         """
         def effective(self):
-            told = super().effective()
+            effective = super().effective()
             self.parameters = self.parameters.model_copy(update={"beta": 0.1})
-            return told
+            return effective
         """,
         "test_live_loss[dpo]",
     ),
 }
 SMALL_ADAPTER = """
 @hookimpl
-def apply_peft(loaded, config):
+def apply_peft(loaded, config, prepared):
     from aligntune_torch import load
     targets = config.peft.target_modules
     if not isinstance(targets, str):

@@ -34,9 +34,10 @@ def supports_algorithm(algorithm):
     "prepare": """
 @hookimpl
 def prepare(config):
-    return Prepared(device=Device(kind="cpu"), planned=planned)
+    return Prepared(device=Device(kind="cpu"))
 """,
     "planned": """
+@hookimpl
 def planned(config):
     return {
         "optim.learning_rate": config.optim.learning_rate,
@@ -49,7 +50,7 @@ def planned(config):
 def load_model(config, prepared): return LoadedModel("weights", None)
 
 @hookimpl
-def apply_peft(loaded, config): return loaded
+def apply_peft(loaded, config, prepared): return loaded
 
 @hookimpl
 def build_trainer(loaded, config, datasets, prepared, run): return None
@@ -74,12 +75,16 @@ FAULTS: dict[str, tuple[dict[str, str], str, str]] = {
         "imports unsloth_zoo",
     ),
     "missing_hook": (
-        {"rest": SOUND["rest"].replace("@hookimpl\ndef apply_peft(loaded, config): return loaded", "")},
+        {
+            "rest": SOUND["rest"].replace(
+                "@hookimpl\ndef apply_peft(loaded, config, prepared): return loaded", ""
+            )
+        },
         "test_static_hooks_are_complete",
         "missing hook apply_peft",
     ),
     "wrong_argument": (
-        {"rest": SOUND["rest"].replace("apply_peft(loaded, config)", "apply_peft(model, config)")},
+        {"rest": SOUND["rest"].replace("apply_peft(loaded, config", "apply_peft(model, config")},
         "test_static_hooks_are_complete",
         "argument model does not exist",
     ),
@@ -92,6 +97,26 @@ FAULTS: dict[str, tuple[dict[str, str], str, str]] = {
         {"backend_info": SOUND["backend_info"].replace('("cpu",)', '("cpu", "gpu")')},
         "test_static_info_is_sound",
         "devices may be cpu, cuda",
+    ),
+    "strange_strategy": (
+        {"backend_info": SOUND["backend_info"].replace('("cpu",)', '("cpu",), strategies=("pigeons",)')},
+        "test_static_info_is_sound",
+        "strategies may be single, ddp",
+    ),
+    "no_strategy": (
+        {"backend_info": SOUND["backend_info"].replace('("cpu",)', '("cpu",), strategies=()')},
+        "test_static_info_is_sound",
+        "strategies is empty",
+    ),
+    "strange_generator": (
+        {"backend_info": SOUND["backend_info"].replace('("cpu",)', '("cpu",), generators=("scribe",)')},
+        "test_static_info_is_sound",
+        "generators may be transformers, vllm",
+    ),
+    "urgent": (
+        {"backend_info": SOUND["backend_info"].replace('("cpu",)', '("cpu",), priority="high"')},
+        "test_static_info_is_sound",
+        "priority must be a whole number",
     ),
     "moody_info": (
         {
@@ -168,6 +193,35 @@ FAULTS: dict[str, tuple[dict[str, str], str, str]] = {
         {"planned": SOUND["planned"].replace("return {", 'return {\n        "optim.batch_size": 16,')},
         "test_argument_default_call[sft]",
         "the library would use 16",
+    ),
+}
+PROBLEMS = "@hookimpl\ndef problems(config):\n    "
+FAULTS |= {
+    "heavy_problems": (
+        {"problems": PROBLEMS + "try:\n        import unsloth_zoo\n    except Exception:\n        return []"},
+        "test_static_light_hooks_are_light",
+        "imports unsloth_zoo",
+    ),
+    "nameless_problem": (
+        {"problems": PROBLEMS + 'return ["not so"] if config.optim.weight_decay else []'},
+        "test_static_problems_name_the_setting",
+        "with optim.weight_decay changed, what does not name it: ['not so']",
+    ),
+    "problems_of_a_plain_call": (
+        {
+            "problems": PROBLEMS
+            + 'return ["weight_decay: set it"] if config.optim.weight_decay == 0.0 else []'
+        },
+        "test_static_problems_name_the_setting",
+        "problems of a plain call of sft: ['weight_decay: set it']",
+    ),
+    "rows_without_tokens": (
+        {
+            "tokenize": "from aligntune_core.types import RowTokens\n@hookimpl\ndef tokenize(rows):\n"
+            "    return [RowTokens() for row in rows]"
+        },
+        "test_argument_tokenize[sft]",
+        "lengths of the rows in tokens: [0, 0, 0, 0, 0, 0]",
     ),
 }
 INFO = "@hookimpl\ndef backend_info():\n    "

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from aligntune.cli.app import app
 from aligntune.scaffold import write
+from aligntune_core import Sampling
 from aligntune_core.errors import ConfigError
 from aligntune_core.testing import test_conformance
 
@@ -72,6 +73,15 @@ def test_what_is_written_is_clean_and_typed(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("example", ["empty", "sft"])
+def test_what_is_written_imports_three_modules_of_core(example: str, tmp_path: Path) -> None:
+    folder = write("my-lib", example, tmp_path)
+    text = "".join(file.read_text() for file in folder.glob("src/**/*.py"))
+    modules = set(re.findall(r"^ *(?:from|import) (aligntune_core[\w.]*)", text, re.M))
+    assert modules == {"aligntune_core", "aligntune_core.toolkit", "aligntune_core.types"}
+    assert '"aligntune>=1.1,<2"' in (folder / "pyproject.toml").read_text()
+
+
 def test_an_empty_plugin_installs_and_passes_the_static_tier(run: Run, tmp_path: Path) -> None:
     assert run("aligntune plugin new solo-lib", tmp_path).returncode == 0
     folder = tmp_path / "aligntune-solo-lib"
@@ -97,8 +107,14 @@ def test_what_is_left_to_write_says_what_to_do(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(NotImplementedError, match=r"datasets\.train"):
         training.Engine(None, None, None, None)
     engine = training.Engine.__new__(training.Engine)
-    assert engine.effective() == {}
-    calls = {"train": (), "evaluate": (), "save_model": (Path("x"),), "generate": ([],)}
+    calls: dict[str, tuple[Any, ...]] = {
+        "effective": (),
+        "train": (),
+        "evaluate": (),
+        "save": (Path("x"), "adapter"),
+        "generate": ([], Sampling()),
+        "close": (),
+    }
     for name, arguments in calls.items():
         with pytest.raises(NotImplementedError, match=f"^{name}: "):
             getattr(engine, name)(*arguments)
@@ -148,8 +164,8 @@ def test_without_a_backend_the_kit_says_how_to_name_one(run: Run, tmp_path: Path
 
 def blocks() -> list[SimpleNamespace]:
     """The page's code blocks: language, file, text."""
-    found = re.finditer(r"^```(\w+)([^\n]*)\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
-    return [SimpleNamespace(language=m[1], file=m[2].strip(), text=m[3]) for m in found]
+    fences = re.finditer(r"^```(\w+)([^\n]*)\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
+    return [SimpleNamespace(language=m[1], file=m[2].strip(), text=m[3]) for m in fences]
 
 
 def joined(file: str) -> str:

@@ -20,17 +20,17 @@ def _words(number: int, length: int) -> str:
 
 
 def _rows(algorithm: str, conversational: bool) -> list[dict[str, Any]]:
-    def said(role: str, text: str) -> Any:
+    def turn(role: str, text: str) -> Any:
         return [{"role": role, "content": text}] if conversational else f"{text} "
 
     def row(i: int) -> dict[str, Any]:
-        prompt, answer = said("user", _words(i, 2 + i % 5)), said("assistant", _words(i + 1, 3 + i % 4))
+        prompt, answer = turn("user", _words(i, 2 + i % 5)), turn("assistant", _words(i + 1, 3 + i % 4))
         if algorithm == "sft":
             return {"prompt": prompt, "completion": answer}
         return {
             "prompt": prompt,
             "chosen": answer,
-            "rejected": said("assistant", _words(i + 2, 2 + i % 6)),
+            "rejected": turn("assistant", _words(i + 2, 2 + i % 6)),
         }
 
     return [row(i) for i in range(22)]

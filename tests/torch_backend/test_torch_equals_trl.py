@@ -77,18 +77,18 @@ def test_logging_intervals_and_evaluation_mean_the_same(build: Build, look: Look
     from aligntune_core.run import events
 
     held_out = [{"prompt": f"say {word}", "completion": word} for word in ("salt", "oven", "slow")]
-    found = {}
+    figures = {}
     for backend in ("trl", "torch"):
         more = {"logging_steps": 3, "eval_dataset": held_out, "eval_steps": 2, "conversational": False}
         build("sft", backend, backend, **{**SETTINGS, **LORA, **more}).train()
         lines = events.read(tmp_path / backend / "metrics.jsonl")
-        found[backend] = {
+        figures[backend] = {
             (line["step"], key): line[key]
             for line in lines
             for key in ("loss", "tokens", "epoch", "learning_rate", "grad_norm", "eval_loss")
             if key in line
         }
-    assert found["torch"].keys() == found["trl"].keys()
-    assert {step for step, key in found["torch"] if key == "eval_loss"} == {2, 4, 6, 7}
-    assert {step for step, key in found["torch"] if key == "loss"} == {3, 6}
-    assert found["torch"] == pytest.approx(found["trl"], abs=1e-4)
+    assert figures["torch"].keys() == figures["trl"].keys()
+    assert {step for step, key in figures["torch"] if key == "eval_loss"} == {2, 4, 6, 7}
+    assert {step for step, key in figures["torch"] if key == "loss"} == {3, 6}
+    assert figures["torch"] == pytest.approx(figures["trl"], abs=1e-4)

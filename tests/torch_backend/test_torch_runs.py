@@ -43,8 +43,8 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(
     result = resumed.train(resume=tmp_path / "whole" / f"checkpoint-{step}")
     assert result.steps == 8
     assert look.losses(tmp_path / "resumed") == look.losses(tmp_path / "whole")[step:]
-    wanted = look.weights(whole.model)
-    assert all(torch.equal(weight, wanted[name]) for name, weight in look.weights(resumed.model).items())
+    expected = look.weights(whole.model)
+    assert all(torch.equal(weight, expected[name]) for name, weight in look.weights(resumed.model).items())
     assert result["train_loss"] == pytest.approx(sum(look.losses(tmp_path / "whole")) / 8)
 
 
@@ -133,8 +133,75 @@ def test_generation_and_evaluation(build: Build) -> None:
     assert len(answers) == 2
     assert answers[0] == answers[1]
     assert answers == trainer.generate(["hi", "hi"], max_new_tokens=4)
-    found = trainer.evaluate()
-    assert found["perplexity"] == pytest.approx(math.exp(found["eval_loss"]))
+    figures = trainer.evaluate()
+    assert figures["perplexity"] == pytest.approx(math.exp(figures["eval_loss"]))
+
+
+def test_completions_are_drawn_as_the_call_says(build: Build) -> None:
+    import torch
+
+    trainer = build("sft")
+    drawn = {"max_new_tokens": 12, "temperature": 1.0, "n": 3}
+    first = trainer.generate(["say salt", "say oven"], seed=5, **drawn)
+    assert len(first) == 6
+    assert len(set(first[:3])) == 3
+    assert trainer.generate(["say salt", "say oven"], seed=6, **drawn) != first
+    state = torch.get_rng_state()
+    assert trainer.generate(["say salt", "say oven"], seed=5, **drawn) == first
+    assert torch.equal(
+        torch.get_rng_state(), state
+    )  # a seed of the draw leaves the run's own generator alone
+    assert trainer.generate(["say salt"], seed=5, **drawn) == first[:3]
+    trainer.generate(["say salt"], **drawn)
+    assert not torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_completion_ends_before_the_first_of_its_stops(build: Build) -> None:
+    trainer = build("sft")
+    drawn = {"max_new_tokens": 40, "temperature": 2.0, "seed": 3}
+    (whole,) = trainer.generate(["say salt"], **drawn)
+    late, early = whole[-8:-4], whole[8:12]
+    (cut,) = trainer.generate(["say salt"], stop=[late, early], **drawn)
+    assert cut == whole.split(early)[0].split(late)[0] != whole
+    assert trainer.generate(["say salt"], stop="no such text", **drawn) == [whole]
+
+
+def test_the_end_of_a_prompt_ends_no_completion(build: Build) -> None:
+    """The template ends the prompt with a line break, and the untrained model goes on with more of them."""
+    trainer = build("sft", max_steps=1)
+    (whole,) = trainer.generate(["say salt"], max_new_tokens=6)
+    assert whole == "\n" * 6
+    assert trainer.generate(["say salt"], max_new_tokens=6, stop="\n" * 7) == [whole]
+    assert trainer.generate(["say salt"], max_new_tokens=6, stop="\n" * 6) == [""]
+
+
+def test_every_problem_of_a_call_is_told_at_once(build: Build) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build("dpo", precision="fp16", loss_type="ipo", streaming=True)
+    assert len(caught.value.problems) == 3
+    for keyword in ("fp16", "loss_type", "streaming"):
+        assert keyword in str(caught.value)
+
+
+def test_what_is_in_force_is_read_from_what_was_built(build: Build) -> None:
+    """A wrong value in any of the objects that a run is built of shows."""
+    trainer = build("sft", learning_rate=3e-4, lora_r=4)
+    engine = trainer.native
+    assert trainer.effective["optim.learning_rate"] == 3e-4
+    engine.optimizer.param_groups[0]["initial_lr"] = 1.0
+    engine.optimizer.param_groups[0]["betas"] = (0.5, 0.6)
+    engine.model.peft_config["default"].r = 3
+    values = engine.effective()
+    assert (values["optim.learning_rate"], values["optim.adam_beta2"], values["peft.r"]) == (1.0, 0.6, 3)
+    assert values["data.rows"] == 22
+
+
+def test_closing_lets_go_of_the_model(build: Build) -> None:
+    trainer = build("sft")
+    engine = trainer.native
+    assert engine.accelerator._models
+    engine.close()
+    assert engine.accelerator._models == []
 
 
 REFUSED: dict[str, tuple[str, dict[str, Any], type[Exception], str]] = {
@@ -181,7 +248,7 @@ def test_an_adapter_folder_and_more_processes_are_refused(
     build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build("sft", "first").train()
-    with pytest.raises(ConfigError, match=r'is an adapter folder.*backend="trl"'):
+    with pytest.raises(ConfigError, match=r"is an adapter folder.*merge it into one first"):
         build("sft", model_name=str(tmp_path / "first"))
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match=r"one process, and this is one of 2.*in several: trl"):
@@ -196,8 +263,8 @@ def test_a_model_in_memory_is_taken_as_it_is(build: Build, look: Look, tiny_mode
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(1.3)
-    wanted = look.logits(model)
-    assert torch.equal(look.logits(build("sft", model_name=model).model), wanted)
+    scaled = look.logits(model)
+    assert torch.equal(look.logits(build("sft", model_name=model).model), scaled)
 
 
 def test_it_runs_without_trl(tiny_model_dir: Path, tmp_path: Path) -> None:

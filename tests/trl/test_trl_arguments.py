@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aligntune_core import Device
+from aligntune_core import Device, Prepared
 from aligntune_core.config import resolve_config
 from aligntune_core.config.resolve.resolution import resolve
 from aligntune_core.errors import ConfigError
-from aligntune_trl.table import BESIDE_THE_TABLE, HONOURS, TABLE
+from aligntune_trl.table import BESIDE_THE_TABLE, HONOURS
+from aligntune_trl.table import TABLE as ROWS
 
 if TYPE_CHECKING:
     from tests.trl.conftest import Build, Rows
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.backend
 
 CPU = Device(kind="cpu")
+TABLE = {argument.path: argument for argument in ROWS}
 Planned = Callable[..., dict[str, Any]]
 QLORA = {"model.quantization.load_in_4bit": True}
 EVAL = {"data.eval_dataset": [{"prompt": "a", "completion": "b"}]}
@@ -111,6 +113,7 @@ ELSEWHERE = {
 def planned(tiny_model_dir: Path) -> Planned:
     def read(algorithm: str = "sft", **paths: Any) -> dict[str, Any]:
         from aligntune_trl.prepare import planned as read_back
+        from aligntune_trl.problems import problems
 
         config = resolve_config(
             "sft" if algorithm == "sft" else "rl",
@@ -123,7 +126,9 @@ def planned(tiny_model_dir: Path) -> Planned:
             | {"output_dir": "out"}
             | paths,
         )
-        return dict(read_back(resolve(config, CPU), CPU))
+        if refused := problems(config):
+            raise ConfigError(refused)
+        return dict(read_back(resolve(config, CPU), Prepared(device=CPU)))
 
     return read
 
@@ -156,9 +161,9 @@ def test_written_and_read_on_any_object(path: str) -> None:
     from pydantic import SecretStr
 
     value: Any = SecretStr("hf_secret") if path == "model.token" else True
-    written = TABLE[path].write(value)
+    written = TABLE[path].written(value)
     assert list(written.values()) == ["hf_secret" if path == "model.token" else True]
-    assert TABLE[path].read(lambda name: getattr(SimpleNamespace(**written), name)) == value
+    assert TABLE[path].read(SimpleNamespace(**written)) == value
 
 
 @pytest.mark.parametrize(
@@ -186,9 +191,9 @@ def test_refused_before_weights(keywords: dict[str, Any], named: str, planned: P
 
 def test_trackers_are_written_and_read() -> None:
     argument = TABLE["run.report_to"]
-    assert argument.write(["wandb", "trackio"]) == {"report_to": ["wandb", "trackio"]}
-    assert argument.write([]) == {"report_to": "none"}
-    assert argument.read(lambda name: {"report_to": ["wandb"]}[name]) == ["wandb"]
+    assert argument.written(["wandb", "trackio"]) == {"report_to": ["wandb", "trackio"]}
+    assert argument.written([]) == {"report_to": "none"}
+    assert argument.read({"report_to": ["wandb"]}) == ["wandb"]
 
 
 def test_every_parameter_of_dpo_comes_back(planned: Planned) -> None:

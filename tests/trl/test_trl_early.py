@@ -72,7 +72,7 @@ def test_it_is_refused_before_weights(case: str, build: Build) -> None:
 
 @pytest.mark.usefixtures("no_weights")
 def test_a_missing_kernel_names_the_one_to_take(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    from aligntune_trl.model import problems as early
+    from aligntune_trl import problems as early
 
     monkeypatch.setattr(early, "find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r'attn_implementation .*flash-attn.*take "sdpa"'):
@@ -123,9 +123,11 @@ def test_an_adapter_without_its_base_names_its_file(
     ],
 )
 def test_our_names_of_figures_reach_the_library(algorithm: str, name: str, theirs: str) -> None:
-    from aligntune_trl.table import metric_of
+    from aligntune_trl.algorithms.recipe import find
 
-    assert metric_of(algorithm, name) == theirs
+    recipe = find(algorithm)
+    assert recipe is not None
+    assert recipe.metric(name) == theirs
 
 
 def test_the_best_checkpoint_by_our_name(build: Build, sft_rows: list[dict[str, Any]]) -> None:

@@ -15,6 +15,7 @@ from aligntune_core import errors
 from aligntune_core.backends.registry import registry
 from aligntune_core.config import resolve_config
 from aligntune_core.model import device as devices
+from aligntune_trl import api
 from aligntune_unsloth import device, plugin, table
 from aligntune_unsloth.options import ALLOW_CPU, cpu_allowed
 
@@ -29,6 +30,7 @@ HEAVY = (
     "unsloth_zoo",
     "bitsandbytes",
 )
+ALGORITHMS = [name for name in api.names() if name != "gspo"]
 NONE = devices.Probe(
     ("cpu",), ("device nodes /dev/nvidia*: none", "torch 2.13.0+cpu (a build for CPUs only)")
 )
@@ -66,12 +68,12 @@ def test_every_other_shipped_algorithm_is_decided() -> None:
     assert plugin.supports_algorithm("dpo")
     for name in RLAlgorithm:
         answer = plugin.supports_algorithm(str(name))
-        assert bool(answer) == (name in table.ALGORITHMS)
+        assert bool(answer) == (name in ALGORITHMS)
         assert answer or "trl" in answer.reason
 
 
 def test_it_honours_what_trl_does_but_for_what_it_does_itself() -> None:
-    from aligntune_trl.table import HONOURS
+    from aligntune_trl.api import HONOURS
 
     info = plugin.backend_info()
     assert info.honours < HONOURS
@@ -90,7 +92,7 @@ def test_the_cpu_counts_as_a_device_only_where_asked_for(monkeypatch: pytest.Mon
 
 
 def test_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "probe", lambda: NONE)
+    monkeypatch.setattr(device, "probe", lambda: NONE)
     with pytest.raises(errors.BackendUnavailable) as caught:
         device.choose(cpu_allowed=False)
     for part in (
@@ -108,7 +110,7 @@ def test_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_gpu_and_one_that_the_run_is_kept_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "probe", lambda: ONE)
+    monkeypatch.setattr(device, "probe", lambda: ONE)
     monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
     assert device.choose(cpu_allowed=False) == device.choose(cpu_allowed=True) == "cuda"
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
@@ -192,7 +194,7 @@ def test_a_reward_models_head_is_the_one_that_trl_draws(tiny_model_dir: Path, pr
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    from aligntune_trl.algorithms.reward import load_classifier
+    from aligntune_trl.model.reward_head import load_classifier
     from aligntune_unsloth.load import draw_head
 
     config = resolve_config(
@@ -287,9 +289,9 @@ def test_the_matrix_of_the_documentation_is_what_the_plugin_says() -> None:
 
     page = (Path(__file__).parents[2] / "docs/backends/unsloth.md").read_text(encoding="utf-8")
     told = dict(re.findall(r"^\| `(\w+)` \| (yes|no) \|", page, re.M))
-    shipped = [name for name in names() if name in told or name in table.ALGORITHMS]
+    shipped = [name for name in names() if name in told or name in ALGORITHMS]
     assert told == {name: "yes" if plugin.supports_algorithm(name) else "no" for name in shipped}
-    assert set(table.ALGORITHMS) | {"gspo"} == set(told)
+    assert set(ALGORITHMS) | {"gspo"} == set(told)
 
 
 CHANGED_ON_A_GPU: dict[str, tuple[dict[str, Any], str]] = {

@@ -10,10 +10,11 @@ from pydantic import BaseModel, ValidationError
 
 from aligntune_core.algorithms import Algorithm, find, known
 from aligntune_core.config import keywords as kw
-from aligntune_core.config.read.layers import Layer, Reader, Setting, not_chosen, plain_value, same
+from aligntune_core.config.read.layers import Layer, Reader, Setting, not_chosen
 from aligntune_core.config.resolve.checks import notes, problems
 from aligntune_core.config.resolve.defaults import Filled, fill
 from aligntune_core.config.schema.sections import Config
+from aligntune_core.config.values import equal, plain_value
 from aligntune_core.errors import ConfigError
 from aligntune_core.wording import listed
 
@@ -67,7 +68,7 @@ def with_sources(filled: Filled, settings: Mapping[str, Setting], manifest: Mapp
     for path, value in paths(config).items():
         if path not in settings or path in filled.replaced:
             config.sources[path] = filled.reasons.get(path, "default")
-        elif path in manifest and _carried(manifest[path], same(value, default_of(config, path))):
+        elif path in manifest and _carried(manifest[path], equal(value, default_of(config, path))):
             how = "resolved" if manifest[path].startswith("resolved") else "default"
             config.sources[path] = f"{how}, as in {settings[path].source}"
         else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any
 
 from pydantic import BaseModel
@@ -19,14 +18,14 @@ from aligntune_core.config.read.translate import (
     Context,
     Refused,
 )
+from aligntune_core.config.values import equal, excerpt, holds_object, plain_value
 from aligntune_core.fields import extra_of
-from aligntune_core.wording import a_type, did_you_mean, listed, nearest
+from aligntune_core.wording import did_you_mean, listed, nearest
 
 QUANTIZATION = "model.quantization"
 # An empty list asks for nothing.
 _LISTS = ("peft.target_modules", "peft.modules_to_save", "peft.layers_to_transform")
 MAX_STEPS = "optim.max_steps"
-IN_MEMORY = "in_memory"
 DECIDES = {
     "optim.num_epochs": ("optim.max_steps", "optim.warmup_steps"),
     "optim.warmup_ratio": ("optim.warmup_steps",),
@@ -76,19 +75,6 @@ class Setting:
         return self.text or f"{self.written}={excerpt(self.value)}"
 
 
-def excerpt(value: Any, limit: int = 60) -> str:
-    """A value for a message: short, and an object in memory by its type."""
-    if isinstance(value, (str, int, float, bool, list, tuple, dict, type(None))):
-        text = repr(value)
-        return text if len(text) <= limit else text[: limit - 3] + "..."
-    return a_type(value)
-
-
-def plain_value(value: Any) -> Any:
-    """Enum members stand for their values."""
-    return value.value if isinstance(value, Enum) else value
-
-
 class Reader:
     """Reads layers for one algorithm and collects settings and problems."""
 
@@ -131,7 +117,7 @@ class Reader:
             return
         elif new.path == "data.column_mapping" and "_column" in old.written + new.written:
             of_layer[new.path] = Setting(new.path, {**old.value, **new.value}, old.written, old.source)
-        elif not same(old.value, new.value):
+        elif not equal(old.value, new.value):
             self._problem(f"{old} and {new} mean the same and differ: give one", new.source)
 
     def _take_back_decisions(self, of_layer: Mapping[str, Setting]) -> None:
@@ -231,7 +217,7 @@ class Reader:
     def _field(self, layer: Layer, entry: Entry, value: Any, written: str) -> list[Setting]:
         """A field of the tree."""
         if not kw.belongs(entry, self.algorithm):
-            if entry.is_neutral(value) or same(value, entry.info.default):
+            if entry.is_neutral(value) or equal(value, entry.info.default):
                 return []
             owners = listed(kw.algorithms_with(entry))
             return self._refuse(
@@ -310,27 +296,6 @@ def _is_one_reward(name: str, value: Any) -> bool:
     return name == "rewards" and isinstance(value, Mapping) and "type" in value
 
 
-def same(value: Any, other: Any) -> bool:
-    """Equality that survives objects in memory, whose ``==`` may answer anything."""
-    if value is other:
-        return True
-    if isinstance(value, (str, int, float, bool, list, tuple, dict)) and isinstance(
-        other, (str, int, float, bool, list, tuple, dict)
-    ):
-        try:
-            return bool(value == other)
-        except (ValueError, TypeError):  # lists of arrays
-            return False
-    return False
-
-
 def not_chosen(source: str) -> bool:
     """Whether a source in a manifest says, or leaves open, that a value was a default or worked out."""
     return not source or source.startswith(("default", "resolved"))
-
-
-def holds_object(value: Any) -> bool:
-    """Whether a value read from a manifest stands for an object that was in memory."""
-    if isinstance(value, dict):
-        return IN_MEMORY in value or any(holds_object(v) for v in value.values())
-    return isinstance(value, list) and any(holds_object(v) for v in value)

@@ -9,10 +9,11 @@ from pydantic import BaseModel
 
 from aligntune_core.algorithms import Algorithm
 from aligntune_core.config.keywords import parameters_of
-from aligntune_core.config.read.layers import Setting, excerpt, same
+from aligntune_core.config.read.layers import Setting
 from aligntune_core.config.read.translate import attention_problem
 from aligntune_core.config.resolve.defaults import Filled, has_eval
 from aligntune_core.config.schema.sections import Config, PeftConfig
+from aligntune_core.config.values import equal, excerpt
 from aligntune_core.fields import extra_of
 
 Settings = Mapping[str, Setting]
@@ -111,7 +112,7 @@ def _peft(filled: Filled, settings: Settings) -> Iterator[str]:
         section, _, name = path.partition(".")
         if section == "peft" and name not in ("enabled", "merge_adapter"):
             default = filled.values.get(path, PeftConfig.model_fields[name].default)
-            if not same(setting.value, default):
+            if not equal(setting.value, default):
                 yield f"{setting} has no effect with use_peft=False: drop one of them"
 
 

@@ -13,24 +13,31 @@ from aligntune_core.config.record import CHECKPOINT, MANIFEST, written
 from aligntune_core.config.resolve.defaults import replace
 from aligntune_core.config.schema.sections import Config
 from aligntune_core.config.schema.weights import Quantization
+from aligntune_core.config.table import Argument, Table
 from aligntune_core.errors import ConfigError
 
 logger = logging.getLogger("aligntune")
 
 QUANTIZATION = "model.quantization"
 
-# config path -> key of peft's adapter_config.json
-FIELDS = {
-    "peft.r": "r",
-    "peft.alpha": "lora_alpha",
-    "peft.dropout": "lora_dropout",
-    "peft.target_modules": "target_modules",
-    "peft.bias": "bias",
-    "peft.use_rslora": "use_rslora",
-    "peft.use_dora": "use_dora",
-    "peft.modules_to_save": "modules_to_save",
-    "peft.layers_to_transform": "layers_to_transform",
-}
+
+def _in_order(names: Any) -> Any:
+    """peft writes a set, in any order."""
+    return sorted(names) if isinstance(names, list) else names
+
+
+# The fields of an adapter_config.json, by peft's names.
+ADAPTER: Table = (
+    Argument("peft.r", "adapter", "r"),
+    Argument("peft.alpha", "adapter", "lora_alpha"),
+    Argument("peft.dropout", "adapter", "lora_dropout"),
+    Argument("peft.target_modules", "adapter", "target_modules", back=_in_order),
+    Argument("peft.bias", "adapter", "bias"),
+    Argument("peft.use_rslora", "adapter", "use_rslora"),
+    Argument("peft.use_dora", "adapter", "use_dora"),
+    Argument("peft.modules_to_save", "adapter", "modules_to_save"),
+    Argument("peft.layers_to_transform", "adapter", "layers_to_transform"),
+)
 
 
 def continued(config: Config, adapter: Mapping[str, Any] | None) -> Config:
@@ -42,17 +49,14 @@ def continued(config: Config, adapter: Mapping[str, Any] | None) -> Config:
     """
     if adapter is None or not config.peft.enabled or config.peft.merge_adapter:
         return config
-    asked = written(config)
+    chosen = written(config)
     sources = dict(config._sources)
-    for path, key in FIELDS.items():
-        if key in adapter and path not in asked:
-            value = adapter[key]
-            config = replace(
-                config, path, sorted(value) if key == "target_modules" and isinstance(value, list) else value
-            )
-            sources[path] = "resolved: of the adapter that is continued"
-    if not any(path.startswith(QUANTIZATION) for path in asked) and (found := _base_format(config)):
-        file, values = found
+    for argument in ADAPTER:
+        if argument.name in adapter and argument.path not in chosen:
+            config = replace(config, argument.path, argument.read(adapter))
+            sources[argument.path] = "resolved: of the adapter that is continued"
+    if not any(path.startswith(QUANTIZATION) for path in chosen) and (base := _base_format(config)):
+        file, values = base
         logger.info("the base is loaded in the format that the adapter was trained on: %s (%s)", values, file)
         config = replace(config, QUANTIZATION, Quantization.model_validate(values))
         sources[QUANTIZATION] = f"resolved: of the run whose adapter is continued, {file}"

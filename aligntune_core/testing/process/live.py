@@ -18,8 +18,9 @@ from aligntune_core.config.resolve.resolution import resolve
 from aligntune_core.config.table import same
 from aligntune_core.create import create_trainer
 from aligntune_core.pipeline import refusals
-from aligntune_core.pipeline.plan import plan
-from aligntune_core.testing.fixtures import changes
+from aligntune_core.pipeline.plan import Plan, plan
+from aligntune_core.testing.fixtures import changes, rows
+from aligntune_core.testing.watch.contract import longest
 from aligntune_core.types import Prepared
 
 MODEL = Path(__file__).parent.parent / "model"
@@ -62,10 +63,11 @@ class Server:
     # --- argument tier -----------------------------------------------------------------------------------------------
 
     def plan(self, backend: str, algorithm: str) -> dict[str, Any]:
-        """Plan the kit's own call: all that core does before weights load."""
+        """Plan the kit's own call: all that core does before weights load; and have its rows tokenized."""
         settings = {**self._base(backend, algorithm), "backend": backend}
         settings["run.output_dir"] = str(self._folder / "planned")
-        return {"planned": sorted(plan(load_config(settings)).planned)}
+        call = plan(load_config(settings))
+        return {"planned": sorted(call.planned), "tokenized": _tokenized(call, rows.rows(algorithm))}
 
     def planned(self, backend: str, algorithm: str, path: str, quick: bool = False) -> dict[str, Any]:
         """Change one field and ask the backend what its library would do; nothing is loaded but the tokenizer.
@@ -76,7 +78,7 @@ class Server:
         chosen = registry().get(backend)
         change = self._change(chosen, algorithm, path)
         if change is None:
-            return {"found": "no value"}
+            return {"outcome": "no value"}
         config = load_config({**change.settings, "backend": backend})
         refusals.refuse_unsupported(chosen, config, dict)
         refusals.guard(chosen)
@@ -109,8 +111,8 @@ class Server:
                 continue
             settings |= change.settings
         trainer = self._build(backend, settings)
-        found = {**trainer.planned, **trainer.effective}
-        return {path: _compared(path, paths(trainer.config), found) for path in fields}
+        in_force = {**trainer.planned, **trainer.effective}
+        return {path: _compared(path, paths(trainer.config), in_force) for path in fields}
 
     def create(self, backend: str, algorithm: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Build a trainer with these settings over the kit's own."""
@@ -134,13 +136,12 @@ class Server:
             resume: name of a kept run, and its checkpoint to go on from.
         """
         honoured = registry().get(backend).info.honours
-        wanted = {
+        possible = {
             path: value
             for path, value in settings.items()
             if path not in changes.backend_paths() or covers(honoured, path)
         }
-        whole = {**self._base(backend, algorithm), **wanted}
-        trainer = self._build(backend, whole)
+        trainer = self._build(backend, {**self._base(backend, algorithm), **possible})
         from aligntune_core.testing.run import Run  # only now: the backend may have to precede torch
 
         run = Run(trainer, MODEL)
@@ -150,7 +151,7 @@ class Server:
         return run.record()
 
     def look(self, name: str, at: str, **more: Any) -> Any:
-        """Look at a kept run: "saved", "merged", "evaluation", "generation"."""
+        """Look at a kept run: "saved", "merged", "evaluation", "generation", "sampling"; or "close" it."""
         return getattr(self._runs[name], at)(**more)
 
     def _build(self, backend: str, settings: Mapping[str, Any]) -> Any:
@@ -163,14 +164,29 @@ class Server:
         return create_trainer(load_config(settings))
 
 
-def _compared(path: str, asked: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """What was asked for and found for one field."""
+def _compared(path: str, config: Mapping[str, Any], in_force: Mapping[str, Any]) -> dict[str, Any]:
+    """What one field is set to, and what is in force."""
     above = path.rpartition(".")[0]
-    if path not in found and above not in found:
-        return {"found": "absent", "asked": repr(asked[path])}
-    value = found[path] if path in found else getattr(found[above], path.rpartition(".")[2], None)
-    equal = same(path, asked[path], value)
-    return {"found": "equal" if equal else "different", "asked": repr(asked[path]), "value": repr(value)}
+    if path not in in_force and above not in in_force:
+        return {"outcome": "absent", "set": repr(config[path])}
+    value = in_force[path] if path in in_force else getattr(in_force[above], path.rpartition(".")[2], None)
+    outcome = "equal" if same(path, config[path], value) else "different"
+    return {"outcome": outcome, "set": repr(config[path]), "value": repr(value)}
+
+
+def _tokenized(call: Plan, data: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """What the hook ``tokenize`` says of rows, beside the tokens of each by the chat template; None: no answer.
+
+    "tokens" is None where the backend has no tokenizer of transformers.
+    """
+    report, tokenizer = call.datasets.report, call.prepared.tokenizer
+    answers = call.backend._hooks.tokenize(
+        rows=data, loss=report.loss if report else "all", config=call.config, prepared=call.prepared
+    )
+    if answers is None:
+        return None
+    seen = [{"length": row.length, "truncated": row.truncated, "problem": row.problem} for row in answers]
+    return {"answers": seen, "tokens": [longest(row, tokenizer) for row in data] if tokenizer else None}
 
 
 def _described(error: BaseException) -> dict[str, Any]:

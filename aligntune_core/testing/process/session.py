@@ -7,15 +7,13 @@ from typing import Any
 
 import pytest
 
-from aligntune_core.algorithms import find, known
+from aligntune_core.algorithms import known
 from aligntune_core.config import covers
-from aligntune_core.config.keywords import belongs, parameters_of, tree
+from aligntune_core.config.keywords import parameters_of, tree
 from aligntune_core.testing.fixtures import changes
+from aligntune_core.testing.process.waiting import FAILURES
 from aligntune_core.testing.process.worker import Refused, Worker, worker_of
 from aligntune_core.types import BackendInfo, Support
-
-OFFLINE = ("sft", "dpo", "reward")
-ONLINE = ("grpo", "dr_grpo", "gspo", "dapo", "ppo")
 
 UNSEEN = ("absent", "nothing planned")
 
@@ -29,6 +27,9 @@ class Session:
         settings: keywords of every call.
         info: what the backend says of itself.
         supports: its answer for each known algorithm.
+
+    Attributes:
+        trained: the algorithms that it says it trains, in core's order.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Session:
         supports: Mapping[str, Support],
     ) -> None:
         self.name, self.info, self._process, self._supports = name, info, process, supports
+        self.trained = tuple(algorithm for algorithm, support in supports.items() if support)
         self._settings = dict(settings)
         self._kept: dict[Any, Any] = {}
 
@@ -48,18 +50,15 @@ class Session:
         """The worker process."""
         return worker_of(self._process)
 
-    def trains(self, kind: str) -> str:
-        """The algorithm to take for "online" or for its own name; skips where the backend declares that it has none."""
-        if kind == "online":
-            found = next((name for name in ONLINE if self._supports.get(name) and not self._lack(name)), None)
-            return found or pytest.skip("declares that it trains no online algorithm")
-        support = self._supports[kind]
+    def trains(self, algorithm: str) -> str:
+        """The algorithm's own name; skips where the backend declares that it does not train it."""
+        support = self._supports[algorithm]
         if not support:
-            pytest.skip(f'declares that it does not train {kind}: "{support.reason}"')
-        lack = self._lack(kind)
-        if lack and any(support and not self._lack(name) for name, support in self._supports.items()):
-            pytest.skip(f"declares that this device will not do for {kind}: {lack}")
-        return kind
+            pytest.skip(f'declares that it does not train {algorithm}: "{support.reason}"')
+        lack = self._lack(algorithm)
+        if lack and any(not self._lack(name) for name in self.trained):
+            pytest.skip(f"declares that this device will not do for {algorithm}: {lack}")
+        return algorithm
 
     def plan(self, algorithm: str) -> Any:
         """Plan the kit's own call."""
@@ -75,8 +74,8 @@ class Session:
 
     def algorithm_for(self, path: str) -> str | None:
         """An algorithm that has the field and is trained by the backend."""
-        names = [name for name in (*OFFLINE, *ONLINE) if belongs(tree()[path], find(name))]
-        return next((name for name in names if self._supports.get(name)), None)
+        only, algorithms = tree()[path].only, known()
+        return next((name for name in self.trained if algorithms[name].has(only)), None)
 
     def supports(self, algorithm: str) -> bool:
         """Whether the backend says that it trains an algorithm."""
@@ -126,25 +125,25 @@ class Session:
 
     def _built(self, algorithm: str, fields: list[str]) -> dict[str, dict[str, Any]]:
         key = ("built", algorithm, *fields)
-        found: dict[str, dict[str, Any]] = self.once(
+        built: dict[str, dict[str, Any]] = self.once(
             key, lambda: self.ask("built", algorithm=algorithm, fields=fields)
         )
-        return found
+        return built
 
     def left_to_live(self, algorithm: str, fields: Iterable[str]) -> list[str]:
         """Of ``fields`` those that ``planned`` says nothing of; what it says is the argument tier's to judge."""
         return [path for path in fields if self._is_left(algorithm, path)]
 
     def _is_left(self, algorithm: str, path: str) -> bool:
-        known_already = ("planned", algorithm, path) in self._kept
+        answered = ("planned", algorithm, path) in self._kept
         try:
-            if known_already:
-                found = self.planned(algorithm, path)
+            if answered:
+                answer = self.planned(algorithm, path)
             else:
-                found = self.ask("planned", algorithm=algorithm, path=path, quick=True)
+                answer = self.ask("planned", algorithm=algorithm, path=path, quick=True)
         except (Refused, pytest.fail.Exception):
             return False
-        return found["found"] in UNSEEN
+        return answer["outcome"] in UNSEEN
 
     def testable(self, path: str) -> bool:
         """Whether the backend declares that it takes this field."""
@@ -171,6 +170,17 @@ def named(path: str, message: str) -> bool:
         entry = tree().get(changed)
         names |= {changed, changed.rpartition(".")[2], *(entry.names if entry else ())}
     return any(name in message for name in names)
+
+
+def supported(name: str) -> tuple[str, ...]:
+    """The algorithms that a backend says it trains; all of them where it cannot be asked, for its tests to say so."""
+    from aligntune_core.backends.registry import registry
+
+    try:
+        backend = registry().get(name)
+        return tuple(algorithm for algorithm in known() if backend.supports(algorithm))
+    except FAILURES:
+        return tuple(known())
 
 
 _sessions: dict[tuple[str, str], Session] = {}

@@ -10,8 +10,8 @@ from aligntune_core.algorithms import known
 from aligntune_core.backends.registry import registry
 from aligntune_core.config import covers, load_config
 from aligntune_core.pipeline import refusals
-from aligntune_core.testing.fixtures import changes
-from aligntune_core.testing.process.session import Session, named, parameters
+from aligntune_core.testing.fixtures import changes, rows
+from aligntune_core.testing.process.session import Session, parameters
 from aligntune_core.testing.process.worker import Refused
 from aligntune_core.testing.tiers.base import Kit
 
@@ -27,8 +27,26 @@ class ArgumentTier(Kit):
     @pytest.mark.parametrize("algorithm", sorted(known()))
     def test_argument_default_call(self, algorithm: str, session: Session) -> None:
         """A call that sets nothing special is planned as it was asked for."""
+        with self.waits.on("test_static_problems_name_the_setting"):
+            session.trains(algorithm)
+            session.plan(algorithm)
+
+    @pytest.mark.parametrize("algorithm", sorted(known()))
+    def test_argument_tokenize(self, algorithm: str, session: Session) -> None:
+        """``tokenize`` answers for each row with a length that can be; none of the kit's rows is a problem."""
         session.trains(algorithm)
-        session.plan(algorithm)
+        with self.waits.on("test_argument_default_call", algorithm=algorithm):
+            tokenized = session.plan(algorithm)["tokenized"]
+        if tokenized is None:
+            pytest.skip("declares no tokenize: core renders the rows itself")
+        answers, tokens = tokenized["answers"], tokenized["tokens"]
+        assert len(answers) == rows.ROWS, "answers, one a row"
+        assert [row["problem"] for row in answers if row["problem"]] == []
+        lengths = [row["length"] for row in answers]
+        assert min(lengths) > 0, f"lengths of the rows in tokens: {lengths}"
+        if tokens is not None:
+            far = [pair for pair in zip(lengths, tokens, strict=True) if not 0.5 <= pair[0] / pair[1] <= 2]
+            assert not far, f"(length, tokens by the chat template): {far}"
 
     @pytest.mark.parametrize("path", changes.backend_paths())
     def test_argument_field(self, path: str, session: Session) -> None:
@@ -41,7 +59,10 @@ class ArgumentTier(Kit):
             return
         if not session.testable(path):
             pytest.skip(f"declares that it trains on no {session.quantisation_of(path)} weights")
-        with self.waits.on("test_argument_default_call", algorithm=algorithm):
+        with (
+            self.waits.on("test_static_problems_name_the_setting"),
+            self.waits.on("test_argument_default_call", algorithm=algorithm),
+        ):
             problem = _problem(session, algorithm, path)
             assert not problem, problem
 
@@ -57,13 +78,13 @@ class ArgumentTier(Kit):
 def _problem(session: Session, algorithm: str, path: str) -> str:
     """What is wrong with the way a changed field arrives; where ``planned`` says nothing the live tier looks on."""
     try:
-        found: dict[str, Any] = session.planned(algorithm, path)
+        field = session.planned(algorithm, path)
     except Refused as refusal:
-        if named(path, str(refusal)):
+        if changes.named(path, str(refusal)):
             return ""
         return f"{path} was changed and refused, but the message does not name it: {refusal}"
-    if found["found"] == "different":
-        return f"{path}: asked for {found['asked']}, planned says {found['value']}"
+    if field["outcome"] == "different":
+        return f"{path}: set to {field['set']}, planned says {field['value']}"
     return ""
 
 

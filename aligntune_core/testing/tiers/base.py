@@ -64,10 +64,14 @@ class Kit:
     @pytest.fixture
     def name(self, request: pytest.FixtureRequest) -> str:
         """The backend under test."""
-        name = type(self).backend or request.config.getoption("--aligntune-backend", default=None)
+        name = self.named(request.config)
         if not name:
             raise pytest.UsageError("name the backend: --aligntune-backend NAME, or a class attribute")
-        return str(name)
+        return name
+
+    def named(self, config: pytest.Config) -> str:
+        """The backend that the class or the command line names; empty where neither does."""
+        return str(type(self).backend or config.getoption("--aligntune-backend", default=None) or "")
 
     @pytest.fixture
     def entries(self, name: str) -> list[EntryPoint]:
@@ -135,8 +139,8 @@ class Kit:
 
     def hook(self, module: ModuleType, name: str) -> Callable[..., Any]:
         """The plugin's own function for a hook."""
-        found = implementation(module, name)
+        function = implementation(module, name)
         with self.waits.on("test_static_hooks_are_complete"):
-            assert found is not None, f"{module.__name__} has no hook {name}"
-            assert list(validation.function_problems(name, found)) == []
-        return found
+            assert function is not None, f"{module.__name__} has no hook {name}"
+            assert list(validation.function_problems(name, function)) == []
+        return function

@@ -7,13 +7,14 @@ from contextlib import nullcontext
 
 import pytest
 
-from aligntune_core.algorithms import known
+from aligntune_core.algorithms import find, known
 from aligntune_core.config import covers
 from aligntune_core.testing.fixtures import changes
-from aligntune_core.testing.fixtures.runs import COMPARED, EVERY, NEW_TOKENS, RUNS, STOP_AFTER
-from aligntune_core.testing.process.session import Session, named, parameters
+from aligntune_core.testing.fixtures.runs import FULL, NEW_TOKENS, STOP_AFTER, covering
+from aligntune_core.testing.process.session import Session, parameters
 from aligntune_core.testing.process.worker import Refused
-from aligntune_core.testing.tiers.watched import Record, Watched, losses
+from aligntune_core.testing.tiers.watched import Record, Watched, losses, runs
+from aligntune_core.testing.watch.losses import reference_loss
 from aligntune_core.wording import listed
 
 
@@ -22,10 +23,11 @@ class LiveAfterTier(Watched):
 
     # --- adapter and files -------------------------------------------------------------------------------------------
 
-    @pytest.mark.parametrize("run", EVERY)
+    @runs("every")
     def test_live_adapter_shapes(self, run: str, session: Session) -> None:
         """The saved adapter has matrices A (r x in) and B (out x r) on each target module, and no others."""
         record = self.record(session, run)
+        _skip_probed(record)
         with (
             self.waits.on("test_live_saved_model_reloads", run=run),
             self.waits.on("test_live_trains", run=run),
@@ -36,15 +38,18 @@ class LiveAfterTier(Watched):
 
     def _assert_shapes(self, record: Record, saved: Record) -> None:
         config = record["config"]
-        wanted = {}
+        shapes = {}
         for module, (rows_out, rows_in) in _targets(record["linear"], config["peft.target_modules"]).items():
-            wanted[f"{module}.lora_A"] = [config["peft.r"], rows_in]
-            wanted[f"{module}.lora_B"] = [rows_out, config["peft.r"]]
-        assert {_short(name): shape for name, shape in saved["shapes"].items()} == wanted
+            shapes[f"{module}.lora_A"] = [config["peft.r"], rows_in]
+            shapes[f"{module}.lora_B"] = [rows_out, config["peft.r"]]
+        lora = {_short(name): shape for name, shape in saved["shapes"].items()}
+        if find(config["algorithm"]).head != "lm":  # whose head is saved beside the adapter
+            lora = {name: shape for name, shape in lora.items() if "lora_" in name}
+        assert lora == shapes
         assert saved["adapter"]["r"] == config["peft.r"]
         assert saved["adapter"]["lora_alpha"] == pytest.approx(config["peft.alpha"])
 
-    @pytest.mark.parametrize("run", [*EVERY, "full"])
+    @runs("every", full=True)
     def test_live_saved_model_reloads(self, run: str, session: Session) -> None:
         """Plain peft and transformers load what was saved, and give the trained policy's logits.
 
@@ -53,133 +58,176 @@ class LiveAfterTier(Watched):
         with self.waits.on("test_live_trains", run=run):
             saved = self.look(session, run, "saved")
             assert not saved["lacking"], f"output_dir has no {listed(saved['lacking'])}"
-            assert saved["difference"] < 1e-4, f"logits differ by {saved['difference']}"
+            if not saved["probed"]:
+                assert saved["difference"] < 1e-4, f"logits differ by {saved['difference']}"
             assert saved["moved"] > 1e-5, "training left the policy as it was"
             assert saved["tokenizer"], "the saved tokenizer differs"
             elsewhere = saved["lacking_elsewhere"]
             assert not elsewhere, f"save_model(path) left no {listed(elsewhere)} in that folder"
 
-    def test_live_merged_model_reloads(self, session: Session) -> None:
-        """``save_model(merged=True)`` writes a plain model with the policy's logits, and leaves the policy alone."""
-        merged = self.look(session, self.first(session), "merged")
-        assert merged["whole"], "an adapter was written"
-        assert merged["difference"] < 1e-3, f"logits differ by {merged['difference']}"
-        assert merged["policy_moved"] == 0, "merging changed the policy in memory"
+    @runs("first", full=True)
+    def test_live_merged_model_reloads(self, run: str, session: Session) -> None:
+        """``save_model(merged=True)`` writes a plain model with the policy's logits, and leaves the policy alone.
 
-    def test_live_full_fine_tuning(self, session: Session) -> None:
+        A model without adapter is written whole.
+        """
+        with self.waits.on("test_live_saved_model_reloads", run=run):
+            merged = self.look(session, run, "merged")
+            assert merged["whole"], "an adapter was written"
+            assert not merged["lacking"], f"the folder has no {listed(merged['lacking'])}"
+            if merged["difference"] is not None:
+                assert merged["difference"] < 1e-3, f"logits differ by {merged['difference']}"
+            assert merged["moved"] == 0, "merging changed the policy in memory"
+
+    @runs("first")
+    def test_live_full_fine_tuning(self, run: str, session: Session) -> None:
         """``use_peft=False`` trains every weight and adds none."""
         if not covers(session.info.honours, "peft.enabled"):
             pytest.skip("declares that it trains adapters only: peft.enabled is not honoured")
-        record = self.like_full(session, {"peft.enabled": False, "peft.r": None})
-        assert record["others"] == [], "there are weights that the model does not have"
+        record = self.like_full(session, run, {"peft.enabled": False, "peft.r": None})
+        if find(record["config"]["algorithm"]).head == "lm":
+            assert record["others"] == [], "there are weights that the model does not have"
         assert record["base_unchanged"] == [], "these weights did not move"
 
-    def test_live_checkpoints(self, session: Session) -> None:
+    @runs("first")
+    def test_live_checkpoints(self, run: str, session: Session) -> None:
         """Checkpoints are written where they are due, complete, and old ones are removed."""
         for path in ("run.save_strategy", "run.save_steps", "run.save_total_limit"):
             if not covers(session.info.honours, path):
                 pytest.skip(f"declares that it does not honour {path}")
-        run = self.first(session)
-        with self.waits.on("test_live_saved_model_reloads", run="full" if run == "sft" else run):
+        whole = FULL if self.has_full(session, run) else run
+        with self.waits.on("test_live_saved_model_reloads", run=whole):
             every = {"run.save_strategy": "steps", "run.save_steps": 1, "run.save_total_limit": 1}
-            record = self.like_full(session, every)
+            record = self.like_full(session, run, every)
             last = f"checkpoint-{record['config']['optim.max_steps']}"
             assert record["checkpoints"] == {last: None}, "with save_steps=1 and save_total_limit=1"
         record = self.record(session, run)
-        if run != "sft":  # whose run saves as it goes
+        if record["config"]["run.save_strategy"] != "steps":
             settings = {"run.save_strategy": "steps", "run.save_steps": STOP_AFTER}
-            record = self.kept(session, run, "saving", settings=settings)
-        found = {step for name in record["checkpoints"] if (step := int(name.rpartition("-")[2])) < 3}
-        assert found == {STOP_AFTER}, f"with save_steps={STOP_AFTER}, of three steps"
+            record = self.kept(session, run, f"{run} saving", settings=settings)
+        steps = {step for name in record["checkpoints"] if (step := int(name.rpartition("-")[2])) < 3}
+        assert steps == {STOP_AFTER}, f"with save_steps={STOP_AFTER}, of three steps"
 
     # --- evaluate and generate ---------------------------------------------------------------------------------------
 
-    def test_live_evaluate(self, session: Session) -> None:
-        """``evaluate`` returns finite figures with the true loss of the rows, held out or given; it trains nothing."""
-        run = self.first(session)
-        found = self.look(session, run, "evaluation")
-        assert found["finite"]
-        assert found["changed"] == []
-        if run not in COMPARED:
+    @runs("every")
+    def test_live_evaluate(self, run: str, session: Session) -> None:
+        """``evaluate`` returns the algorithm's figures, finite, and the true loss of the rows; it trains nothing."""
+        algorithm = find(run)
+        if algorithm.generates and not algorithm.figures and run != covering(session.trained)[0]:
+            pytest.skip("declares no figure of an evaluation")
+        evaluation = self.look(session, run, "evaluation")
+        assert evaluation["finite"]
+        assert evaluation["changed"] == []
+        lacking = algorithm.figures.keys() - evaluation["own"].keys()
+        assert not lacking, f"evaluate() gives no {listed(sorted(lacking))}, which {run} declares"
+        if evaluation["expected_loss"] is None:
             return
         # With an eval_batch_size that is honoured they are one batch: no mean of means.
         tolerance = 1e-4 if covers(session.info.honours, "optim.eval_batch_size") else 5e-3
-        for told, wanted, which in (
-            ("found", "expected_loss", "held-out rows"),
+        for figures, expected, which in (
+            ("own", "expected_loss", "held-out rows"),
             ("others", "expected_of_others", "rows given to evaluate(dataset)"),
         ):
-            loss = found[told].get("eval_loss", found[told].get("loss"))
+            loss = evaluation[figures].get("eval_loss", evaluation[figures].get("loss"))
             with self.waits.on("test_live_loss", run=run):
-                assert loss == pytest.approx(found[wanted], rel=tolerance), which
+                assert loss == pytest.approx(evaluation[expected], rel=tolerance), which
 
-    def test_live_generate(self, session: Session) -> None:
+    @runs("writing")
+    def test_live_generate(self, run: str, session: Session) -> None:
         """One greedy answer a prompt, without the prompt, of at most ``max_new_tokens``; messages work too."""
-        found = self.look(session, self.first(session), "generation", max_new_tokens=NEW_TOKENS)
-        answers = found["answers"]
+        generation = self.look(session, run, "generation", max_new_tokens=NEW_TOKENS)
+        answers = generation["answers"]
         assert [type(answer) for answer in answers] == [str, str]
-        assert answers == found["again"], "temperature 0 is not deterministic"
-        assert answers == found["to_messages"], "a string means something else than a user's message with it"
-        for answer, prompt in zip(answers, found["prompts"], strict=True):
-            assert prompt not in answer, "the prompt is in the answer"
-        wanted = [answer.strip() for answer in found["greedy"]]
-        assert [a.strip() for a in answers] == wanted, (
-            f"the likeliest {NEW_TOKENS} tokens, one after the other"
+        assert answers == generation["again"], "temperature 0 is not deterministic"
+        assert answers == generation["to_messages"], (
+            "a string means something else than a user's message with it"
         )
-        assert [type(answer) for answer in found["sampled"]] == [str]
+        for answer, prompt in zip(answers, generation["prompts"], strict=True):
+            assert prompt not in answer, "the prompt is in the answer"
+        if generation["greedy"] is not None:
+            likeliest = [answer.strip() for answer in generation["greedy"]]
+            assert [a.strip() for a in answers] == likeliest, (
+                f"the likeliest {NEW_TOKENS} tokens, one after the other"
+            )
+        assert [type(answer) for answer in generation["sampled"]] == [str]
+
+    @runs("writing")
+    def test_live_sampling(self, run: str, session: Session) -> None:
+        """``n`` answers a prompt, the same with the same seed; a text of ``stop`` ends an answer and is left out."""
+        with self.waits.on("test_live_generate", run=run):
+            sampling = self.look(session, run, "sampling", max_new_tokens=NEW_TOKENS)
+            drawn, end = sampling["drawn"], sampling["end"]
+            assert len(drawn) == sampling["each"] * len(sampling["prompts"]), "n answers a prompt"
+            assert len(set(drawn)) > 1, "at temperature 1.5 all answers are one"
+            assert drawn == sampling["again"], "the same seed draws other answers"
+            assert sampling["other_seed"] != drawn[: sampling["each"]], "another seed draws the same answers"
+            if end:
+                cut = [text.partition(end)[0] for text in sampling["greedy"]]
+                assert sampling["ended"] == cut, f"stop={end!r}"
 
     # --- the same call, stopping, resuming ---------------------------------------------------------------------------
 
-    def test_live_same_call_same_run(self, session: Session) -> None:
+    @runs("first")
+    def test_live_same_call_same_run(self, run: str, session: Session) -> None:
         """The same call gives the same losses."""
-        run = self.first(session)
-        whole, again = self.record(session, run), self.kept(session, run, "again")
+        whole, again = self.record(session, run), self.kept(session, run, f"{run} again")
         assert losses(again) == pytest.approx(losses(whole), rel=1e-5)
 
-    def stopped(self, session: Session) -> Record:
-        """The first run again, asked to stop."""
-        return self.kept(session, self.first(session), "stopped", stop_after=STOP_AFTER)
+    def stopped(self, session: Session, run: str) -> Record:
+        """A run again, asked to stop."""
+        return self.kept(session, run, f"{run} stopped", stop_after=STOP_AFTER)
 
-    def test_live_stop(self, session: Session) -> None:
+    @runs("first")
+    def test_live_stop(self, run: str, session: Session) -> None:
         """When ``run.stop()`` gives a reason, a complete checkpoint is written and train returns."""
-        run = self.first(session)
         with (
-            self.waits.on("test_live_checkpoints"),
+            self.waits.on("test_live_checkpoints", run=run),
             self.waits.on("test_live_saved_model_reloads", run=run),
             self.waits.on("test_live_trains", run=run),
         ):
-            record = self.stopped(session)
+            record = self.stopped(session, run)
             result = record["result"]
-            if record["config"]["algorithm"] == "ppo":  # whose steps are several of the optimiser
-                assert 0 < result["steps"] < record["config"]["optim.max_steps"]
-            else:
-                assert len(record["steps"]) == STOP_AFTER, "steps that were taken"
-                assert result["steps"] == STOP_AFTER
+            assert len(record["steps"]) == STOP_AFTER, "steps that were taken"
+            assert result["steps"] == STOP_AFTER
             assert result["stopped"], "TrainResult.stopped is empty"
             assert record["checkpoints"].get(f"checkpoint-{result['steps']}", "missing") is None
 
-    def test_live_logging_steps(self, session: Session) -> None:
+    @runs("first")
+    def test_live_logging_steps(self, run: str, session: Session) -> None:
         """An event comes every ``logging_steps`` steps; the last step may have one too."""
         if not covers(session.info.honours, "run.logging_steps"):
             pytest.skip("declares that it does not honour run.logging_steps")
-        run = self.first(session)
         with self.waits.on("test_live_fields"), self.waits_for_run(run):
-            record = self.kept(session, run, "terse", settings={"run.logging_steps": 2})
-            told = [event["step"] for event in record["events"] if "loss" in event]
-            assert told[:1] == [2], "the first of three steps that is told of with logging_steps=2"
+            record = self.kept(session, run, f"{run} terse", settings={"run.logging_steps": 2})
+            steps = [event["step"] for event in record["events"] if "loss" in event]
+            assert steps[:1] == [2], "the first of three steps that is told of with logging_steps=2"
 
-    def test_live_resume(self, session: Session) -> None:
+    @runs("first")
+    def test_live_resume(self, run: str, session: Session) -> None:
         """Resumed from a checkpoint, the run ends with the weights of an uninterrupted one."""
-        run = self.first(session)
         whole = self.record(session, run)
         # Where save_steps is not honoured, or not set, a stop leaves the checkpoint.
         saves = f"checkpoint-{STOP_AFTER}" in whole["checkpoints"]
-        stop = nullcontext() if saves else self.waits.on("test_live_stop")
-        with self.waits.on("test_live_checkpoints"), stop, self.waits_for_run(run):
+        stop = nullcontext() if saves else self.waits.on("test_live_stop", run=run)
+        with self.waits.on("test_live_checkpoints", run=run), stop, self.waits_for_run(run):
             origin, step = (
-                (run, STOP_AFTER) if saves else ("stopped", self.stopped(session)["result"]["steps"])
+                (run, STOP_AFTER)
+                if saves
+                else (f"{run} stopped", self.stopped(session, run)["result"]["steps"])
             )
             resume = (self.key(session, origin), f"checkpoint-{step}")
-            _assert_goes_on(whole, self.kept(session, run, "resumed", resume=resume))
+            _assert_goes_on(whole, self.kept(session, run, f"{run} resumed", resume=resume))
+
+    @runs("first")
+    def test_live_close(self, run: str, session: Session) -> None:
+        """``close()`` lets go of a trainer that has trained, and may be called twice."""
+        with (
+            self.waits.on("test_live_trains", run=run),
+            self.waits.on("test_live_same_call_same_run", run=run),
+        ):
+            self.kept(session, run, f"{run} again")
+            session.worker.ask("look", name=self.key(session, f"{run} again"), at="close")
 
     # --- refusals ----------------------------------------------------------------------------------------------------
 
@@ -221,32 +269,28 @@ class LiveAfterTier(Watched):
         self._assert_told(session, algorithm, parameters(algorithm))
 
     def _assert_told(self, session: Session, algorithm: str, fields: Iterable[str]) -> None:
-        run = _run_of(session, algorithm)
-        trains = self.waits.on("test_live_trains", run=run) if run else nullcontext()
+        trained = algorithm in covering(session.trained)
+        trains = self.waits.on("test_live_trains", run=algorithm) if trained else nullcontext()
         with self.waits.on("test_argument_default_call", algorithm=algorithm), trains:
             problems = _problems(session, algorithm, fields)
             assert not problems, "\n".join(problems)
 
 
-def _run_of(session: Session, algorithm: str) -> str:
-    """The run that trains an algorithm; empty where none does."""
-    for run in EVERY:
-        try:
-            if session.trains(RUNS[run][0]) == algorithm:
-                return run
-        except pytest.skip.Exception:
-            continue
-    return ""
+def _skip_probed(record: Record) -> None:
+    if record["probed"]:
+        pytest.skip("declares through its probe that its model is none of transformers' and peft's")
 
 
 def _assert_goes_on(whole: Record, resumed: Record) -> None:
-    """Compare a resumed run with an uninterrupted one. Online, sampled answers may differ, so only steps count."""
+    """Compare a resumed run with an uninterrupted one. Generated answers may differ, so then only steps count."""
     assert resumed["result"]["steps"] == whole["result"]["steps"]
     taken, left = len(resumed["steps"]), len(whole["steps"])
-    if whole["config"]["algorithm"] not in COMPARED:
-        assert 0 < taken < left, "steps of the optimiser that were taken once more"
+    assert 0 < taken < left, "steps of the optimiser that were taken once more"
+    algorithm = find(whole["config"]["algorithm"])
+    if algorithm.generates:
         return
-    assert [step["rows"] for step in resumed["steps"]] == [s["rows"] for s in whole["steps"][STOP_AFTER:]]
+    if reference_loss(algorithm.name):
+        assert [step["rows"] for step in resumed["steps"]] == [s["rows"] for s in whole["steps"][STOP_AFTER:]]
     assert losses(resumed) == pytest.approx(losses(whole)[STOP_AFTER:], rel=1e-4)
     assert resumed["fingerprint"] == pytest.approx(whole["fingerprint"], rel=1e-4)
 
@@ -254,21 +298,21 @@ def _assert_goes_on(whole: Record, resumed: Record) -> None:
 def _problems(session: Session, algorithm: str, fields: Iterable[str]) -> list[str]:
     """What is wrong with the fields that are left to this tier."""
     left = session.left_to_live(algorithm, fields)
-    found = [_problem(session, algorithm, path, left) for path in left]
-    return [problem for problem in found if problem]
+    every = [_problem(session, algorithm, path, left) for path in left]
+    return [problem for problem in every if problem]
 
 
 def _problem(session: Session, algorithm: str, path: str, others: Sequence[str]) -> str:
     try:
-        found = session.effective(algorithm, path, others)
+        field = session.effective(algorithm, path, others)
     except Refused as refusal:
-        if named(path, str(refusal)):
+        if changes.named(path, str(refusal)):
             return ""
         return f"{path} was changed and refused, but the message does not name it: {refusal}"
-    if found["found"] == "absent":
+    if field["outcome"] == "absent":
         return f"{path} was changed, and neither planned nor effective tells what is in force"
-    if found["found"] == "different":
-        return f"{path}: asked for {found['asked']}, effective says {found['value']}"
+    if field["outcome"] == "different":
+        return f"{path}: set to {field['set']}, effective says {field['value']}"
     return ""
 
 

@@ -17,15 +17,18 @@ from aligntune_core.backends import registry, requirements, validation
 from aligntune_core.entrypoints import EntryPoint
 from aligntune_core.model.device import KINDS
 from aligntune_core.testing.blocker import run_blocked
+from aligntune_core.testing.fixtures import changes
 from aligntune_core.testing.process.waiting import FAILURES
 from aligntune_core.testing.tiers.base import Kit, optional
-from aligntune_core.testing.watch.hooks import implementation
+from aligntune_core.testing.watch.hooks import answer_of, implementation
 from aligntune_core.types import BackendInfo, Support
 from aligntune_core.version import __version__
 from aligntune_core.wording import listed
 
 DEVICES = ("cpu", *(kind.name for kind in KINDS))
 QUANTIZATIONS = ("4bit", "8bit")
+STRATEGIES = ("single", "ddp")
+GENERATORS = ("transformers", "vllm")
 UNKNOWN = "an_algorithm_that_nobody_has"
 
 # Runs where heavy libraries cannot be imported; after each stage it tells what was tried, and what was raised.
@@ -33,7 +36,8 @@ PROBE = """
 import importlib, json, sys
 blocker = sys.meta_path[0]
 from aligntune_core.algorithms import known
-from aligntune_core.testing.watch.hooks import implementation
+from aligntune_core.testing.fixtures.changes import plain_call
+from aligntune_core.testing.watch.hooks import answer_of, implementation
 
 def stage(name, act):
     error, before = "", len(blocker.attempts)
@@ -41,16 +45,18 @@ def stage(name, act):
         act()
     except BaseException as raised:
         error = f"{{type(raised).__name__}}: {{raised}}"
-    told = {{"heavy": blocker.attempts[before:], "raised": error}}
-    print("\\n" + {mark!r} + json.dumps([name, told]), flush=True)
+    outcome = {{"heavy": blocker.attempts[before:], "raised": error}}
+    print("\\n" + {mark!r} + json.dumps([name, outcome]), flush=True)
 
 def hooks():
     module = sys.modules[{module!r}]
     info, supports = implementation(module, "backend_info"), implementation(module, "supports_algorithm")
     if info is not None:
         info()
+    problems = implementation(module, "problems")
     for algorithm in known() if supports is not None else ():
-        supports(algorithm)
+        if supports(algorithm) and problems is not None:
+            answer_of(problems, config=plain_call(algorithm))
 
 stage("import", lambda: importlib.import_module({module!r}))
 if {module!r} in sys.modules:
@@ -77,13 +83,13 @@ def probed(module: str, path: tuple[str, ...]) -> Mapping[str, Probed]:
     """Run ``PROBE`` in a process of its own: "import" and "hooks" -> what happened."""
     code = f"import sys; sys.path[:] = {list(path)!r}\n" + PROBE.format(module=module, mark=MARK)
     done = run_blocked(code)
-    told = [json.loads(x.removeprefix(MARK)) for x in done.stdout.splitlines() if x.startswith(MARK)]
-    found = {name: Probed(tuple(seen["heavy"]), seen["raised"]) for name, seen in told}
+    stages = [json.loads(x.removeprefix(MARK)) for x in done.stdout.splitlines() if x.startswith(MARK)]
+    outcomes = {name: Probed(tuple(stage["heavy"]), stage["raised"]) for name, stage in stages}
     last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
     ended = Probed(raised=f"the process ended (exit {done.returncode}): {last}")
-    found.setdefault("import", ended)
-    found.setdefault("hooks", Probed() if found["import"].raised else ended)
-    return found
+    outcomes.setdefault("import", ended)
+    outcomes.setdefault("hooks", Probed() if outcomes["import"].raised else ended)
+    return outcomes
 
 
 class StaticTier(Kit):
@@ -102,15 +108,17 @@ class StaticTier(Kit):
 
     def test_static_core_version_is_admitted(self, entry: EntryPoint) -> None:
         """The distribution's own metadata admits the core that is installed."""
-        wanted = requirements.core_mismatch(entry.distribution)
-        assert wanted is None, f"its metadata asks for aligntune {wanted}; this is aligntune {__version__}"
+        mismatch = requirements.core_mismatch(entry.distribution)
+        assert mismatch is None, (
+            f"its metadata asks for aligntune {mismatch}; this is aligntune {__version__}"
+        )
 
     @optional
     def test_optional_static_core_version_has_both_bounds(self, entry: EntryPoint) -> None:
         """The metadata says which core the plugin was built for, and where that ends: aligntune>=1,<2."""
-        found = [r for r in entry.distribution.requires if r.startswith("aligntune")]
-        own = [r for r in found if r.removeprefix("aligntune")[:1] in "<>=!~ (;"]
-        assert any("<" in r and ">" in r for r in own), 'depend on "aligntune>=1,<2"'
+        ours = [r for r in entry.distribution.requires if r.startswith("aligntune")]
+        core = [r for r in ours if r.removeprefix("aligntune")[:1] in "<>=!~ (;"]
+        assert any("<" in r and ">" in r for r in core), 'depend on "aligntune>=1,<2"'
 
     def test_static_import_is_light(self, probe: Mapping[str, Probed], entry: EntryPoint) -> None:
         """Importing the plugin's module works, and imports no torch, transformers and the like."""
@@ -123,12 +131,12 @@ class StaticTier(Kit):
             pytest.fail(f"loading {entry.value} raised {type(error).__name__}: {error}", pytrace=False)
 
     def test_static_light_hooks_are_light(self, probe: Mapping[str, Probed], module: ModuleType) -> None:
-        """``backend_info`` and ``supports_algorithm`` import nothing heavy either, and raise nothing."""
+        """``backend_info``, ``supports_algorithm`` and ``problems`` import nothing heavy either, and raise nothing."""
         seen = probe["hooks"]
         assert not seen.heavy, (
             f"{seen.heavy[0]}. Only prepare and the hooks after it may import heavy libraries"
         )
-        assert not seen.raised, f"backend_info or supports_algorithm raised {seen.raised}"
+        assert not seen.raised, f"backend_info, supports_algorithm or problems raised {seen.raised}"
         if (info := implementation(module, "backend_info")) is not None:
             info()
         if (supports := implementation(module, "supports_algorithm")) is not None:
@@ -140,7 +148,7 @@ class StaticTier(Kit):
         assert validation.problems(loaded) == []
 
     def test_static_info_is_sound(self, answer: Any) -> None:
-        """``backend_info`` returns what it should: a one-line summary, known devices and weight formats."""
+        """``backend_info`` returns a one-line summary, and devices, weight formats and strategies that there are."""
         assert validation.info_problems(answer) == []
         assert answer.summary.strip(), "summary is empty"
         assert "\n" not in answer.summary, "summary has more than one line"
@@ -149,6 +157,9 @@ class StaticTier(Kit):
         assert set(answer.quantizations) <= set(QUANTIZATIONS), (
             f"quantizations may be {listed(QUANTIZATIONS)}"
         )
+        assert answer.strategies, 'strategies is empty: one process is "single"'
+        assert set(answer.strategies) <= set(STRATEGIES), f"strategies may be {listed(STRATEGIES)}"
+        assert set(answer.generators) <= set(GENERATORS), f"generators may be {listed(GENERATORS)}"
 
     def test_static_info_is_pure(self, module: ModuleType, answer: Any) -> None:
         """``backend_info`` answers the same each time."""
@@ -187,6 +198,26 @@ class StaticTier(Kit):
         """``supports_algorithm`` says no to a name that it cannot know."""
         answer = supports(UNKNOWN)
         assert not answer, f'it says that it trains "{UNKNOWN}"; list what you train and decline the rest'
+
+    def test_static_problems_name_the_setting(
+        self, module: ModuleType, info: BackendInfo, supports: Callable[[str], Any]
+    ) -> None:
+        """``problems`` returns sentences, each with the keyword that was set; of a plain call there are none."""
+        function = implementation(module, "problems")
+        if function is None:
+            pytest.skip("declares no combination that it cannot run: it has no hook problems")
+        settings = type(self).settings
+        with self.waits.on("test_static_light_hooks_are_light"):
+            for algorithm in (name for name in known() if supports(name)):
+                problems = answer_of(function, config=changes.plain_call(algorithm, info.honours, settings))
+                assert not problems, f"problems of a plain call of {algorithm}: {problems}"
+            for path, config in changes.changed_calls(info.honours, supports, settings):
+                sentences = answer_of(function, config=config) or []
+                assert isinstance(sentences, (list, tuple)), (
+                    f"problems returned {sentences!r}, which is no list"
+                )
+                strange = [x for x in sentences if not (isinstance(x, str) and changes.named(path, x))]
+                assert not strange, f"with {path} changed, what does not name it: {strange}"
 
     @optional
     def test_optional_static_refusals_say_why(self, supports: Callable[[str], Any]) -> None:

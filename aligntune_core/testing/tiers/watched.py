@@ -2,25 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
-from aligntune_core.testing.fixtures.runs import EVERY, RUNS
-from aligntune_core.testing.process.session import Session
+from aligntune_core.algorithms import catalogue, known
+from aligntune_core.testing.fixtures.runs import FULL, covering, settings_of
+from aligntune_core.testing.process.session import Session, supported
 from aligntune_core.testing.tiers.base import Kit
+from aligntune_core.testing.watch.losses import reference_loss
 
 Record = Mapping[str, Any]
+Test = Callable[..., None]
+Which = Literal["every", "judged", "first", "writing"]
+
+NONE: Mapping[Which, str] = {
+    "every": "declares that it trains no known algorithm",
+    "judged": "declares that it trains no algorithm whose loss the kit has by hand",
+    "first": "declares that it trains no known algorithm",
+    "writing": "declares that it trains no model that writes text",
+}
+
+
+def runs(which: Which, full: bool = False) -> Callable[[Test], Test]:
+    """Give a test the parameter ``run``.
+
+    Args:
+        which: "every": one algorithm of each set of traits that the backend trains, and each that is not core's own;
+            "judged": those of them whose loss the kit has by hand; "writing": those whose model writes text; "first":
+            the first of them, and each that is not core's own.
+        full: the run that trains all weights too, where there is a supervised algorithm.
+    """
+
+    def mark(test: Test) -> Test:
+        test.runs = (which, full)  # type: ignore[attr-defined]
+        return test
+
+    return mark
+
+
+def selected(trained: tuple[str, ...], which: Which, full: bool) -> list[str]:
+    """The runs of a test, for a backend that trains these algorithms."""
+    algorithms, own = known(), catalogue.own_names()
+    every = covering(trained)
+    chosen = {
+        "every": every,
+        "judged": [name for name in every if reference_loss(name)],
+        "writing": [name for name in every if algorithms[name].head == "lm"],
+        "first": [name for name in every if name == every[0] or name not in own],
+    }[which]
+    whole = [FULL] if full and any(algorithms[name].supervised for name in every) else []
+    return [*chosen, *whole]
 
 
 class Watched(Kit):
     """A run that fails, fails ``test_live_trains``; tests that would look at it wait for that one."""
 
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """The runs of each test that has ``runs`` above it, by what the backend trains."""
+        selection = getattr(metafunc.function, "runs", None)
+        if selection is None:
+            return
+        name = self.named(metafunc.config)
+        ids = selected(supported(name) if name else (), *selection)
+        none = pytest.param("none", marks=pytest.mark.skip(reason=NONE[selection[0]]))
+        metafunc.parametrize("run", ids or [none])
+
+    def algorithm_of(self, session: Session, run: str) -> str:
+        """What a run trains; skips where this device will not do for it."""
+        if run != FULL:
+            return session.trains(run)
+        return session.trains(next(n for n in covering(session.trained) if known()[n].supervised))
+
     def record(self, session: Session, run: str) -> Record:
         """What was seen of a run."""
-        session.trains(RUNS[run][0])
+        self.algorithm_of(session, run)
         with self.waits.on("test_live_trains", run=run):
             return self.kept(session, run, run)
 
@@ -29,16 +87,17 @@ class Watched(Kit):
 
         Args:
             session: the backend.
-            run: a key of ``RUNS``.
+            run: an algorithm, or "full".
             name: to keep it under.
-            more: for the worker; ``settings`` go over those of ``RUNS``.
+            more: for the worker; ``settings`` go over the run's own.
         """
-        settings = {**RUNS[run][1], **more.pop("settings", {})}
-        arguments = {"algorithm": session.trains(RUNS[run][0]), "settings": settings, **more}
-        found: Record = session.once(
+        algorithm = self.algorithm_of(session, run)
+        settings = {**settings_of(run, known()[algorithm]), **more.pop("settings", {})}
+        arguments = {"algorithm": algorithm, "settings": settings, **more}
+        record: Record = session.once(
             name, lambda: session.ask("train", name=self.key(session, name), **arguments)
         )
-        return found
+        return record
 
     def key(self, session: Session, name: str) -> str:
         """The worker's name of a kept run."""
@@ -51,21 +110,15 @@ class Watched(Kit):
             (run, at), lambda: session.worker.ask("look", name=self.key(session, run), at=at, **more)
         )
 
-    def first(self, session: Session) -> str:
-        """The first run that the backend trains, for tests that any algorithm will do for: "sft", "dpo" or "online"."""
-        for run in EVERY:
-            try:
-                session.trains(RUNS[run][0])
-            except pytest.skip.Exception:
-                continue
-            return run
-        pytest.skip("declares that it trains neither SFT nor DPO nor an online algorithm")
+    def has_full(self, session: Session, run: str) -> bool:
+        """Whether the run "full" trains the same algorithm as this one."""
+        supervised = [name for name in covering(session.trained) if known()[name].supervised]
+        return supervised[:1] == [run]
 
-    def like_full(self, session: Session, settings: Mapping[str, Any]) -> Record:
-        """The run "full", which has these settings and more; without SFT, the first run again with them."""
-        run = self.first(session)
-        if run == "sft":
-            return self.record(session, "full")
+    def like_full(self, session: Session, run: str, settings: Mapping[str, Any]) -> Record:
+        """The run "full", which has these settings and more; for another algorithm, its run again with them."""
+        if self.has_full(session, run):
+            return self.record(session, FULL)
         self.record(session, run)
         return self.kept(session, run, f"{run} with {sorted(settings)}", settings=settings)
 

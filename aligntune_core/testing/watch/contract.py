@@ -1,4 +1,4 @@
-"""The run contract, by hand: order of samples, schedule, tokens, losses. Short and plain, to be compared with.
+"""The run contract, by hand: order of samples, schedule, tokens. Short and plain, to be compared with.
 
 torch is imported inside the functions.
 """
@@ -6,9 +6,12 @@ torch is imported inside the functions.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+COMPLETIONS = ("completion", "chosen", "rejected")
+"""Canonical columns whose text follows the prompt, in the order in which a loss takes them."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +68,22 @@ def learning_rate(step: int, config: Mapping[str, Any]) -> float:
 
 
 def samples(row: Mapping[str, Any], tokenizer: Any, config: Mapping[str, Any]) -> list[Sample]:
-    """The sequences of a conversational row: one for SFT; chosen and rejected for DPO. The template is applied once."""
+    """The sequences of a conversational row, one for each of its completions. The template is applied once."""
     prompt = _ids(tokenizer, row["prompt"], add_generation_prompt=True)
-    found = []
-    for column in ("completion", "chosen", "rejected"):
+    sequences = []
+    for column in COMPLETIONS:
         if column in row:
             ids = _ids(tokenizer, [*row["prompt"], *row[column]])
             start = len(prompt) if column != "completion" or config["data.completion_only_loss"] else 0
-            found.append(_cut(ids, start, config["data.max_seq_length"], config["data.truncation_mode"]))
-    return found
+            sequences.append(_cut(ids, start, config["data.max_seq_length"], config["data.truncation_mode"]))
+    return sequences
+
+
+def longest(row: Mapping[str, Any], tokenizer: Any) -> int:
+    """Tokens of a row, uncut: of its longer completion with the prompt, or of the prompt alone."""
+    conversations = [[*row["prompt"], *row[column]] for column in COMPLETIONS if column in row]
+    alone = row.get("messages", row.get("prompt"))
+    return max(len(_ids(tokenizer, messages)) for messages in conversations or [alone])
 
 
 def _ids(tokenizer: Any, messages: Any, **more: Any) -> list[int]:
@@ -94,26 +104,3 @@ def logps(model: Any, sample: Sample) -> Any:
     logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits[0, :-1].float()
     every = logits.log_softmax(-1).gather(-1, ids[0, 1:, None])[:, 0]
     return every[max(0, sample.start - 1) :]
-
-
-def sft_loss(model: Any, step: Sequence[Sequence[Sample]]) -> Any:
-    """Cross-entropy: the sum over all tokens of the global batch, divided by their number."""
-    found = [logps(model, sample) for micro in step for sample in micro]
-    return -sum(f.sum() for f in found) / sum(len(f) for f in found)
-
-
-def dpo_loss(model: Any, reference: Any, beta: float, step: Sequence[Sequence[Sequence[Sample]]]) -> Any:
-    """Sigmoid DPO loss: the mean over the micro-batches of their means over pairs."""
-    import torch
-    import torch.nn.functional as F
-
-    def log_ratio(sample: Sample) -> Any:
-        with torch.no_grad():
-            expected = float(logps(reference, sample).sum())  # which may be on another device
-        return logps(model, sample).sum() - expected
-
-    means = []
-    for micro in step:
-        margins = [beta * (log_ratio(chosen) - log_ratio(rejected)) for chosen, rejected in micro]
-        means.append(sum(-F.logsigmoid(margin) for margin in margins) / len(margins))
-    return sum(means) / len(means)

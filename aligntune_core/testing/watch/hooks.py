@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -15,5 +16,11 @@ def implementation(module: ModuleType, hook: str) -> Callable[..., Any] | None:
         options = getattr(value, f"{PROJECT}_impl", None)
         if isinstance(options, dict) and (options.get("specname") or name) == hook:
             return value  # type: ignore[no-any-return]
-    found = getattr(module, hook, None)
-    return found if callable(found) else None
+    function = getattr(module, hook, None)
+    return function if callable(function) else None
+
+
+def answer_of(function: Callable[..., Any], **arguments: Any) -> Any:
+    """What a hook's function answers; it is called with those of the arguments that it takes, as pluggy does."""
+    taken = inspect.signature(function).parameters
+    return function(**{name: value for name, value in arguments.items() if name in taken})

@@ -1,7 +1,8 @@
 """Watches a run from inside: which rows a step took, with which settings, and whether loss and gradient are right.
 
 Everything is seen through torch itself (hooks on the input embedding and on every optimiser), so nothing depends on
-what the backend says of itself. Imports torch: only the worker process uses it.
+what the backend says of itself; of an engine that has a probe, through that. Imports torch: only the worker process
+uses it.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from torch.optim.optimizer import (
 )
 
 from aligntune_core.testing.fixtures import rows
+from aligntune_core.testing.probe import Probe, Update
 from aligntune_core.testing.watch import contract
 from aligntune_core.testing.watch.contract import Sample
+from aligntune_core.testing.watch.losses import reference_loss
 
 
 @dataclass
@@ -49,34 +52,126 @@ class Step:
     expected_grad_norm: float | None = None
 
 
-class Observer:
-    """Collects ``steps`` while its context is open.
+class Watch:
+    """What every way of watching shares: the rows' samples, recognising them, and the steps.
 
     Args:
-        model: the policy.
-        tokenizer: its tokenizer.
-        algorithm: what is trained; losses are known for "sft" and "dpo".
+        tokenizer: the policy's.
+        algorithm: name of what is trained; without a reference loss, sequences are counted and not recognised.
         data: the training rows.
         config: resolved configuration: path -> value.
-        reference: the reference policy of DPO.
         after_step: called with the number of steps taken so far.
+
+    Attributes:
+        steps: those taken while ``watching()`` was open.
     """
 
     def __init__(
         self,
-        model: Any,
         tokenizer: Any,
         algorithm: str,
         data: Sequence[Mapping[str, Any]],
         config: Mapping[str, Any],
-        reference: Any = None,
-        after_step: Callable[[int], None] = lambda step: None,
+        after_step: Callable[[int], None],
     ) -> None:
-        self.model, self.tokenizer, self.algorithm, self.config = model, tokenizer, algorithm, config
+        self.tokenizer, self.config = tokenizer, config
         self.steps: list[Step] = []
-        self._known = algorithm in ("sft", "dpo")
-        self._samples = [contract.samples(row, tokenizer, config) if self._known else [] for row in data]
-        self._reference, self._after_step = reference, after_step
+        self._rows, self._after_step = data, after_step
+        self._judge_of = reference_loss(algorithm)
+        judged = self._judge_of is not None
+        self._samples = [contract.samples(row, tokenizer, config) if judged else [] for row in data]
+
+    def as_dicts(self) -> list[dict[str, Any]]:
+        """The steps in types that JSON knows."""
+        return [asdict(step) for step in self.steps]
+
+    def _micro_batches(
+        self, step: Step, batches: Sequence[Sequence[tuple[int, ...]]]
+    ) -> list[list[list[Sample]]] | None:
+        """The samples of each row, by micro-batch. None where some row is not whole, so that nothing can be compared.
+
+        A micro-batch may take several forward passes: chosen and rejected answers apart.
+        """
+        needed = len(self._samples[0])
+        micro: list[list[list[Sample]]] = []
+        pending: dict[int | None, list[tuple[int, Sample]]] = {}
+        for batch in batches:
+            for ids in batch:
+                row, index, sample = self._recognise(step, ids)
+                pending.setdefault(row, []).append((index, sample))
+            if all(len(parts) == needed for parts in pending.values()):
+                step.rows += list(pending)
+                ordered = [sorted(parts, key=lambda pair: pair[0]) for parts in pending.values()]
+                micro.append([[sample for _, sample in parts] for parts in ordered])
+                pending = {}
+        step.rows += list(pending)
+        return None if pending else micro
+
+    def _recognise(self, step: Step, ids: tuple[int, ...]) -> tuple[int | None, int, Sample]:
+        """The row of a sequence, which of its samples it is, and the sample.
+
+        Where the tokens are not the contract's, as many of the last are taken for the loss as the contract has.
+        """
+        text = self.tokenizer.decode(list(ids))
+        row = rows.row_of(text)
+        own = self._samples[row] if row is not None and row < len(self._samples) else []
+        for index, sample in enumerate(own):
+            if sample.ids == ids:
+                return row, index, sample
+        step.strange = step.strange or text
+        length = len(own[0].ids) - own[0].start if own else len(ids)
+        return row, len(own), Sample(ids, max(0, len(ids) - length))
+
+
+class ProbeObserver(Watch):
+    """Watches through the engine's probe; see ``Watch`` for the other arguments.
+
+    Args:
+        probe: the engine's.
+    """
+
+    def __init__(self, probe: Probe, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._probe = probe
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """The probe tells of updates inside."""
+        self._probe.watch(self._update)
+        try:
+            yield
+        finally:
+            self._probe.watch(None)
+
+    def _update(self, update: Update) -> None:
+        sequences = [tuple(ids) for micro in update.samples for ids in micro]
+        step = Step(
+            sequences=len(sequences),
+            tokens=sum(map(len, sequences)),
+            group={"lr": update.learning_rate, **update.settings},
+            grad_norm=update.gradient_norm,
+        )
+        if self._judge_of is not None:
+            batches = [[tuple(ids) for ids in micro] for micro in update.samples]
+            whole = self._micro_batches(step, batches) is not None
+            numbers = [row for row in step.rows if row is not None]
+            if whole and len(numbers) == len(step.rows):
+                step.expected_loss = self._probe.loss([self._rows[number] for number in numbers])
+        self.steps.append(step)
+        self._after_step(len(self.steps))
+
+
+class Observer(Watch):
+    """Watches through torch; see ``Watch`` for the other arguments.
+
+    Args:
+        model: the policy.
+        reference: the policy as it was at its start.
+    """
+
+    def __init__(self, model: Any, reference: Any, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.model, self._reference = model, reference
         self._seen: list[list[list[int]]] = []
         self._quiet = False
 
@@ -94,10 +189,6 @@ class Observer:
         finally:
             for handle in handles:
                 handle.remove()
-
-    def as_dicts(self) -> list[dict[str, Any]]:
-        """The steps in types that JSON knows."""
-        return [asdict(step) for step in self.steps]
 
     def _forward(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self._quiet or not torch.is_grad_enabled():
@@ -121,7 +212,7 @@ class Observer:
         step.grad_norm = (
             float(torch.stack([g.float().norm() for g in gradients]).norm()) if gradients else 0.0
         )
-        if self._known:
+        if self._judge_of is not None:
             self._judge(step, seen, parameters)
         self.steps.append(step)
 
@@ -131,7 +222,8 @@ class Observer:
 
     def _judge(self, step: Step, seen: list[list[list[int]]], parameters: list[Any]) -> None:
         """Recognise the rows; compare loss and gradient with the contract's for those very rows and weights."""
-        micro = self._micro_batches(step, seen)
+        assert self._judge_of is not None
+        micro = self._micro_batches(step, [[self._unpadded(ids) for ids in batch] for batch in seen])
         if micro is None:
             return
         self._quiet = True
@@ -139,7 +231,7 @@ class Observer:
         try:
             self.model.eval()
             with torch.enable_grad():
-                loss = self._loss(micro)
+                loss = self._judge_of.loss(self.model, self._reference, self.config, micro)
                 expected = torch.autograd.grad(loss, parameters, allow_unused=True)
         finally:
             self._quiet = False
@@ -149,50 +241,10 @@ class Observer:
             parameters, expected, self.config["optim.max_grad_norm"]
         )
 
-    def _micro_batches(self, step: Step, seen: list[list[list[int]]]) -> list[list[list[Sample]]] | None:
-        """The samples of each row, by micro-batch. None where some row is not whole, so that nothing can be compared.
-
-        A micro-batch may take several forward passes: chosen and rejected answers apart.
-        """
-        needed = len(self._samples[0])
-        micro: list[list[list[Sample]]] = []
-        pending: dict[int | None, list[tuple[int, Sample]]] = {}
-        for batch in seen:
-            for ids in batch:
-                row, index, sample = self._recognise(step, self._unpadded(ids))
-                pending.setdefault(row, []).append((index, sample))
-            if all(len(found) == needed for found in pending.values()):
-                step.rows += list(pending)
-                ordered = [sorted(found, key=lambda pair: pair[0]) for found in pending.values()]
-                micro.append([[sample for _, sample in found] for found in ordered])
-                pending = {}
-        step.rows += list(pending)
-        return None if pending else micro
-
-    def _loss(self, micro: list[list[list[Sample]]]) -> Any:
-        if self.algorithm == "sft":
-            return contract.sft_loss(self.model, [[samples[0] for samples in batch] for batch in micro])
-        return contract.dpo_loss(self.model, self._reference, self.config["parameters.beta"], micro)
-
     def _unpadded(self, ids: list[int]) -> tuple[int, ...]:
         pad = self.tokenizer.pad_token_id
         inside = [i for i, token in enumerate(ids) if token != pad]
         return tuple(ids[inside[0] : inside[-1] + 1]) if inside else ()
-
-    def _recognise(self, step: Step, ids: tuple[int, ...]) -> tuple[int | None, int, Sample]:
-        """The row of a sequence, which of its samples it is, and the sample.
-
-        Where the tokens are not the contract's, as many of the last are taken for the loss as the contract has.
-        """
-        text = self.tokenizer.decode(list(ids))
-        row = rows.row_of(text)
-        own = self._samples[row] if row is not None and row < len(self._samples) else []
-        for index, sample in enumerate(own):
-            if sample.ids == ids:
-                return row, index, sample
-        step.strange = step.strange or text
-        length = len(own[0].ids) - own[0].start if own else len(ids)
-        return row, len(own), Sample(ids, max(0, len(ids) - length))
 
 
 def _group(optimizer: Any, parameters: list[Any]) -> dict[str, Any]:

@@ -11,8 +11,7 @@ import torch
 from peft import PeftModel, set_peft_model_state_dict
 from safetensors.torch import load_file
 
-from aligntune_core.errors import CheckpointError
-from aligntune_core.run.checkpoints import checkpoints
+from aligntune_core.toolkit import CheckpointError, checkpoints
 
 STATE = "trainer_state.json"
 OPTIMIZER = "optimizer.pt"
@@ -49,8 +48,8 @@ def load(folder: Path, model: Any, optimizer: Any, schedule: Any) -> tuple[int, 
     torch.set_rng_state(state["cpu"].cpu())
     if state["cuda"]:
         torch.cuda.set_rng_state_all(state["cuda"])
-    told = json.loads((folder / STATE).read_text())
-    return int(told["global_step"]), float(told["loss_sum"])
+    progress = json.loads((folder / STATE).read_text())
+    return int(progress["global_step"]), float(progress["loss_sum"])
 
 
 def rotate(output_dir: Path, keep: int | None) -> None:

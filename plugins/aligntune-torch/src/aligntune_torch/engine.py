@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from operator import attrgetter
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -14,19 +13,18 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from peft import PeftModel
-from torch import Tensor
 from transformers import get_scheduler
 
-from aligntune_core import TrainResult
-from aligntune_core.errors import RunError
-from aligntune_torch import checkpoint, load
+from aligntune_core import LoadedModel, TrainResult
+from aligntune_core.toolkit import RunError, find_algorithm, read, write
+from aligntune_torch import algorithms, checkpoint, load
 from aligntune_torch.batches import Batch, Batches, Encoder, Sample, collate
-from aligntune_torch.losses import dpo_loss, sft_loss, token_logps
-from aligntune_torch.table import BUILT
+from aligntune_torch.losses import Share, loss_tokens
+from aligntune_torch.table import MIXED_PRECISION, TABLE
 
 if TYPE_CHECKING:
-    from aligntune_core import Config, Datasets, LoadedModel, RunContext
-    from aligntune_core.types import Form, Sampling
+    from aligntune_core import Config, Datasets, RunContext, Sampling
+    from aligntune_core.types import Form
 
 
 @dataclass(frozen=True)
@@ -47,48 +45,31 @@ class Loop:
     eval_strategy: str
     eval_steps: int
 
-    @classmethod
-    def of(cls, config: Config) -> Loop:
-        """Taken from the sections that hold a field of that name."""
-        both = dict(config.optim) | dict(config.run)
-        return cls(**{field.name: both[field.name] for field in fields(cls)})
-
 
 class Engine:
-    """SFT or DPO over one model."""
+    """One algorithm over one model."""
 
     def __init__(self, loaded: LoadedModel, config: Config, datasets: Datasets, run: RunContext) -> None:
-        data, optim = config.data, config.optim
-        self.run, self.algorithm, self.parameters = run, config.algorithm, config.parameters
-        self.tokenizer, self.reference = loaded.tokenizer, loaded.roles.get("reference")
-        self.loop = Loop.of(config)
-        self.encoder = Encoder(
-            self.tokenizer, data.max_seq_length, data.truncation_mode, data.completion_only_loss is not False
-        )
+        def arguments(part: str) -> dict[str, Any]:
+            return write(TABLE, config, part, 'backend "torch"')
+
+        self.run, self.config, self.tokenizer = run, config, loaded.tokenizer
+        self.loop = Loop(**arguments("loop"))
+        self.encoder = Encoder(self.tokenizer, **arguments("encoder"))
         self.rows = [self.encoder.samples(row) for row in datasets.train]
         self.eval_rows = [self.encoder.samples(row) for row in datasets.eval or ()]
-        self.batches = Batches(
-            len(self.rows), optim.batch_size, optim.gradient_accumulation_steps, config.run.data_seed or 0
-        )
-        if self.algorithm == "dpo" and self.parameters.disable_dropout:
-            for module in (*loaded.model.modules(), *(self.reference.modules() if self.reference else ())):
-                if isinstance(module, torch.nn.Dropout):
-                    module.p = 0.0
+        self.batches = Batches(len(self.rows), **arguments("batches"))
         AcceleratorState._reset_state(True)  # of a run before this one, as transformers does
-        bf16 = config.model.precision == "bf16"
-        self.accelerator = Accelerator(
-            cpu=loaded.model.device.type == "cpu", mixed_precision="bf16" if bf16 else "no"
-        )
-        optimizer = torch.optim.AdamW(
-            decay_groups(loaded.model, optim.weight_decay),
-            lr=optim.learning_rate,
-            betas=(optim.adam_beta1, optim.adam_beta2),
-            eps=optim.adam_epsilon,
-        )
-        self.schedule = get_scheduler(
-            self.loop.lr_scheduler, optimizer, self.loop.warmup_steps, self.loop.max_steps
-        )
+        self.accelerator = Accelerator(cpu=loaded.model.device.type == "cpu", **arguments("accelerator"))
+        optimizer = adamw(loaded.model, **arguments("optimizer"))
+        loop = self.loop
+        self.schedule = get_scheduler(loop.lr_scheduler, optimizer, loop.warmup_steps, loop.max_steps)
         self.policy, self.optimizer = self.accelerator.prepare(loaded.model, optimizer)
+        others = {
+            role: self.accelerator.prepare_model(model, evaluation_mode=True)
+            for role, model in loaded.roles.items()
+        }
+        self.objective = algorithms.objective(config, LoadedModel(self.policy, self.tokenizer, others))
         self.step, self.epoch, self.loss_sum = 0, 0.0, 0.0
         self.unlogged: list[dict[str, float]] = []
 
@@ -104,29 +85,36 @@ class Engine:
     def adapted(self) -> bool:
         return isinstance(self.model, PeftModel)
 
-    @property
-    def group(self) -> SimpleNamespace:
-        """The optimiser's settings for matrices."""
-        group = self.optimizer.param_groups[0]
-        beta1, beta2 = group["betas"]
-        return SimpleNamespace(**group, beta1=beta1, beta2=beta2)
+    def effective(self) -> Mapping[str, Any]:
+        parts = {
+            "model": self,
+            "encoder": self.encoder,
+            "batches": self.batches,
+            "accelerator": self.accelerator,
+            "optimizer": decaying(self.optimizer),
+            "loop": self.loop,
+        }
+        values = {path: v for part, built in parts.items() for path, v in self._read(part, built).items()}
+        values |= {"model.precision": self._precision(), "data.rows": len(self.rows)}
+        if self.adapted:
+            values |= self._read("lora", self.model.peft_config["default"])
+            if self.config.peft.target_modules == "all-linear":
+                del values["peft.target_modules"]  # peft has put in the names that it stands for
+        parameters = algorithms.PARAMETERS[self.config.algorithm]
+        return values | read(parameters, self.config, "objective", self.objective)
 
-    @property
-    def precision(self) -> str:
+    def _read(self, part: str, built: Any) -> dict[str, Any]:
+        return read(TABLE, self.config, part, built)
+
+    def _precision(self) -> str:
         """The contract's name for the number formats of the weights and of autocast; else what they are."""
         frozen = {p.dtype for p in self.model.parameters() if not p.requires_grad}
         trained = {p.dtype for p in self.model.parameters() if p.requires_grad}
-        name, dtype = {"no": ("fp32", torch.float32), "bf16": ("bf16", torch.bfloat16)}[
-            self.accelerator.mixed_precision
-        ]
-        if trained <= {torch.float32} and frozen <= {dtype}:
+        mixed = self.accelerator.mixed_precision
+        name = next(name for name, other in MIXED_PRECISION.items() if other == mixed)
+        if trained <= {torch.float32} and frozen <= {{"fp32": torch.float32, "bf16": torch.bfloat16}[name]}:
             return name
         return f"{name}, but with frozen weights {frozen} and trainable ones {trained}"
-
-    def effective(self) -> Mapping[str, Any]:
-        built = {path: attrgetter(name)(self) for path, name in BUILT.items()}
-        parameters = {f"parameters.{name}": value for name, value in self.parameters}
-        return built | parameters | {"data.rows": len(self.rows)}
 
     # --- training ----------------------------------------------------------------------------------------------------
 
@@ -154,11 +142,9 @@ class Engine:
     def _update(self, batches: list[Batch]) -> dict[str, float]:
         """One optimiser step over the micro-batches of a global batch."""
         metrics: dict[str, float] = {"loss": 0.0, "learning_rate": self.schedule.get_last_lr()[0]}
-        tokens = sum(int((batch["labels"][:, 1:] != -100).sum()) for batch in batches)
+        share = Share(loss_tokens(*batches), len(batches))
         for batch in batches:
-            loss, figures = self._loss(batch, tokens)
-            if self.algorithm == "dpo":
-                loss = loss / len(batches)  # the mean of the micro-batches' means; SFT divides by all tokens
+            loss, figures = self.objective(batch, share)
             self.accelerator.backward(loss)
             metrics["loss"] += loss.item()
             for key, value in figures.items():
@@ -169,18 +155,6 @@ class Engine:
         self.schedule.step()
         self.optimizer.zero_grad()
         return metrics | {"tokens": sum(int(batch["attention_mask"].sum()) for batch in batches)}
-
-    def _loss(self, batch: Batch, tokens: int) -> tuple[Tensor, dict[str, float]]:
-        """Loss of one micro-batch, and figures to log."""
-        logps, mask, correct = token_logps(self.policy, batch)
-        if self.algorithm == "sft":
-            return sft_loss(logps, tokens), {"token_accuracy": float(correct.sum() / mask.sum())}
-        reference, switched_off = load.reference_policy(self.policy, self.reference)
-        with torch.no_grad(), switched_off, self.accelerator.autocast():
-            expected = token_logps(reference, batch)[0]
-        loss, margin = dpo_loss(logps.sum(1), expected.sum(1), self.parameters.beta)
-        accuracy = (margin > 0).float().mean()
-        return loss, {"reward_margin": float(margin.mean()), "reward_accuracy": float(accuracy)}
 
     def _after_step(self, metrics: dict[str, float]) -> str | None:
         """Log, evaluate and save where they are due; returns the reason to stop, if there is one."""
@@ -224,53 +198,60 @@ class Engine:
         for start in range(0, len(samples), size):
             part = samples[start : start + size]
             batch = self._batch(part)
-            loss, figures = self._loss(batch, int((batch["labels"][:, 1:] != -100).sum()))
+            loss, figures = self.objective(batch, Share(loss_tokens(batch)))
             for key, value in {"loss": float(loss), **figures}.items():
                 sums[key] = sums.get(key, 0.0) + value * len(part) / len(samples)
-        found = {f"eval_{key}": value for key, value in sums.items()}
-        self.run.emit({"step": self.step, "epoch": self.epoch, **found})
-        if self.algorithm == "sft":
-            found["perplexity"] = math.exp(found["eval_loss"])
-        return found
+        figures = {f"eval_{key}": value for key, value in sums.items()}
+        self.run.emit({"step": self.step, "epoch": self.epoch, **figures})
+        if "perplexity" in find_algorithm(self.config.algorithm).figures:
+            figures["perplexity"] = math.exp(figures["eval_loss"])
+        return figures
 
     @torch.no_grad()
     def generate(self, prompts: Sequence[Any], sampling: Sampling) -> list[str]:
         self.policy.eval()
-        drawn: dict[str, Any] = {"do_sample": False}
-        if sampling.temperature > 0:
-            drawn = {
-                "do_sample": True,
-                "temperature": sampling.temperature,
-                "top_p": sampling.top_p,
-                "top_k": 0,
-            }
-        if sampling.stop:
-            drawn |= {"stop_strings": list(sampling.stop), "tokenizer": self.tokenizer}
         with torch.random.fork_rng(enabled=sampling.seed is not None):
             if sampling.seed is not None:
                 torch.manual_seed(sampling.seed)
-            return [text for prompt in prompts for text in self._completions(prompt, sampling, drawn)]
+            return [text for prompt in prompts for text in self._completions(prompt, sampling)]
 
-    def _completions(self, prompt: Any, sampling: Sampling, drawn: Mapping[str, Any]) -> list[str]:
+    def _completions(self, prompt: Any, sampling: Sampling) -> list[str]:
         if isinstance(prompt, str) and self.tokenizer.chat_template:
             prompt = [{"role": "user", "content": prompt}]
         ids = torch.tensor([self.encoder.prompt(prompt)], device=self.model.device)
+
+        def texts(sequences: torch.Tensor) -> list[str]:
+            # Without the prompt, into which transformers' own stop strings look too.
+            completions = sequences[:, ids.shape[1] :]
+            return self.tokenizer.batch_decode(completions, skip_special_tokens=True)  # type: ignore[no-any-return]
+
+        def stopped(sequences: torch.Tensor, _: Any) -> torch.Tensor:
+            over = [any(end in text for end in sampling.stop) for text in texts(sequences)]
+            return torch.tensor(over, device=sequences.device)
+
         out = self.model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
             max_new_tokens=sampling.max_new_tokens,
             num_return_sequences=sampling.n,
             pad_token_id=self.tokenizer.pad_token_id,
-            **drawn,
+            stopping_criteria=[stopped] if sampling.stop else [],
+            **drawing(sampling),
         )
-        texts = self.tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)
-        return [ended(text, sampling.stop) for text in texts]
+        return [ended(text, sampling.stop) for text in texts(out)]
 
     def save(self, path: Path, form: Form) -> None:
-        load.save(self.model, self.tokenizer, path, merged=form == "merged")
+        load.save(self.model, self.tokenizer, path, form)
 
     def close(self) -> None:
         self.accelerator.free_memory()
+
+
+def drawing(sampling: Sampling) -> dict[str, Any]:
+    """Arguments of transformers' ``generate`` that say how tokens are drawn."""
+    if sampling.temperature == 0:
+        return {"do_sample": False}
+    return {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
 
 
 def ended(text: str, stop: Sequence[str]) -> str:
@@ -278,10 +259,19 @@ def ended(text: str, stop: Sequence[str]) -> str:
     return min((text.partition(end)[0] for end in stop), key=len, default=text)
 
 
-def decay_groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:
-    """Trainable parameters: matrices decay, biases and norms (one-dimensional) do not."""
+def adamw(model: Any, lr: float, weight_decay: float, beta1: float, beta2: float, eps: float) -> Any:
+    """AdamW over the trainable parameters: matrices decay, biases and norms (one-dimensional) do not."""
     trainable = [p for p in model.parameters() if p.requires_grad]
-    return [
+    groups = [
         {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
     ]
+    return torch.optim.AdamW(groups, lr=lr, betas=(beta1, beta2), eps=eps)
+
+
+def decaying(optimizer: Any) -> SimpleNamespace:
+    """The optimiser's settings for matrices, called as the arguments of ``adamw``; ``lr`` is the schedule's peak."""
+    group = optimizer.param_groups[0]
+    beta1, beta2 = group["betas"]
+    decay, peak = group["weight_decay"], group["initial_lr"]
+    return SimpleNamespace(lr=peak, weight_decay=decay, beta1=beta1, beta2=beta2, eps=group["eps"])

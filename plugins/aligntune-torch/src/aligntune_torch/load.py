@@ -7,44 +7,26 @@ autocast; "fp32" is float32 everywhere.
 from __future__ import annotations
 
 import copy
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
 from aligntune_core import LoadedModel
-from aligntune_torch.table import ADAPTER
+from aligntune_core.toolkit import find_algorithm, write
+from aligntune_torch.table import TABLE
 
 if TYPE_CHECKING:
-    from aligntune_core import Prepared
-    from aligntune_core.config import Config
+    from pathlib import Path
+
+    from aligntune_core import Config, Prepared
+    from aligntune_core.types import Form
 
 
 def load_arguments(config: Config) -> dict[str, Any]:
     """Keyword arguments of ``from_pretrained``."""
-    model = config.model
-    given = {
-        "dtype": frozen_dtype(config),
-        "revision": model.revision,
-        "token": model.token.get_secret_value() if model.token else None,
-        "trust_remote_code": model.trust_remote_code,
-        "attn_implementation": model.attn_implementation,
-    }
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def description(config: Config) -> tuple[Any, tuple[str, ...], bool]:
-    """The model's configuration, the classes that it is stored for or its class in memory, whether it is there."""
-    model = config.model.name
-    if not isinstance(model, str):
-        return model.config, (type(model).__name__,), True
-    token = config.model.token.get_secret_value() if config.model.token else None
-    found = AutoConfig.from_pretrained(
-        model, revision=config.model.revision, token=token, trust_remote_code=config.model.trust_remote_code
-    )
-    return found, tuple(found.architectures or ()), False
+    return {"dtype": frozen_dtype(config), **write(TABLE, config, "load", "transformers")}
 
 
 def frozen_dtype(config: Config) -> Any:
@@ -54,15 +36,15 @@ def frozen_dtype(config: Config) -> Any:
 
 def lora_config(config: Config) -> Any:
     """peft's description of the adapter."""
-    values = {name: getattr(config.peft, path.partition(".")[2]) for path, name in ADAPTER.items()}
-    return LoraConfig(task_type="CAUSAL_LM", **values)
+    return LoraConfig(task_type="CAUSAL_LM", **write(TABLE, config, "lora", "peft"))
 
 
 def load(config: Config, prepared: Prepared) -> LoadedModel:
     """Load the policy; a model in memory is taken as it is, in the number format of the contract."""
     model = config.model.name
     if isinstance(model, str):
-        model = AutoModelForCausalLM.from_pretrained(model, **load_arguments(config))
+        arguments = load_arguments(config)
+        model = AutoModelForCausalLM.from_pretrained(model, config=prepared.state.config, **arguments)
     # Not model.to(dtype): buffers, as those of rotary embeddings, stay float32.
     for parameter in model.parameters():
         parameter.data = parameter.data.to(frozen_dtype(config))
@@ -70,28 +52,22 @@ def load(config: Config, prepared: Prepared) -> LoadedModel:
 
 
 def wrap(loaded: LoadedModel, config: Config) -> LoadedModel:
-    """Put a LoRA adapter on the model. Where none can be switched off, keep a frozen copy as DPO's reference policy."""
-    model, reference = loaded.model, None
-    if config.algorithm == "dpo" and not (config.peft.enabled and config.peft.bias == "none"):
-        reference = copy.deepcopy(model).eval().requires_grad_(False)
+    """Put a LoRA adapter on the model. Where none can be switched off, keep a frozen copy as reference policy."""
+    model, roles = loaded.model, {}
+    compares = find_algorithm(config.algorithm).compares(config.parameters)
+    if compares and not (config.peft.enabled and config.peft.bias == "none"):
+        roles["reference"] = copy.deepcopy(model).eval().requires_grad_(False)
     if config.peft.enabled:
         model = get_peft_model(model, lora_config(config), autocast_adapter_dtype=True)
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-    return LoadedModel(model, loaded.tokenizer, {"reference": reference} if reference is not None else {})
+    return LoadedModel(model, loaded.tokenizer, roles)
 
 
-def reference_policy(policy: Any, reference: Any) -> tuple[Any, AbstractContextManager[Any]]:
-    """The model to ask for reference log-probabilities, and its context: for LoRA, the adapter is off."""
-    if reference is None and isinstance(policy, PeftModel):
-        return policy, policy.disable_adapter()
-    return reference, nullcontext()
-
-
-def save(model: Any, tokenizer: Any, path: Any, merged: bool = False) -> None:
+def save(model: Any, tokenizer: Any, path: Path, form: Form) -> None:
     """Write adapter or model, and tokenizer; merging is done in a copy, since the policy may go on training."""
-    if merged and isinstance(model, PeftModel):
+    if form == "merged" and isinstance(model, PeftModel):
         model = copy.deepcopy(model).merge_and_unload()
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)

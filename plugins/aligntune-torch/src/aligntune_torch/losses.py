@@ -1,13 +1,31 @@
-"""The two losses, on log-probabilities of tokens."""
+"""What every objective is made of: log-probabilities of tokens, and a micro-batch's share of its global batch."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor
 
 IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Share:
+    """What the loss of a micro-batch is divided by.
+
+    Attributes:
+        tokens: loss tokens of the whole global batch.
+        micro_batches: micro-batches in it.
+    """
+
+    tokens: int
+    micro_batches: int = 1
+
+
+def loss_tokens(*batches: dict[str, Tensor]) -> int:
+    """How many tokens of these micro-batches are learnt."""
+    return sum(int((batch["labels"][:, 1:] != IGNORED).sum()) for batch in batches)
 
 
 def token_logps(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -27,24 +45,3 @@ def token_logps(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, T
     target = labels.masked_fill(~mask, 0)
     logps = logits.log_softmax(-1).gather(-1, target.unsqueeze(-1)).squeeze(-1)
     return logps * mask, mask, (logits.argmax(-1) == target) & mask
-
-
-def sft_loss(logps: Tensor, tokens: int) -> Tensor:
-    """Negative log-likelihood, summed here and divided by the loss tokens of the whole global batch."""
-    return -logps.sum() / tokens
-
-
-def dpo_loss(policy: Tensor, reference: Tensor, beta: float) -> tuple[Tensor, Tensor]:
-    """Direct preference optimisation, sigmoid loss (https://arxiv.org/abs/2305.18290, equation 7).
-
-    Args:
-        policy: log-probability of each completion, (2 x pairs,): first all chosen, then all rejected ones.
-        reference: the same under the reference policy.
-        beta: strength of the KL constraint.
-
-    Returns:
-        loss, mean over the pairs; margin between the implicit rewards, (pairs,).
-    """
-    chosen, rejected = (beta * (policy - reference)).chunk(2)
-    margin = chosen - rejected
-    return -F.logsigmoid(margin).mean(), margin.detach()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aligntune_core import BackendInfo, Support, hookimpl
-from aligntune_torch.table import HONOURS, PARAMETERS
+from aligntune_torch.algorithms import PARAMETERS
+from aligntune_torch.table import HONOURS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +29,13 @@ def supports_algorithm(algorithm: str) -> Support:
     if algorithm in PARAMETERS:
         return Support(True)
     return Support(False, f"aligntune-torch trains {' and '.join(PARAMETERS)} only")
+
+
+@hookimpl
+def problems(config: Config) -> list[str]:
+    from aligntune_torch import refuse
+
+    return list(refuse.problems(config))
 
 
 @hookimpl
@@ -62,7 +70,7 @@ def apply_peft(loaded: LoadedModel, config: Config) -> LoadedModel:
 def build_trainer(
     loaded: LoadedModel, config: Config, datasets: Datasets, prepared: Prepared, run: RunContext
 ) -> Engine:
-    from aligntune_core.model.kind import check_positions
+    from aligntune_core.toolkit import check_positions
     from aligntune_torch import engine
 
     check_positions(loaded.model, config, datasets.report)

@@ -1,84 +1,89 @@
-"""Before weights: what cannot be run, the device, the tokenizer, and the argument objects that can be made already."""
+"""Before weights: the device, the tokenizer, the model's description, and the arguments that can be made already."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import SchedulerType, get_scheduler
+from transformers import AutoConfig, SchedulerType, get_scheduler
 
 from aligntune_core import Prepared
-from aligntune_core.backends import default_hooks
-from aligntune_core.entrypoints import versions
-from aligntune_core.errors import ConfigError
-from aligntune_core.model import tokenizer
-from aligntune_core.model.kind import language_model_problems
-from aligntune_core.model.source import adapter_config
-from aligntune_core.wording import did_you_mean
+from aligntune_core.toolkit import (
+    ConfigError,
+    check_ends,
+    did_you_mean,
+    language_model_problems,
+    prepare_by_default,
+    read,
+    versions,
+)
 from aligntune_torch import load
-from aligntune_torch.table import ADAPTER, LOAD, PARAMETERS
+from aligntune_torch.table import TABLE
 
 if TYPE_CHECKING:
-    from aligntune_core.config import Config
+    from aligntune_core import Config
 
 DISTRIBUTIONS = ("torch", "transformers", "accelerate", "peft", "tokenizers", "datasets")
 
 
+@dataclass(frozen=True)
+class Description:
+    """What is known of the model before its weights: ``Prepared.state``.
+
+    Attributes:
+        config: the model's own configuration, of transformers.
+        classes: those that it is stored for, or its class in memory.
+        in_memory: whether ``model_name`` is the model itself.
+    """
+
+    config: Any
+    classes: tuple[str, ...]
+    in_memory: bool
+
+
 def prepare(config: Config) -> Prepared:
-    """Core's own preparation, with our refusals before it.
+    """Core's own preparation, and what is wrong with schedule and model.
 
     Raises:
-        ConfigError: everything that was asked for and is not offered.
+        ConfigError: everything that cannot be run.
     """
-    problems = list(_refused(config))
-    if problems:
-        raise ConfigError(problems)
-    prepared = default_hooks.prepare(config)
-    tokenizer.check_ends(config.model, prepared.tokenizer)
-    problems = language_model_problems(*load.description(config))
+    prepared = prepare_by_default(config)
+    check_ends(config.model, prepared.tokenizer)
+    model = describe(config)
+    problems = _schedule_problems(config.optim.lr_scheduler)
+    problems += language_model_problems(model.config, model.classes, model.in_memory)
     if problems:
         raise ConfigError(problems)
     if prepared.tokenizer.pad_token is None:
         prepared.tokenizer.pad_token = prepared.tokenizer.eos_token  # padding never enters a loss
-    return replace(prepared, versions=versions(DISTRIBUTIONS))
+    return replace(prepared, versions=versions(DISTRIBUTIONS), state=model)
+
+
+def describe(config: Config) -> Description:
+    """Read the model's configuration, from its folder, the hub or the model in memory."""
+    model = config.model.name
+    if not isinstance(model, str):
+        return Description(model.config, (type(model).__name__,), True)
+    arguments = load.load_arguments(config)
+    where = {name: arguments.get(name) for name in ("revision", "token", "trust_remote_code")}
+    description = AutoConfig.from_pretrained(model, **where)
+    return Description(description, tuple(description.architectures or ()), False)
 
 
 def planned(config: Config) -> Mapping[str, Any]:
     """What goes to ``from_pretrained`` and to ``LoraConfig``."""
-    given = load.load_arguments(config)
-    values = {path: given.get(name) for path, name in LOAD.items()}
-    values["model.token"] = config.model.token  # compared as it is, a secret
-    if config.peft.enabled:
-        adapter = load.lora_config(config)
-        values |= {path: getattr(adapter, name) for path, name in ADAPTER.items()}
-    return values
+    values = read(TABLE, config, "load", load.load_arguments(config))
+    return values | read(TABLE, config, "lora", load.lora_config(config)) if config.peft.enabled else values
 
 
-def _refused(config: Config) -> Iterator[str]:
-    instead = 'use backend="trl"'
-    if config.data.streaming:
-        yield f'streaming: backend "torch" tokenises all rows before it starts; {instead}'
-    if config.model.precision == "fp16":
-        yield 'precision="fp16": backend "torch" has no loss scaling; take "bf16" or "fp32"'
-    if config.run.save_strategy == "best":
-        yield f'save_strategy="best": backend "torch" saves by steps or epochs; {instead}'
-    if adapter_config(config.model.name) is not None:
-        yield f'model_name is an adapter folder; backend "torch" starts from whole models; {instead}'
-    yield from _refused_schedule(config.optim.lr_scheduler)
-    for name, field in type(config.parameters).model_fields.items():
-        value = getattr(config.parameters, name)
-        if name not in PARAMETERS[config.algorithm] and value != field.get_default(call_default_factory=True):
-            yield f'{name}={value!r}: backend "torch" offers its default only; {instead}'
-
-
-def _refused_schedule(name: str) -> Iterator[str]:
+def _schedule_problems(name: str) -> list[str]:
     names = [kind.value for kind in SchedulerType]
     if name not in names:
-        yield f'lr_scheduler: there is no "{name}".{did_you_mean(name, names)}'
-        return
+        return [f'lr_scheduler: there is no "{name}".{did_you_mean(name, names)}']
     try:
         get_scheduler(name, torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))]), 0, 1)
     except (TypeError, ValueError) as error:
-        yield f'lr_scheduler="{name}" needs settings that are not offered: {error}'
+        return [f'lr_scheduler="{name}" needs settings that are not offered: {error}']
+    return []

@@ -1,61 +1,61 @@
-"""What this backend honours, in three tables: each config path with the name of what takes it and gives it back.
+"""What this backend honours: each config path, the object that takes it, and its name there. Written, and read back.
 
-``LOAD`` and ``ADAPTER`` go to argument objects that exist before weights do, so core sees them in ``planned``;
-``BUILT`` is read from the built engine, for ``effective``.
+The parts are the objects that a run is built of: "load" (arguments of ``from_pretrained``), "lora" (peft's
+``LoraConfig``), "encoder" and "batches" (ours), "accelerator", "optimizer", "loop" (ours), "model". "load" and "lora"
+exist before weights do, so core sees them in ``planned``; ``Engine.effective`` reads the others from the built run.
 """
 
 from __future__ import annotations
 
-LOAD = {
-    "model.revision": "revision",
-    "model.token": "token",
-    "model.trust_remote_code": "trust_remote_code",
-    "model.attn_implementation": "attn_implementation",
-}
-"""Arguments of ``from_pretrained``."""
+from pydantic import SecretStr
 
-ADAPTER = {
-    "peft.r": "r",
-    "peft.alpha": "lora_alpha",
-    "peft.dropout": "lora_dropout",
-    "peft.target_modules": "target_modules",
-    "peft.bias": "bias",
-    "peft.use_rslora": "use_rslora",
-    "peft.modules_to_save": "modules_to_save",
-}
-"""Fields of peft's ``LoraConfig``."""
+from aligntune_core.toolkit import Argument, Table
 
-BUILT = {
-    "model.precision": "precision",
-    "peft.enabled": "adapted",
-    "data.max_seq_length": "encoder.max_length",
-    "data.truncation_mode": "encoder.truncation_mode",
-    "data.completion_only_loss": "encoder.completion_only",
-    "optim.learning_rate": "group.initial_lr",
-    "optim.weight_decay": "group.weight_decay",
-    "optim.adam_beta1": "group.beta1",
-    "optim.adam_beta2": "group.beta2",
-    "optim.adam_epsilon": "group.eps",
-    "optim.batch_size": "batches.size",
-    "optim.gradient_accumulation_steps": "batches.accumulation",
-    "optim.lr_scheduler": "loop.lr_scheduler",
-    "optim.warmup_steps": "loop.warmup_steps",
-    "optim.warmup_ratio": "loop.warmup_ratio",
-    "optim.num_epochs": "loop.num_epochs",
-    "optim.max_steps": "loop.max_steps",
-    "optim.eval_batch_size": "loop.eval_batch_size",
-    "optim.max_grad_norm": "loop.max_grad_norm",
-    "run.data_seed": "batches.seed",
-    "run.logging_steps": "loop.logging_steps",
-    "run.save_strategy": "loop.save_strategy",
-    "run.save_steps": "loop.save_steps",
-    "run.save_total_limit": "loop.save_total_limit",
-    "run.eval_strategy": "loop.eval_strategy",
-    "run.eval_steps": "loop.eval_steps",
-}
-"""Attributes of ``Engine``. What the loop itself goes by has no other object than ``Engine.loop``."""
+MIXED_PRECISION = {"fp32": "no", "bf16": "bf16"}
 
-HONOURS = frozenset({*LOAD, *ADAPTER, *BUILT})
 
-PARAMETERS = {"sft": frozenset[str](), "dpo": frozenset({"beta", "disable_dropout"})}
-"""Algorithms with those of their parameters that are honoured; the others have to keep their defaults."""
+def _as_list(names: object) -> object:
+    return sorted(names) if isinstance(names, (set, frozenset)) else names
+
+
+def _alike(section: str, part: str, *names: str) -> Table:
+    """Arguments that are called as the field is."""
+    return tuple(Argument(f"{section}.{name}", part, name) for name in names)
+
+
+TABLE: Table = (
+    Argument("model.revision", "load", "revision", libraries_choice=True),
+    Argument("model.token", "load", "token", SecretStr.get_secret_value, SecretStr, libraries_choice=True),
+    Argument("model.trust_remote_code", "load", "trust_remote_code"),
+    Argument("model.attn_implementation", "load", "attn_implementation", libraries_choice=True),
+    Argument(
+        "model.precision",
+        "accelerator",
+        "mixed_precision",
+        MIXED_PRECISION.__getitem__,
+        {name: precision for precision, name in MIXED_PRECISION.items()}.__getitem__,
+    ),
+    Argument("peft.enabled", "model", "adapted"),
+    *_alike("peft", "lora", "r", "bias", "use_rslora"),
+    Argument("peft.alpha", "lora", "lora_alpha"),
+    Argument("peft.dropout", "lora", "lora_dropout"),
+    Argument("peft.target_modules", "lora", "target_modules", back=_as_list),
+    Argument("peft.modules_to_save", "lora", "modules_to_save", back=_as_list),
+    Argument("data.max_seq_length", "encoder", "max_length"),
+    Argument("data.truncation_mode", "encoder", "truncation_mode"),
+    Argument("data.completion_only_loss", "encoder", "completion_only"),
+    Argument("optim.batch_size", "batches", "size"),
+    Argument("optim.gradient_accumulation_steps", "batches", "accumulation"),
+    Argument("run.data_seed", "batches", "seed"),
+    Argument("optim.learning_rate", "optimizer", "lr"),
+    Argument("optim.weight_decay", "optimizer", "weight_decay"),
+    Argument("optim.adam_beta1", "optimizer", "beta1"),
+    Argument("optim.adam_beta2", "optimizer", "beta2"),
+    Argument("optim.adam_epsilon", "optimizer", "eps"),
+    *_alike("optim", "loop", "lr_scheduler", "warmup_steps", "warmup_ratio", "num_epochs", "max_steps"),
+    *_alike("optim", "loop", "eval_batch_size", "max_grad_norm"),
+    *_alike("run", "loop", "logging_steps", "eval_strategy", "eval_steps"),
+    *_alike("run", "loop", "save_strategy", "save_steps", "save_total_limit"),
+)
+
+HONOURS = frozenset(argument.path for argument in TABLE)

@@ -9,19 +9,6 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from aligntune_core import RunContext
 
-# Names of our metrics beside TRL's own. Values are TRL's.
-RENAMED = {
-    "mean_token_accuracy": "token_accuracy",
-    "rewards/accuracies": "reward_accuracy",
-    "rewards/margins": "reward_margin",
-    "accuracy": "reward_accuracy",
-    "margin": "reward_margin",
-    "reward": "reward",
-    "kl": "kl",
-    "completion_length": "completion_length",
-    "truncated": "truncated",
-}
-
 
 class Events(TrainerCallback):  # type: ignore[misc]
     """Turn each log of the trainer into one event of the run."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aligntune_core import Datasets, LoadedModel, RunContext, TrainResult
-from aligntune_core.errors import CheckpointError, RunError
-from aligntune_core.types import Form, Sampling
-from aligntune_trl import callbacks, evaluation, prepare, table
-from aligntune_trl.model import adapter, merging
+from aligntune_core import Datasets, LoadedModel, RunContext, Sampling, TrainResult
+from aligntune_core.toolkit import CheckpointError, RunError, find_algorithm, step_of, written
+from aligntune_core.types import Form
+from aligntune_trl import evaluation, table
+from aligntune_trl.algorithms.recipe import find
+from aligntune_trl.model import adapter, merging, reward_head
 from aligntune_trl.online.generation import generate
 from aligntune_trl.quiet import known_warnings_hidden, no_bars
 
@@ -31,6 +31,8 @@ class TrlEngine:
     def __init__(
         self, trainer: Any, loaded: LoadedModel, config: Any, datasets: Datasets, run: RunContext
     ) -> None:
+        from aligntune_trl import callbacks
+
         self._trainer = trainer
         self._tokenizer = loaded.tokenizer
         self._config = config
@@ -53,7 +55,7 @@ class TrlEngine:
     def effective(self) -> Mapping[str, Any]:
         """Config path -> value, read from trainer, model and adapter."""
         trainer, config = self._trainer, self._config
-        values = prepare.read_arguments(config, trainer.args)
+        values = table.read_arguments(config, trainer.args)
         values |= self._optimiser() | self._precision() | self._adapter()
         values["run.seed"] = trainer.args.seed
         values["run.output_dir"] = trainer.args.output_dir
@@ -69,12 +71,12 @@ class TrlEngine:
 
     def _optimiser(self) -> dict[str, Any]:
         """Learning rate and betas as the optimiser's constructor will get them."""
-        _, given = self._trainer.get_optimizer_cls_and_kwargs(self._trainer.args, self._trainer.model)
-        values = {"optim.learning_rate": given["lr"]}
-        if "betas" in given:
-            values["optim.adam_beta1"], values["optim.adam_beta2"] = given["betas"]
-        if "eps" in given:
-            values["optim.adam_epsilon"] = given["eps"]
+        _, arguments = self._trainer.get_optimizer_cls_and_kwargs(self._trainer.args, self._trainer.model)
+        values = {"optim.learning_rate": arguments["lr"]}
+        if "betas" in arguments:
+            values["optim.adam_beta1"], values["optim.adam_beta2"] = arguments["betas"]
+        if "eps" in arguments:
+            values["optim.adam_epsilon"] = arguments["eps"]
         return values
 
     def _precision(self) -> dict[str, Any]:
@@ -85,15 +87,13 @@ class TrlEngine:
         named = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
         trained = {p.dtype for p in model.parameters() if p.requires_grad}
         frozen = {p.dtype for p in model.parameters() if not p.requires_grad and p.dtype.is_floating_point}
-        wanted = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[named]
+        base = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[named]
         plain = not getattr(model, "is_quantized", False) and not adapter.has_reference(model)
-        if trained - {torch.float32} or (plain and frozen - {wanted}):
+        if trained - {torch.float32} or (plain and frozen - {base}):
             named += f" with trainable weights {_names(trained)} and frozen weights {_names(frozen)}"
         return {"model.precision": named}
 
     def _adapter(self) -> dict[str, Any]:
-        from aligntune_core.config import written
-
         model, config = self.model, self._config
         if not adapter.is_adapted(model):
             return {"peft.enabled": False}
@@ -102,12 +102,14 @@ class TrlEngine:
             values["peft.init"] = getattr(model, "aligntune_init", values["peft.init"])
             values["peft.target_modules"] = adapter.targets(model)
             values |= adapter.built(model, config)
-        else:  # continued: its own settings hold, and refusals.py has compared those that were given
+        else:  # continued: its own settings hold, and model/problems.py has compared those of the configuration
             values = {path: value for path, value in values.items() if path in written(config)}
         if config.peft.target_modules == adapter.ALL_LINEAR and (
             adapter.spelt_out(config) or not adapter.is_fresh(model)
         ):
             values.pop("peft.target_modules", None)
+        if reward_head.scores(config):
+            values |= reward_head.own_modules(values, config)
         return {"peft.enabled": True, **values}
 
     # --- train and evaluate -------------------------------------------------------------------------------------------
@@ -134,8 +136,6 @@ class TrlEngine:
 
     def _is_finished(self, checkpoint: str) -> bool:
         """Whether ``max_steps`` are done; in the middle of an epoch transformers would take one step more."""
-        from aligntune_core.run.resume import step_of
-
         return bool(0 < self._trainer.args.max_steps <= step_of(Path(checkpoint)))
 
     def _take(self, checkpoint: str) -> dict[str, float]:
@@ -153,8 +153,8 @@ class TrlEngine:
         """Loss and the algorithm's figures on ``rows``, by default on the run's held-out rows.
 
         Returns:
-            dict: ``eval_loss``; for SFT ``perplexity`` and ``token_accuracy``; for DPO ``reward_accuracy`` and
-            ``reward_margin``; and TRL's own figures with ``eval_`` before them.
+            dict: ``eval_loss``; the algorithm's figures by our names, as its recipe has them; and TRL's own figures
+            with ``eval_`` before them.
 
         Raises:
             RunError: there are no rows.
@@ -164,13 +164,11 @@ class TrlEngine:
                 "nothing to evaluate on: pass rows, or create the trainer with eval_dataset or eval_split"
             )
         with known_warnings_hidden(), no_bars():
-            found = self._trainer.evaluate(rows) if rows is not None else self._trainer.evaluate()
-        figures = dict(found)
-        for theirs, ours in callbacks.RENAMED.items():
-            if f"eval_{theirs}" in figures:
-                figures[ours] = figures[f"eval_{theirs}"]
-        if self._config.algorithm == "sft":
-            figures["perplexity"] = math.exp(min(figures["eval_loss"], 700.0))  # exp(710) is beyond a float
+            figures = dict(self._trainer.evaluate(rows) if rows is not None else self._trainer.evaluate())
+        recipe = find(self._config.algorithm)
+        for name, figure in recipe.figures.items() if recipe is not None else ():
+            if f"eval_{figure.name}" in figures:
+                figures[name] = figure.of(figures[f"eval_{figure.name}"])
         return figures
 
     # --- save and generate --------------------------------------------------------------------------------------------
@@ -199,7 +197,16 @@ class TrlEngine:
             self._tokenizer.save_pretrained(str(path))
 
     def generate(self, prompts: Sequence[Any], sampling: Sampling) -> list[str]:
-        """Complete each prompt; see ``aligntune_trl.online.generation``."""
+        """Complete each prompt; see ``aligntune_trl.online.generation``.
+
+        Raises:
+            RunError: what was trained writes no text.
+        """
+        if find_algorithm(self._config.algorithm).head != "lm":
+            raise RunError(
+                "generate: a reward model scores texts and writes none; "
+                "aligntune_core.rewards.RewardModel(folder) scores"
+            )
         return generate(self.model, self._tokenizer, prompts, sampling)
 
     def close(self) -> None:

@@ -63,7 +63,11 @@ class SharedEvaluation:
 
         trainer.gather_function = kept
         try:
-            with replaced(trainer.accelerator, gather=alone, gather_for_metrics=alone):
+            with (
+                replaced(trainer.accelerator, gather=alone, gather_for_metrics=alone),
+                # A batch's loss is by its own tokens, which transformers would count in all processes.
+                replaced(trainer.args, average_tokens_across_devices=False),
+            ):
                 output = self._loop(dataloader, *arguments, **named)
         finally:
             trainer.gather_function = trainer.accelerator.gather_for_metrics
@@ -145,11 +149,14 @@ class Share:
 
 
 @contextmanager
-def replaced(owner: Any, **methods: Callable[..., Any]) -> Iterator[None]:
-    """Let functions stand for methods of one object while the block runs."""
-    vars(owner).update(methods)
+def replaced(owner: Any, **attributes: Any) -> Iterator[None]:
+    """Let values stand for attributes of one object, its methods among them, while the block runs."""
+    own = vars(owner)
+    before = {name: own[name] for name in attributes if name in own}
+    own.update(attributes)
     try:
         yield
     finally:
-        for name in methods:
-            del vars(owner)[name]
+        for name in attributes:
+            del own[name]
+        own.update(before)

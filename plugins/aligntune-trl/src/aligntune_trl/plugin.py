@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from aligntune_core import BackendInfo, Support, hookimpl
-from aligntune_trl.algorithms.recipe import RECIPES
+from aligntune_trl.algorithms import recipe
 from aligntune_trl.table import HONOURS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from aligntune_core import Config, Datasets, Engine, LoadedModel, Prepared, RunContext
 
@@ -32,9 +31,16 @@ def backend_info() -> BackendInfo:
 
 @hookimpl
 def supports_algorithm(algorithm: str) -> Support:
-    if algorithm in RECIPES:
+    if algorithm in recipe.names():
         return Support(True)
-    return Support(False, f"this version trains {' and '.join(RECIPES)}")
+    return Support(False, f"this version trains {' and '.join(recipe.names())}")
+
+
+@hookimpl
+def problems(config: Config) -> Sequence[str]:
+    from aligntune_trl import problems as stage
+
+    return stage.problems(config)
 
 
 @hookimpl
@@ -48,7 +54,7 @@ def prepare(config: Config) -> Prepared:
 def planned(config: Config, prepared: Prepared) -> Mapping[str, Any]:
     from aligntune_trl import prepare as stage
 
-    return stage.planned(config, prepared.device)
+    return stage.planned(config, prepared)
 
 
 @hookimpl
@@ -69,13 +75,13 @@ def apply_peft(loaded: LoadedModel, config: Config) -> LoadedModel:
 def build_trainer(
     loaded: LoadedModel, config: Config, datasets: Datasets, prepared: Prepared, run: RunContext
 ) -> Engine | None:
-    recipe = RECIPES.get(config.algorithm)
-    if recipe is None:
+    if recipe.find(config.algorithm) is None:
         return None  # an extension answers for its own algorithms
-    from aligntune_core.model.kind import check_positions
+    from aligntune_core.toolkit import check_positions
+    from aligntune_trl import trainer
 
     check_positions(loaded.model, config, datasets.report)
-    engine: Engine = import_module(recipe.module).build(loaded, config, datasets, prepared, run)
+    engine = trainer.built(loaded, config, datasets, prepared, run)
     if config.data.packing and config.data.packing_strategy != "wrapped":  # "wrapped" cuts and joins rows
         from aligntune_trl.model import packing
 

@@ -1,79 +1,35 @@
 """The one argument table: config path -> the library's argument, read in both directions.
 
-Light: no import of torch or trl. ``write`` turns configuration into keyword arguments of the library's own objects;
-``read`` turns such an object back into config paths and values. A backend that drives the same libraries (unsloth) uses
-the same table.
+Light: no import of torch or trl. A backend that drives the same libraries (unsloth) and extensions use the same table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
-from aligntune_core.errors import ConfigError
-from aligntune_core.run.topology import world_size
+from aligntune_core import toolkit
+from aligntune_core.toolkit import Argument, Table, keep, parameter_arguments, plain, value_at, world
+from aligntune_trl.algorithms.recipe import Recipe, find, imported
+from aligntune_trl.quiet import known_warnings_hidden
+from aligntune_trl.state import State
 
-Part = Literal["args", "load", "quantization", "lora", "trainer"]
-"""The object it goes to: TrainingArguments, from_pretrained, BitsAndBytesConfig, LoraConfig, the trainer."""
+if TYPE_CHECKING:
+    from aligntune_core import Device, Prepared
 
-Getter = Callable[[str], Any]
+LIBRARY = "TRL"
+"""What messages call it."""
 
-
-@dataclass(frozen=True)
-class Argument:
-    """How one config path is applied and read back.
-
-    Attributes:
-        part: the object that takes it.
-        write: value -> keyword arguments of that object.
-        read: getter of that object's attributes -> value.
-        algorithms: those whose library class has the argument; None: all.
-        off: what a value means the same as "not set" for the algorithms that lack it.
-        libraries_choice: whether None leaves the choice to the library, so that None has no value to compare with.
-    """
-
-    part: Part
-    write: Callable[[Any], dict[str, Any]]
-    read: Callable[[Getter], Any]
-    algorithms: frozenset[str] | None = None
-    off: tuple[Any, ...] = (None, False)
-    libraries_choice: bool = False
+# The parts are TRL's argument object ("args"), from_pretrained ("load"), BitsAndBytesConfig ("quantization"),
+# LoraConfig ("lora") and the trainer itself ("trainer").
 
 
-def _keep(value: Any) -> Any:
-    return value
-
-
-def _plain(value: Any) -> Any:
-    """An enum of transformers as the string it stands for."""
-    return getattr(value, "value", value)
-
-
-def _as_list(value: Any) -> Any:
+def _sorted(value: Any) -> Any:
     return sorted(value) if isinstance(value, (set, frozenset)) else value
-
-
-def _argument(
-    part: Part,
-    name: str,
-    to: Callable[[Any], Any] = _keep,
-    back: Callable[[Any], Any] = _plain,
-    **more: Any,
-) -> Argument:
-    return Argument(part, write=lambda value: {name: to(value)}, read=lambda get: back(get(name)), **more)
-
-
-def _args(
-    name: str, to: Callable[[Any], Any] = _keep, back: Callable[[Any], Any] = _plain, **more: Any
-) -> Argument:
-    return _argument("args", name, to, back, **more)
-
-
-def _read_precision(get: Getter) -> str:
-    return "bf16" if get("bf16") else "fp16" if get("fp16") else "fp32"
 
 
 def _secret(value: Any) -> Any:
@@ -102,184 +58,253 @@ def _init_name(value: Any) -> str:
     return "default" if value is True else str(value)
 
 
-SFT = frozenset({"sft"})
-OFFLINE = frozenset({"sft", "dpo", "reward"})
-CUT = frozenset({"sft", "dpo"})
-"""Those that cut long rows; the others refuse or drop them."""
-
-MODEL: dict[str, Argument] = {
-    "model.revision": _argument("load", "revision"),
-    "model.token": _argument("load", "token", _secret, _hidden),
-    "model.trust_remote_code": _argument("load", "trust_remote_code"),
-    "model.device_map": _argument("load", "device_map"),
-    "model.attn_implementation": _argument("load", "attn_implementation", libraries_choice=True),
-    "model.precision": Argument(
-        "args", write=lambda value: {"bf16": value == "bf16", "fp16": value == "fp16"}, read=_read_precision
+MODEL: Table = (
+    Argument("model.revision", "load", "revision"),
+    Argument("model.token", "load", "token", _secret, _hidden),
+    Argument("model.trust_remote_code", "load", "trust_remote_code"),
+    Argument("model.device_map", "load", "device_map"),
+    Argument("model.attn_implementation", "load", "attn_implementation", libraries_choice=True),
+    Argument(
+        "model.precision",
+        "args",
+        ("bf16", "fp16"),
+        lambda value: (value == "bf16", value == "fp16"),
+        lambda bf16, fp16: "bf16" if bf16 else "fp16" if fp16 else "fp32",
     ),
-    "model.quantization.load_in_4bit": _argument("quantization", "load_in_4bit"),
-    "model.quantization.load_in_8bit": _argument("quantization", "load_in_8bit"),
-    "model.quantization.bnb_4bit_quant_type": _argument("quantization", "bnb_4bit_quant_type"),
-    "model.quantization.bnb_4bit_use_double_quant": _argument("quantization", "bnb_4bit_use_double_quant"),
-    "model.quantization.bnb_4bit_compute_dtype": _argument(
-        "quantization", "bnb_4bit_compute_dtype", _torch_dtype, _dtype_name
+    Argument("model.quantization.load_in_4bit", "quantization", "load_in_4bit"),
+    Argument("model.quantization.load_in_8bit", "quantization", "load_in_8bit"),
+    Argument("model.quantization.bnb_4bit_quant_type", "quantization", "bnb_4bit_quant_type"),
+    Argument("model.quantization.bnb_4bit_use_double_quant", "quantization", "bnb_4bit_use_double_quant"),
+    Argument(
+        "model.quantization.bnb_4bit_compute_dtype",
+        "quantization",
+        "bnb_4bit_compute_dtype",
+        _torch_dtype,
+        _dtype_name,
     ),
-}
+)
 
-PEFT: dict[str, Argument] = {
-    "peft.r": _argument("lora", "r"),
-    "peft.alpha": _argument("lora", "lora_alpha"),
-    "peft.dropout": _argument("lora", "lora_dropout"),
-    "peft.target_modules": _argument("lora", "target_modules", back=_as_list),
-    "peft.bias": _argument("lora", "bias"),
-    "peft.use_rslora": _argument("lora", "use_rslora"),
-    "peft.use_dora": _argument("lora", "use_dora"),
-    "peft.modules_to_save": _argument("lora", "modules_to_save", back=_as_list),
-    "peft.layers_to_transform": _argument("lora", "layers_to_transform", back=_as_list),
-    "peft.init": _argument("lora", "init_lora_weights", INITS.__getitem__, _init_name),
-}
+PEFT: Table = (
+    Argument("peft.r", "lora", "r"),
+    Argument("peft.alpha", "lora", "lora_alpha"),
+    Argument("peft.dropout", "lora", "lora_dropout"),
+    Argument("peft.target_modules", "lora", "target_modules", back=_sorted),
+    Argument("peft.bias", "lora", "bias"),
+    Argument("peft.use_rslora", "lora", "use_rslora"),
+    Argument("peft.use_dora", "lora", "use_dora"),
+    Argument("peft.modules_to_save", "lora", "modules_to_save", back=_sorted),
+    Argument("peft.layers_to_transform", "lora", "layers_to_transform", back=_sorted),
+    Argument("peft.init", "lora", "init_lora_weights", INITS.__getitem__, _init_name),
+)
 
-DATA: dict[str, Argument] = {
-    "data.num_proc": _args("dataset_num_proc", algorithms=OFFLINE),
-    "data.max_seq_length": _args("max_length"),
-    "data.truncation_mode": _args("truncation_mode", algorithms=CUT, off=("keep_start",)),
-    "data.completion_only_loss": _args("completion_only_loss", algorithms=SFT, off=(None, True)),
-    "data.packing": _args("packing", algorithms=SFT),
-    "data.packing_strategy": _args("packing_strategy", algorithms=SFT, off=("bfd",)),
-    "data.padding_free": _args("padding_free", algorithms=SFT),
-    "data.group_by_length": _args(
+DATA: Table = (
+    Argument("data.num_proc", "args", "dataset_num_proc", only="offline"),
+    Argument("data.max_seq_length", "args", "max_length"),
+    Argument("data.truncation_mode", "args", "truncation_mode", only="cut", off=("keep_start",)),
+    Argument(
+        "data.completion_only_loss", "args", "completion_only_loss", only="supervised", off=(None, True)
+    ),
+    Argument("data.packing", "args", "packing", only="supervised"),
+    Argument("data.packing_strategy", "args", "packing_strategy", only="supervised", off=("bfd",)),
+    Argument("data.padding_free", "args", "padding_free", only="supervised"),
+    Argument(
+        "data.group_by_length",
+        "args",
         "train_sampling_strategy",
         lambda value: "group_by_length" if value else "random",
-        lambda value: _plain(value) == "group_by_length",
-        algorithms=SFT,
+        lambda value: plain(value) == "group_by_length",
+        only="supervised",
     ),
-}
+)
 
-OPTIM: dict[str, Argument] = {
-    "optim.learning_rate": _args("learning_rate"),
-    "optim.optimizer": _args("optim"),
-    "optim.lr_scheduler": _args("lr_scheduler_type"),
-    "optim.warmup_steps": _args("warmup_steps"),
-    "optim.weight_decay": _args("weight_decay"),
-    "optim.max_grad_norm": _args("max_grad_norm"),
-    "optim.adam_beta1": _args("adam_beta1"),
-    "optim.adam_beta2": _args("adam_beta2"),
-    "optim.adam_epsilon": _args("adam_epsilon"),
-    "optim.num_epochs": _args("num_train_epochs"),
-    "optim.max_steps": _args(
-        "max_steps", lambda value: -1 if value is None else value, lambda value: None if value < 0 else value
+OPTIM: Table = (
+    Argument("optim.learning_rate", "args", "learning_rate"),
+    Argument("optim.optimizer", "args", "optim"),
+    Argument("optim.lr_scheduler", "args", "lr_scheduler_type"),
+    # One of the two is in force, see ``rows``; below 1 the argument is a share of the steps.
+    Argument("optim.warmup_steps", "args", "warmup_steps"),
+    Argument("optim.warmup_ratio", "args", "warmup_steps"),
+    Argument("optim.weight_decay", "args", "weight_decay"),
+    Argument("optim.max_grad_norm", "args", "max_grad_norm"),
+    Argument("optim.adam_beta1", "args", "adam_beta1"),
+    Argument("optim.adam_beta2", "args", "adam_beta2"),
+    Argument("optim.adam_epsilon", "args", "adam_epsilon"),
+    Argument("optim.num_epochs", "args", "num_train_epochs"),
+    Argument(
+        "optim.max_steps",
+        "args",
+        "max_steps",
+        lambda value: -1 if value is None else value,
+        lambda value: None if value < 0 else value,
     ),
-    "optim.batch_size": _args("per_device_train_batch_size"),
-    "optim.eval_batch_size": _args("per_device_eval_batch_size"),
+    Argument("optim.batch_size", "args", "per_device_train_batch_size"),
+    Argument("optim.eval_batch_size", "args", "per_device_eval_batch_size"),
     # Ours counts for the whole run: processes share the micro-batches of a step.
-    "optim.gradient_accumulation_steps": _args(
+    Argument(
+        "optim.gradient_accumulation_steps",
+        "args",
         "gradient_accumulation_steps",
-        lambda value: value // world_size(),
-        lambda value: value * world_size(),
+        lambda value: value // world().world_size,
+        lambda value: value * world().world_size,
     ),
-    "optim.gradient_checkpointing": _args("gradient_checkpointing", bool),
-    "optim.activation_offloading": _args("activation_offloading", algorithms=OFFLINE),
-    "optim.torch_compile": _args("torch_compile"),
-    "optim.use_liger_kernel": _args("use_liger_kernel"),
-    "optim.tf32": _args("tf32"),
-}
+    Argument("optim.gradient_checkpointing", "args", "gradient_checkpointing", bool),
+    Argument("optim.activation_offloading", "args", "activation_offloading", only="offline"),
+    Argument("optim.torch_compile", "args", "torch_compile"),
+    Argument("optim.use_liger_kernel", "args", "use_liger_kernel"),
+    Argument("optim.tf32", "args", "tf32"),
+)
 
-RUN: dict[str, Argument] = {
-    "run.run_name": _args("run_name"),
-    "run.data_seed": _args("data_seed"),
-    "run.logging_steps": _args("logging_steps"),
-    "run.save_strategy": _args("save_strategy"),
-    "run.save_steps": _args("save_steps"),
-    "run.save_total_limit": _args("save_total_limit"),
-    "run.eval_strategy": _args("eval_strategy"),
-    "run.eval_steps": _args("eval_steps", libraries_choice=True),
-    "run.load_best_model_at_end": _args("load_best_model_at_end"),
-    "run.metric_for_best_model": _args("metric_for_best_model", libraries_choice=True),
-    "run.greater_is_better": _args("greater_is_better", libraries_choice=True),
-    "run.report_to": _args("report_to", lambda value: list(value) or "none"),
-    "run.dataloader_num_workers": _args("dataloader_num_workers"),
-    "run.callbacks": _argument("trainer", "callbacks", back=_keep),
-}
+RUN: Table = (
+    Argument("run.run_name", "args", "run_name"),
+    Argument("run.data_seed", "args", "data_seed"),
+    Argument("run.logging_steps", "args", "logging_steps"),
+    Argument("run.save_strategy", "args", "save_strategy"),
+    Argument("run.save_steps", "args", "save_steps"),
+    Argument("run.save_total_limit", "args", "save_total_limit"),
+    Argument("run.eval_strategy", "args", "eval_strategy"),
+    Argument("run.eval_steps", "args", "eval_steps", libraries_choice=True),
+    Argument("run.load_best_model_at_end", "args", "load_best_model_at_end"),
+    Argument("run.metric_for_best_model", "args", "metric_for_best_model", libraries_choice=True),
+    Argument("run.greater_is_better", "args", "greater_is_better", libraries_choice=True),
+    Argument("run.report_to", "args", "report_to", lambda value: list(value) or "none"),
+    Argument("run.dataloader_num_workers", "args", "dataloader_num_workers"),
+    Argument("run.callbacks", "trainer", "callbacks", back=keep),
+)
 
-TABLE: dict[str, Argument] = {**MODEL, **PEFT, **DATA, **OPTIM, **RUN}
+TABLE: Table = (*MODEL, *PEFT, *DATA, *OPTIM, *RUN)
 
-# Honoured too, but no single argument: whether and on what an adapter is made, what becomes warm-up steps, and what
-# scores completions.
+# Honoured too, but no single argument: whether and on what an adapter is made, and what scores completions.
 REWARDS = frozenset({"rewards.functions", "rewards.weights", "rewards.model"})
-BESIDE_THE_TABLE = frozenset({"peft.enabled", "peft.merge_adapter", "optim.warmup_ratio"}) | REWARDS
+BESIDE_THE_TABLE = frozenset({"peft.enabled", "peft.merge_adapter"}) | REWARDS
 
-HONOURS = frozenset(TABLE) | BESIDE_THE_TABLE
-
-
-def value_at(config: Any, path: str) -> Any:
-    """The value at a dotted path; None where a section on the way is None."""
-    for name in path.split("."):
-        if config is None:
-            return None
-        config = getattr(config, name)
-    return config
+HONOURS = frozenset(argument.path for argument in TABLE) | BESIDE_THE_TABLE
 
 
-# What each algorithm's evaluation gives: our name, or TRL's own, -> TRL's. Online ones name figures after rewards.
-_OF_ALL = ("loss", "runtime", "samples_per_second", "steps_per_second", "num_tokens", "entropy", "aux_loss")
-_OF_DPO = ("mean_token_accuracy", "rewards/chosen", "rewards/rejected", "rewards/accuracies", "rewards/margins",
-           "logps/chosen", "logps/rejected", "logits/chosen", "logits/rejected")  # fmt: skip
-_OF_REWARD = ("accuracy", "margin", "min_reward", "mean_reward", "max_reward")
-METRICS: Mapping[str, Mapping[str, str]] = {
-    "sft": {n: n for n in (*_OF_ALL, "mean_token_accuracy")}
-    | {"token_accuracy": "mean_token_accuracy", "perplexity": "loss"},  # grows with the loss: the same best
-    "dpo": {n: n for n in (*_OF_ALL, *_OF_DPO)}
-    | {"reward_accuracy": "rewards/accuracies", "reward_margin": "rewards/margins"},
-    "reward": {n: n for n in (*_OF_ALL, *_OF_REWARD)}
-    | {"reward_accuracy": "accuracy", "reward_margin": "margin"},
-}
+def rows(config: Any) -> Table:
+    """The table of this configuration: with the algorithm's parameters and what its recipe has of its own."""
+    recipe = find(config.algorithm)
+    own = {argument.path: argument for argument in recipe.own} if recipe is not None else {}
+    idle = "optim.warmup_ratio" if config.optim.warmup_steps is not None else "optim.warmup_steps"
+    table = [own.get(argument.path, argument) for argument in TABLE if argument.path != idle]
+    metric = config.run.metric_for_best_model
+    if recipe is not None and metric is not None:
+        theirs = recipe.metric(metric)
+        at = next(i for i, argument in enumerate(table) if argument.path == "run.metric_for_best_model")
+        table[at] = replace(table[at], to=recipe.metric, back=lambda name: metric if name == theirs else name)
+    return (*table, *parameter_arguments(type(config.parameters), own=own.values()))
 
 
-def metric_of(algorithm: str, name: str) -> str:
-    """The library's name of a figure of the evaluation; one that is not ours stays as it is."""
-    found = METRICS.get(algorithm, {}).get(name.removeprefix("eval_"))
-    return name if found is None or found == name.removeprefix("eval_") else f"eval_{found}"
-
-
-def write(config: Any, part: Part, table: Mapping[str, Argument] = TABLE) -> dict[str, Any]:
+def write(config: Any, part: str) -> dict[str, Any]:
     """Keyword arguments of ``part`` for this configuration.
 
     Raises:
         ConfigError: a field is set that the library does not have for this algorithm.
     """
-    arguments: dict[str, Any] = {}
-    problems = []
-    for path, argument in table.items():
-        if argument.part != part:
-            continue
-        value = value_at(config, path)
-        if argument.algorithms is None or config.algorithm in argument.algorithms:
-            if not (value is None and argument.libraries_choice):
-                arguments |= argument.write(value)
-        elif value not in argument.off:
-            problems.append(
-                f"{path}: got {value!r}, but TRL offers it for {', '.join(sorted(argument.algorithms))} only, "
-                f"not for {config.algorithm}; leave it out"
-            )
-    if problems:
-        raise ConfigError(problems)
-    return arguments
+    return toolkit.write(rows(config), config, part, LIBRARY)
 
 
-def read(config: Any, part: Part, source: Any, table: Mapping[str, Argument] = TABLE) -> dict[str, Any]:
-    """What ``source`` (an object or a dict of arguments) holds, as config paths and values.
+def read(config: Any, part: str, source: Any) -> dict[str, Any]:
+    """What ``source`` (an object or a mapping of arguments) holds, as config path -> value."""
+    return toolkit.read(rows(config), config, part, source)
 
-    Fields that the configuration leaves to the library are left out: there is nothing to compare them with.
+
+# --- TRL's argument object -------------------------------------------------------------------------------------------
+
+
+def planned_arguments(config: Any, prepared: Prepared) -> Any:
+    """The object of ``training_arguments``, to be read; it is kept for the trainer.
+
+    Raises:
+        ConfigError: a field is set that the algorithm's argument class lacks.
     """
-    get: Getter = source.__getitem__ if isinstance(source, Mapping) else lambda name: getattr(source, name)
+    recipe, values = _values(config, prepared)
+    args = _made(recipe, values)
+    State.of(config, prepared).arguments = (values, args)
+    return args
+
+
+def training_arguments(config: Any, prepared: Prepared) -> Any:
+    """TRL's argument object of this algorithm, every field that touches maths or schedule given explicitly.
+
+    Returns:
+        The object that was planned; another where step counts were filled in since, or a trainer has that one already.
+    """
+    recipe, values = _values(config, prepared)
+    state = State.of(config, prepared)
+    planned, state.arguments = state.arguments, None
+    if planned is not None and planned[0] == values:
+        return planned[1]
+    return _made(recipe, values)
+
+
+def read_arguments(config: Any, args: Any) -> dict[str, Any]:
+    """An argument object in our vocabulary."""
+    return toolkit.read(_offered(rows(config), type(args)), config, "args", args)
+
+
+def _values(config: Any, prepared: Prepared) -> tuple[Recipe, dict[str, Any]]:
+    recipe = find(config.algorithm)
+    assert recipe is not None, f"no recipe of {config.algorithm}"
+    argument_class = imported(recipe.arguments)
+    table = rows(config)
+    offered = _offered(table, argument_class)
+    problems = [
+        f"{argument.path}: got {value!r}, but {LIBRARY} does not offer it for {config.algorithm}; leave it out"
+        for argument in table
+        if argument not in offered and (value := value_at(config, argument.path)) not in argument.off
+    ]
+    if problems:
+        raise toolkit.ConfigError(problems)
+    fixed = _fixed(config, prepared.device)
+    common = {name: fixed[name] for name in fixed if name in argument_class.__dataclass_fields__}
+    return recipe, toolkit.write(offered, config, "args", LIBRARY) | common | dict(recipe.fixed)
+
+
+def _offered(table: Table, argument_class: Any) -> Table:
+    """The rows that the class has an argument for. It must have the parameters: else the recipe is at fault."""
+    fields = argument_class.__dataclass_fields__
+
+    def has(name: str | tuple[str, ...]) -> bool:
+        return name in fields if isinstance(name, str) else set(name) <= set(fields)
+
+    return tuple(
+        argument
+        for argument in table
+        if argument.part != "args" or argument.path.startswith("parameters.") or has(argument.name)
+    )
+
+
+def _made(recipe: Recipe, values: Mapping[str, Any]) -> Any:
+    with known_warnings_hidden():
+        args = imported(recipe.arguments)(**values)
+    if args.n_gpu > 1 and "WORLD_SIZE" not in os.environ:
+        args._n_gpu = 1  # without a launcher transformers would take nn.DataParallel and multiply the batch
+    return args
+
+
+def _fixed(config: Any, device: Device) -> dict[str, Any]:
+    """Arguments that core serves, and those that other backends' classes may default differently."""
+    # transformers has a default of it only where the best is loaded.
+    by_loss = config.run.save_strategy == "best" and config.run.metric_for_best_model is None
     return {
-        path: argument.read(get)
-        for path, argument in table.items()
-        if argument.part == part
-        and (argument.algorithms is None or config.algorithm in argument.algorithms)
-        and not (argument.libraries_choice and value_at(config, path) is None)
+        "output_dir": str(config.run.output_dir),
+        "seed": config.run.seed,
+        "use_cpu": device.kind == "cpu",
+        "dataloader_pin_memory": device.kind != "cpu",
+        "gradient_checkpointing_kwargs": {"use_reentrant": False}
+        if config.optim.gradient_checkpointing
+        else None,
+        "average_tokens_across_devices": True,
+        "label_smoothing_factor": 0.0,
+        "dataloader_drop_last": False,
+        "remove_unused_columns": True,
+        "pad_to_multiple_of": None,
+        "logging_strategy": "steps",
+        "logging_first_step": False,
+        "logging_nan_inf_filter": False,  # core stops the run at a loss that is no number
+        "torch_empty_cache_steps": None,
+        "save_only_model": False,
+        "disable_tqdm": True,  # core draws the progress
+        "push_to_hub": False,
+        **({"metric_for_best_model": "eval_loss"} if by_loss else {}),
     }
-
-
-def paths(table: Mapping[str, Argument], part: Part) -> Iterable[str]:
-    """The config paths of one part."""
-    return (path for path, argument in table.items() if argument.part == part)

@@ -6,9 +6,7 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from aligntune_core.entrypoints import installed_version
-from aligntune_core.errors import BackendUnavailable
-from aligntune_core.model import device as devices
+from aligntune_core.toolkit import BackendUnavailable, installed_version, probe
 from aligntune_unsloth.options import ALLOW_CPU
 
 CPU_MODULE = "_cpu_init.py"
@@ -26,20 +24,20 @@ def choose(cpu_allowed: bool) -> str:
     Raises:
         BackendUnavailable: no GPU, with what was looked for; or no CPU path in the installed version.
     """
-    found = devices.probe()
+    devices = probe()
     kept_off = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes", "on")
-    if "cuda" in found.kinds and not kept_off:
+    if "cuda" in devices.kinds and not kept_off:
         return "cuda"
     if not cpu_allowed:
         why = "ACCELERATE_USE_CPU keeps this run off the GPU" if kept_off else "none was found"
         raise BackendUnavailable(
-            f'backend "unsloth" trains on an NVIDIA or AMD GPU, and {why}. {found} {_ELSEWHERE} '
+            f'backend "unsloth" trains on an NVIDIA or AMD GPU, and {why}. {devices} {_ELSEWHERE} '
             f'To try Unsloth\'s own CPU path: backend_options={{"allow_cpu": True}}, or {ALLOW_CPU}=1.'
         )
     if not has_cpu_path():
         raise BackendUnavailable(
             f"unsloth {installed_version('unsloth')} has no CPU path (2026.10.9 has one: "
-            f"pip install --no-deps unsloth==2026.10.9 unsloth_zoo==2026.10.9). {found} {_ELSEWHERE}"
+            f"pip install --no-deps unsloth==2026.10.9 unsloth_zoo==2026.10.9). {devices} {_ELSEWHERE}"
         )
     return "cpu"
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from aligntune_core import Datasets, LoadedModel, Prepared, RunContext, TrainResult
-from aligntune_core.types import Form, Sampling
-from aligntune_trl.algorithms.recipe import RECIPES
+from aligntune_core import Datasets, LoadedModel, Prepared, RunContext, Sampling, TrainResult
+from aligntune_core.toolkit import find_algorithm
+from aligntune_core.types import Form
+from aligntune_trl import api
 from aligntune_unsloth.start import spoken
 
 # Where Unsloth writes on a model which kind of checkpointing it uses, on a GPU and on a CPU.
@@ -21,14 +21,14 @@ def build(
 ) -> UnslothEngine:
     """Build the trainer with the TRL backend's own code; the classes that it finds in trl are Unsloth's."""
     with spoken():
-        made = import_module(RECIPES[config.algorithm].module).build(loaded, config, datasets, prepared, run)
+        engine = api.build(loaded, config, datasets, prepared, run)
     # Unsloth asks for evaluation in the training precision, for which transformers casts the adapters for good.
-    made.native.args.bf16_full_eval = made.native.args.fp16_full_eval = False
-    if config.algorithm == "sft":
+    engine.native.args.bf16_full_eval = engine.native.args.fp16_full_eval = False
+    if find_algorithm(config.algorithm).supervised:
         from aligntune_unsloth import tokens
 
-        tokens.count(made.native)
-    return UnslothEngine(made, config)
+        tokens.count(engine.native)
+    return UnslothEngine(engine, config)
 
 
 class UnslothEngine:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aligntune_core import BackendInfo, Support, hookimpl
+from aligntune_unsloth.algorithms import refusal
 from aligntune_unsloth.options import Options, cpu_by_environment
-from aligntune_unsloth.table import HONOURS, refusal
+from aligntune_unsloth.table import HONOURS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from aligntune_core import Config, Datasets, Engine, LoadedModel, Prepared, RunContext
 
@@ -36,6 +37,13 @@ def supports_algorithm(algorithm: str) -> Support:
 
 
 @hookimpl
+def problems(config: Config) -> Sequence[str]:
+    from aligntune_unsloth import refuse
+
+    return refuse.problems(config)
+
+
+@hookimpl
 def prepare(config: Config) -> Prepared:
     from aligntune_unsloth import prepare
 
@@ -46,7 +54,7 @@ def prepare(config: Config) -> Prepared:
 def planned(config: Config, prepared: Prepared) -> Mapping[str, Any]:
     from aligntune_unsloth import prepare as stage
 
-    return stage.planned(config, prepared.device)
+    return stage.planned(config, prepared)
 
 
 @hookimpl

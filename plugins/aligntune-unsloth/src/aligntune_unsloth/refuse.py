@@ -1,4 +1,4 @@
-"""What Unsloth would change by itself on this device: refused before weights load, where its arguments do not show it.
+"""What Unsloth cannot take, or would change by itself: refused before weights load, where its arguments do not show it.
 
 What its argument objects show (packing on a CPU, say) core sees by comparing ``planned`` with the configuration.
 """
@@ -6,14 +6,33 @@ What its argument objects show (packing on a CPU, say) core sees by comparing ``
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from os import PathLike
+from typing import TYPE_CHECKING, Any
 
-from aligntune_core import Device
-from aligntune_core.errors import ConfigError
-from aligntune_trl.model.source import Source
+from aligntune_core.toolkit import ConfigError, a_type
+from aligntune_trl import api
+
+if TYPE_CHECKING:
+    from aligntune_core import Device
+    from aligntune_trl.api import Source
 
 WHOLE = ("lm_head", "embed_tokens")
 """What Unsloth trains whole beside an adapter, normalisation layers apart."""
+
+
+def problems(config: Any) -> list[str]:
+    """What the configuration alone tells: one sentence for each.
+
+    Args:
+        config: validated, not resolved.
+    """
+    sentences = list(api.problems(config))
+    if not isinstance(config.model.name, (str, PathLike)):
+        sentences.append(
+            f"model_name is {a_type(config.model.name)} in memory; Unsloth loads and patches models itself: "
+            "save it (model.save_pretrained(FOLDER)) and give the folder"
+        )
+    return sentences
 
 
 def refuse(config: Any, device: Device, source: Source) -> None:
@@ -23,9 +42,9 @@ def refuse(config: Any, device: Device, source: Source) -> None:
         ConfigError: all problems at once, each with what to do.
     """
     rules = (_everywhere, _on_cpu if device.kind == "cpu" else _on_gpu)
-    problems = [problem for rule in rules for problem in rule(config, source)]
-    if problems:
-        raise ConfigError(problems)
+    sentences = [sentence for rule in rules for sentence in rule(config, source)]
+    if sentences:
+        raise ConfigError(sentences)
 
 
 def _everywhere(config: Any, source: Source) -> Iterator[str]:
@@ -53,8 +72,8 @@ def _on_cpu(config: Any, source: Source) -> Iterator[str]:
     quantization = config.model.quantization
     if quantization is None:
         return
-    wanted = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
-    for name, value in wanted.items():
+    fixed = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
+    for name, value in fixed.items():
         if getattr(quantization, name) != value:
             yield f"quantization: on a CPU Unsloth takes {name}={value!r} only; leave it out"
     computed = {"bf16": "bfloat16", "fp32": "float32"}[config.model.precision]
@@ -66,7 +85,7 @@ def _on_cpu(config: Any, source: Source) -> Iterator[str]:
 
 
 def _on_gpu(config: Any, source: Source) -> Iterator[str]:
-    if config.algorithm == "reward" and source.adapter_config is not None:
+    if api.scores(config) and source.adapter_config is not None:
         yield (
             "model_name is an adapter: a reward model on Unsloth starts from a whole model; merge the adapter first "
             '(save_model(merged=True)), or use backend="trl"'

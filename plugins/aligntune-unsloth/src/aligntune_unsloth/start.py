@@ -9,12 +9,9 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from aligntune_core.errors import BackendUnavailable
-from aligntune_core.launch import environment
-from aligntune_core.run.folder import CACHE
+from aligntune_core.toolkit import BackendUnavailable, cache_folder, recorded_environment
 
 logger = logging.getLogger("aligntune")
 
@@ -32,7 +29,7 @@ def start(kind: str, output_dir: str) -> Any:
         BackendUnavailable: unsloth does not accept this machine.
     """
     _set_environment(kind, output_dir)
-    with environment.recorded(), spoken():
+    with recorded_environment(), spoken():
         try:
             import unsloth
         except NotImplementedError as error:
@@ -44,8 +41,8 @@ def start(kind: str, output_dir: str) -> Any:
                 "`aligntune doctor` names what does not go together here, and the command that mends it."
             )
             raise
-    found = "cpu" if unsloth.DEVICE_TYPE == "cpu" else "cuda"
-    if found != kind:
+    loaded = "cpu" if unsloth.DEVICE_TYPE == "cpu" else "cuda"
+    if loaded != kind:
         raise BackendUnavailable(
             f'unsloth is loaded in this process for "{unsloth.DEVICE_TYPE}", and this run is for "{kind}". '
             'Start a new process, or give isolation="process".'
@@ -56,14 +53,14 @@ def start(kind: str, output_dir: str) -> Any:
 def _set_environment(kind: str, output_dir: str) -> None:
     """What unsloth reads: at its import, but for the statistics. A value that the user has set stays."""
     early = "unsloth" not in sys.modules
-    with environment.recorded():
+    with recorded_environment():
         os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")
         if kind == "cpu":
             os.environ["UNSLOTH_FORCE_CPU"] = "1"
         elif early:
             os.environ["UNSLOTH_DISABLE_CPU_FALLBACK"] = "1"
             # Absolute: unsloth puts this folder on sys.path, and by default takes one below the working directory.
-            folder = str(Path(output_dir).resolve() / CACHE / COMPILED)
+            folder = str(cache_folder(output_dir) / COMPILED)
             os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", folder)
         elif "UNSLOTH_COMPILE_LOCATION" not in os.environ:
             logger.warning(

@@ -1,11 +1,8 @@
-"""What this backend trains and honours. Light."""
+"""What this backend honours, and peft's settings by Unsloth's names. Light."""
 
 from __future__ import annotations
 
-from aligntune_trl.table import HONOURS as TRL_HONOURS
-
-ALGORITHMS = ("sft", "dpo", "ppo", "grpo", "dapo", "dr_grpo", "reward")
-"""Those whose trainers of aligntune-trl have been run on Unsloth's models."""
+from aligntune_trl import api
 
 # Unsloth chooses the attention kernel and brings fused kernels, compilation and offloading of its own.
 ITS_OWN = frozenset(
@@ -17,13 +14,7 @@ ITS_OWN = frozenset(
     }
 )
 
-HONOURS = TRL_HONOURS - ITS_OWN
+HONOURS = api.HONOURS - ITS_OWN
 
-NAMES = {"gspo": "GSPO"}
-
-
-def refusal(algorithm: str) -> str | None:
-    """Why ``algorithm`` is not trained here, or None where it is."""
-    if algorithm in ALGORITHMS:
-        return None
-    return f'aligntune-unsloth does not offer {NAMES.get(algorithm, algorithm)}; use backend="trl"'
+LORA = tuple(str(argument.name) for argument in api.TABLE if argument.part == "lora")
+"""Fields of peft's LoraConfig that the table writes; ``get_peft_model`` takes each under the same name."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-from aligntune_core.algorithms import Algorithm, Default
+from aligntune_core.toolkit import Algorithm, Default
 
 
 class OrpoParameters(BaseModel):

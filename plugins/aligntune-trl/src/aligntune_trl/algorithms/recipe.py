@@ -1,68 +1,109 @@
-"""The algorithms this plugin trains: one line each."""
+"""How TRL trains an algorithm: one ``Recipe`` in each file of this folder, and those that extensions register. Light.
+
+A file (or folder) is named like its algorithm and holds its recipe in capitals: ``algorithms/dpo.py`` has ``DPO``. What
+an algorithm is for everybody, its parameters and traits, is core's ``Algorithm``; here is what TRL has for it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Any
+
+from aligntune_core.toolkit import keep
+
+if TYPE_CHECKING:
+    from aligntune_core.toolkit import Table
+
+# TRL would add the load-balancing loss of a mixture of experts by itself; see model/router.py.
+NO_ROUTER_LOSS = {"router_aux_loss_coef": 0.0}
+
+_PACKAGE, _, _THIS = __name__.rpartition(".")
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Where an algorithm's parts are.
+class Figure:
+    """One figure of an evaluation.
 
     Attributes:
-        arguments: TRL's argument class, or "module:class" of ours. Its fields hold the algorithm's parameters by name.
-        module: our module whose ``build(loaded, config, datasets, run)`` returns the engine.
-        fixed: its fields that no keyword reaches, and that must not depend on the version of the library.
+        name: TRL's name of it, without "eval_".
+        of: TRL's value -> ours.
     """
 
+    name: str
+    of: Callable[[float], float] = keep
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What TRL has for one algorithm.
+
+    Attributes:
+        name: of the algorithm.
+        arguments: its argument class, "trl:DPOConfig". Parameters go to the fields of their names. What the class lacks
+            of the table is refused where it is set.
+        trainer: its trainer class, "trl:DPOTrainer"; empty where ``build`` is given.
+        fixed: fields of the argument class that no keyword reaches, and that must not depend on the library's version.
+        own: arguments that are written or read otherwise than in the table, or than by a parameter's own name.
+        figures: our names of its evaluation's figures.
+        native_figures: all that TRL calls them; empty where they are named after rewards.
+        copies_policy: whether its reference becomes a frozen copy of the policy where biases train beside an adapter.
+        problems: configuration, not resolved -> a sentence for each combination that cannot run. Light.
+        build: "module:function" of (loaded, config, datasets, prepared, run) that returns the engine; where empty,
+            ``trainer.build`` does.
+    """
+
+    name: str
     arguments: str
-    module: str
+    trainer: str = ""
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    own: Table = ()
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    native_figures: tuple[str, ...] = ()
+    copies_policy: bool = True
+    problems: Callable[[Any], Iterable[str]] = lambda _: ()
+    build: str = ""
+
+    def metric(self, name: str) -> str:
+        """TRL's name of a figure of the evaluation; one that is not ours stays as it is."""
+        ours = self.figures.get(name.removeprefix("eval_"))
+        return name if ours is None or ours.name == name.removeprefix("eval_") else f"eval_{ours.name}"
 
 
-# TRL would add the load-balancing loss of a mixture of experts by itself; see router.py.
-NO_ROUTER_LOSS = {"router_aux_loss_coef": 0.0}
+_registered: dict[str, Recipe] = {}
 
-GROUP = Recipe(
-    "aligntune_trl.algorithms.grpo.config:GroupConfig",
-    "aligntune_trl.algorithms.grpo.build",
-    {
-        "remove_unused_columns": False,  # rewards read the other columns
-        "sapo_temperature_neg": 1.05,
-        "sapo_temperature_pos": 1.0,
-        "vespo_k_pos": 2.0,
-        "vespo_lambda_pos": 3.0,
-        "vespo_k_neg": 3.0,
-        "vespo_lambda_neg": 2.0,
-        "entropy_coef": 0.0,
-        "use_adaptive_entropy": False,
-        "off_policy_mask_threshold": None,
-        "cast_lm_head_to_fp32": False,
-        **NO_ROUTER_LOSS,
-        "cache_implementation": None,
-        "use_transformers_continuous_batching": False,
-        "vllm_importance_sampling_correction": True,
-        "vllm_importance_sampling_mode": "sequence_mask",
-        "vllm_importance_sampling_clip_max": 3.0,
-        "vllm_importance_sampling_clip_min": None,
-    },
-)
 
-RECIPES: dict[str, Recipe] = {
-    "sft": Recipe("SFTConfig", "aligntune_trl.algorithms.sft", NO_ROUTER_LOSS),
-    "dpo": Recipe("DPOConfig", "aligntune_trl.algorithms.dpo", NO_ROUTER_LOSS),
-    "grpo": GROUP,
-    "gspo": GROUP,
-    "dapo": GROUP,
-    "dr_grpo": GROUP,
-    "reward": Recipe(
-        "RewardConfig", "aligntune_trl.algorithms.reward", {"eos_token": None, "chat_template_path": None}
-    ),
-    "ppo": Recipe(
-        "aligntune_trl.algorithms.ppo.config:PPOConfig",
-        "aligntune_trl.algorithms.ppo.build",
-        {"remove_unused_columns": False, "ddp_find_unused_parameters": False},
-    ),
-}
+@lru_cache(maxsize=1)
+def names() -> tuple[str, ...]:
+    """The algorithms of this folder, told from its files: listings import none of them."""
+    files = iter_modules([str(Path(__file__).parent)])
+    return tuple(module.name for module in files if module.name != _THIS)
+
+
+def find(name: str) -> Recipe | None:
+    """The recipe of an algorithm: this folder's or an extension's; None where there is none."""
+    if name not in names():
+        return _registered.get(name)
+    recipe: Recipe = getattr(import_module(f"{_PACKAGE}.{name}"), name.upper())
+    return recipe
+
+
+def register(recipe: Recipe) -> None:
+    """Make an extension's recipe known; its ``supports_algorithm`` says whether it is trained.
+
+    Raises:
+        ValueError: the algorithm has a recipe already.
+    """
+    if recipe.name in names() or _registered.get(recipe.name, recipe) != recipe:
+        raise ValueError(f'the trl backend has a recipe of "{recipe.name}" already')
+    _registered[recipe.name] = recipe
+
+
+def imported(where: str) -> Any:
+    """What "module:name" is."""
+    module, _, name = where.partition(":")
+    return getattr(import_module(module), name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import re
 from collections.abc import Callable, Iterator
@@ -11,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from aligntune_core import LoadedModel
-from aligntune_core.run.folder import CACHE, MERGED_BASE
-from aligntune_core.run.topology import is_main
+from aligntune_core.toolkit import MERGED_BASE, cache_folder, world
 from aligntune_trl import table
-from aligntune_trl.model import loftq
+from aligntune_trl.model import loftq, reward_head
 from aligntune_trl.quiet import known_warnings_hidden, no_bars
 
 NAME = "default"
@@ -66,7 +66,7 @@ def lora_config(config: Any, model: Any = None) -> Any:
         values["target_modules"] = (
             sorted({n.rsplit(".", 1)[-1] for n in _linear(model)}) if model else [ALL_LINEAR]
         )
-    task = "SEQ_CLS" if config.algorithm == "reward" else "CAUSAL_LM"
+    task = "SEQ_CLS" if reward_head.scores(config) else "CAUSAL_LM"
     return LoraConfig(task_type=task, **values)
 
 
@@ -80,9 +80,9 @@ def wrap(model: Any, config: Any, attach: Attach | None = None) -> Any:
     from peft import get_peft_model
 
     settings = lora_config(config, model)
-    asked = settings.target_modules  # peft replaces "all-linear" by the names that it stands for
+    targets = settings.target_modules  # peft replaces "all-linear" by the names that it stands for
     model = (attach or get_peft_model)(model, settings)
-    model.aligntune_fresh, model.aligntune_targets = True, asked
+    model.aligntune_fresh, model.aligntune_targets = True, targets
     if config.peft.init == "loftq":
         loftq.initialise(model, config)
         model.aligntune_init = "loftq"
@@ -183,8 +183,8 @@ def _save_difference(model: Any, folder: Path) -> None:
 def _stage_merged_base(model: Any, tokenizer: Any, config: Any) -> None:
     """Write the merged base; it moves into place when training starts, after core has set an earlier run aside."""
     output_dir = Path(config.run.output_dir).resolve()
-    if is_main():
-        staged = output_dir / CACHE / MERGED_BASE
+    if world().is_main:
+        staged = cache_folder(output_dir) / MERGED_BASE
         model.save_pretrained(str(staged))
         tokenizer.save_pretrained(str(staged))
     model.name_or_path = str(output_dir / MERGED_BASE)
@@ -196,20 +196,18 @@ def place_merged_base(output_dir: Path, config: Any) -> None:
 
     Every process comes here; the main one moves the folder, the others wait until it is in place.
     """
-    import torch
-
     if not config.peft.merge_adapter:
         return
-    if is_main():
+    topology = world()
+    if topology.is_main:
         _move_staged(output_dir)
-    if torch.distributed.is_initialized():
-        torch.distributed.barrier()
+    topology.barrier()
 
 
 def _move_staged(output_dir: Path) -> None:
     import shutil
 
-    staged, target = output_dir / CACHE / MERGED_BASE, output_dir / MERGED_BASE
+    staged, target = cache_folder(output_dir) / MERGED_BASE, output_dir / MERGED_BASE
     if not staged.is_dir():
         return
     if target.exists():
@@ -217,7 +215,7 @@ def _move_staged(output_dir: Path) -> None:
     staged.rename(target)
 
 
-# --- the reference of DPO --------------------------------------------------------------------------------------------
+# --- the reference --------------------------------------------------------------------------------------------------
 
 
 def has_reference(model: Any) -> bool:
@@ -237,6 +235,21 @@ def copied_as_it_is(model: Any) -> Iterator[None]:
         yield
     finally:
         config.init_lora_weights = init
+
+
+def frozen_policy(model: Any) -> Any:
+    """A frozen copy of the whole policy where no adapter can stand for it, else None.
+
+    TRL would reload a full model from its hub id or path, which is not the policy where it came trained or in memory;
+    and biases that train beside an adapter cannot be switched off with it.
+    """
+    adapted = is_adapted(model)
+    if adapted and model.peft_config[NAME].bias == "none":
+        return None
+    reference = copy.deepcopy(model)
+    if adapted:
+        reference = reference.merge_and_unload(adapter_names=[NAME])
+    return reference.requires_grad_(False).eval()
 
 
 def drop_needless_reference(model: Any) -> None:
@@ -259,13 +272,13 @@ def starts_at_base(model: Any) -> bool:
 
 def targets(model: Any) -> Any:
     """What carries the adapter, in peft's spelling: "all-linear", a regex, or those of the names that were found."""
-    asked = model.aligntune_targets
+    configured = model.aligntune_targets
     carried = {n for n, m in model.get_base_model().named_modules() if _carries(m)}
-    if asked == ALL_LINEAR:
-        return asked if not _linear(model.get_base_model()) else sorted(carried)
-    if isinstance(asked, str):
-        return asked
-    return sorted(name for name in asked if any(n == name or n.endswith(f".{name}") for n in carried))
+    if configured == ALL_LINEAR:
+        return configured if not _linear(model.get_base_model()) else sorted(carried)
+    if isinstance(configured, str):
+        return configured
+    return sorted(name for name in configured if any(n == name or n.endswith(f".{name}") for n in carried))
 
 
 def _carries(module: Any) -> bool:
@@ -276,14 +289,14 @@ def _carries(module: Any) -> bool:
 def built(model: Any, config: Any) -> dict[str, Any]:
     """Which of the modules and layers that were asked for the built adapter has; peft passes over those it lacks."""
     names = [name for name, module in model.get_base_model().named_modules() if name]
-    asked, values = config.peft.modules_to_save, {}
-    if asked:
+    whole_modules, values = config.peft.modules_to_save, {}
+    if whole_modules:
         whole = [n.removesuffix(".modules_to_save") for n in names if n.endswith(".modules_to_save")]
-        values["peft.modules_to_save"] = sorted(a for a in asked if any(n.endswith(a) for n in whole))
+        values["peft.modules_to_save"] = sorted(a for a in whole_modules if any(n.endswith(a) for n in whole))
     if config.peft.layers_to_transform is not None:
         carried = [n for n in names if n.endswith((".lora_A", ".lora_embedding_A"))]
-        found = [re.match(r".*\.[^.]*\.(\d+)\.", n) for n in carried]  # peft's own idea of a layer's number
-        values["peft.layers_to_transform"] = sorted({int(m[1]) for m in found if m})
+        numbers = [re.match(r".*\.[^.]*\.(\d+)\.", n) for n in carried]  # peft's own idea of a layer's number
+        values["peft.layers_to_transform"] = sorted({int(m[1]) for m in numbers if m})
     return values
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from aligntune_core import LoadedModel, Prepared
-from aligntune_core.algorithms import find
-from aligntune_trl import refuse, table
-from aligntune_trl.algorithms import reward
-from aligntune_trl.model import adapter, source
-from aligntune_trl.model.source import Source
+from aligntune_core.toolkit import find_algorithm
+from aligntune_trl import table
+from aligntune_trl.model import adapter, reward_head
+from aligntune_trl.model.source import Source, continued, hub_arguments
 from aligntune_trl.online import rewards_bridge
 from aligntune_trl.quiet import known_warnings_hidden, no_bars
+from aligntune_trl.state import State
 
 
 @known_warnings_hidden()
@@ -26,30 +26,28 @@ def load(config: Any, prepared: Prepared) -> LoadedModel:
         LoadedModel: a plain model, or a ``PeftModel`` whose adapter is continued.
 
     Raises:
-        ConfigError: what was asked for does not fit the model.
+        ConfigError: a reward cannot be used, or an adapter does not fit the model.
     """
-    found = source.find(config)
-    refuse.refuse(config, prepared.device, found)
-    if find(config.algorithm).scored_by == "rewards":
+    source = State.of(config, prepared).source
+    if find_algorithm(config.algorithm).scored_by == "rewards":
         rewards_bridge.build(config, prepared.tokenizer)  # what cannot be used shows before weights load
-    model = found.base if found.in_memory else _from_pretrained(config, prepared, found)
-    if found.in_memory:
+    model = source.base if source.in_memory else _from_pretrained(config, prepared, source)
+    if source.in_memory:
         set_precision(model, config)
-    if refuse.continued(config, found):
-        model = _continued(model, config, found)
-    elif found.adapter_config is not None:
-        model = merged(model, config, found)
+    if continued(config, source):
+        model = _continued(model, config, source)
+    elif source.adapter_config is not None:
+        model = merged(model, config, source)
     return LoadedModel(model, prepared.tokenizer)
 
 
 def load_arguments(config: Any) -> dict[str, Any]:
     """Keyword arguments of ``from_pretrained``, from the table."""
-    load = table.write(config, "load")
-    load["dtype"] = base_dtype(config)
+    arguments = {**table.write(config, "load"), "dtype": base_dtype(config)}
     quantization = quantization_config(config)
     if quantization is not None:
-        load["quantization_config"] = quantization
-    return load
+        arguments["quantization_config"] = quantization
+    return arguments
 
 
 def quantization_config(config: Any) -> Any:
@@ -71,44 +69,43 @@ def base_dtype(config: Any) -> Any:
 
 
 @no_bars()
-def _from_pretrained(config: Any, prepared: Prepared, found: Source) -> Any:
+def _from_pretrained(config: Any, prepared: Prepared, source: Source) -> Any:
     from transformers import AutoModelForCausalLM
 
-    load = load_arguments(config)
-    load["revision"] = found.revision
-    given = {name: value for name, value in load.items() if value is not None}
-    if prepared.device.kind == "cuda" and (found.quantised or config.model.quantization is not None):
+    arguments = {**load_arguments(config), "revision": source.revision}
+    arguments = {name: value for name, value in arguments.items() if value is not None}
+    if prepared.device.kind == "cuda" and (source.quantised or config.model.quantization is not None):
         import torch
 
         # "One device", spelt out: quantised weights are made on the device and cannot be moved there later.
-        given.setdefault("device_map", {"": torch.cuda.current_device()})
-    if config.algorithm == "reward":
-        return reward.load_classifier(found.base, config.run.seed, given)
-    return AutoModelForCausalLM.from_pretrained(found.base, **given)
+        arguments.setdefault("device_map", {"": torch.cuda.current_device()})
+    if reward_head.scores(config):
+        return reward_head.load_classifier(source.base, config.run.seed, arguments)
+    return AutoModelForCausalLM.from_pretrained(source.base, **arguments)
 
 
-def _continued(model: Any, config: Any, found: Source) -> Any:
+def _continued(model: Any, config: Any, source: Source) -> Any:
     from peft import PeftModel
 
-    if found.in_memory:
+    if source.in_memory:
         adapter.reopen(model)
         return model
-    hub = source.hub_arguments(config, config.model.revision)
-    if config.algorithm == "reward":
-        return reward.with_adapter(model, str(found.adapter), hub)
-    return PeftModel.from_pretrained(model, found.adapter, is_trainable=True, **hub)
+    hub = hub_arguments(config, config.model.revision)
+    if reward_head.scores(config):
+        return reward_head.with_adapter(model, str(source.adapter), hub)
+    return PeftModel.from_pretrained(model, source.adapter, is_trainable=True, **hub)
 
 
-def merged(model: Any, config: Any, found: Source) -> Any:
+def merged(model: Any, config: Any, source: Source) -> Any:
     """``model``, the adapter's base or the two in memory, with the adapter folded in."""
     from peft import PeftModel
 
-    if not found.in_memory:
-        hub = source.hub_arguments(config, config.model.revision)
-        if config.algorithm == "reward":
-            model = reward.with_adapter(model, str(found.adapter), hub)
+    if not source.in_memory:
+        hub = hub_arguments(config, config.model.revision)
+        if reward_head.scores(config):
+            model = reward_head.with_adapter(model, str(source.adapter), hub)
         else:
-            model = PeftModel.from_pretrained(model, found.adapter, **hub)
+            model = PeftModel.from_pretrained(model, source.adapter, **hub)
     return model.merge_and_unload(safe_merge=True)
 
 

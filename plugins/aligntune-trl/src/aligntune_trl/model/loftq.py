@@ -34,11 +34,11 @@ def initialise(model: Any, config: Any) -> None:
             continue
         quantised = layer.get_base_layer().weight
         held = dequantize_4bit(quantised.data, quantised.quant_state).float()
-        wanted = original.get_submodule(name).weight.detach().to(held.device).float()
+        exact = original.get_submodule(name).weight.detach().to(held.device).float()
         matrices = layer.lora_A["default"].weight, layer.lora_B["default"].weight
         rank, scaling = layer.r["default"], layer.scaling["default"]
         with torch.no_grad():
-            for matrix, start in zip(matrices, _factors((wanted - held) / scaling, rank), strict=True):
+            for matrix, start in zip(matrices, _factors((exact - held) / scaling, rank), strict=True):
                 matrix.copy_(start)
 
 

@@ -6,7 +6,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from aligntune_core.errors import RunError
+from aligntune_core.toolkit import RunError
 from aligntune_trl.model import adapter
 
 # Largest difference of logits between trained and written model, as a share of the logits' spread. A merge in float32
@@ -65,9 +65,9 @@ def _compare(model: Any, tokenizer: Any, folder: Path, kind: Any, tolerance: flo
     training = model.training
     model.eval()
     with torch.no_grad():
-        trained, found = (m(input_ids=ids, use_cache=False).logits.float() for m in (model, written))
+        logits, reread = (m(input_ids=ids, use_cache=False).logits.float() for m in (model, written))
     model.train(training)
-    difference = ((trained - found).abs().max() / trained.std()).item()
+    difference = ((logits - reread).abs().max() / logits.std()).item()
     if not difference <= tolerance:
         raise RunError(
             f"save_model(merged=True): the model written to {folder} differs from the trained one (logits by "

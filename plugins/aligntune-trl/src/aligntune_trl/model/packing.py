@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aligntune_core.errors import ConfigError
+from aligntune_core.toolkit import ConfigError
 
 _LENGTH = 6
 

@@ -1,80 +1,96 @@
-"""What a model's configuration and files rule out, read before any weights load."""
+"""What a model's configuration, files and adapter rule out, read before any weights load."""
 
 from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Mapping
-from importlib.util import find_spec
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from aligntune_core import Device
-from aligntune_core.config.keywords import named
-from aligntune_core.wording import did_you_mean, listed
-from aligntune_trl.model.source import Source
-from aligntune_trl.table import METRICS, metric_of
+from aligntune_core.toolkit import (
+    classifier_problems,
+    did_you_mean,
+    find_algorithm,
+    keyword_of,
+    language_model_problems,
+    listed,
+    named,
+    same,
+    value_at,
+    weights_problem,
+    written,
+)
+from aligntune_trl.model.reward_head import scores
+from aligntune_trl.model.source import Source, continued
+from aligntune_trl.problems import QUANTISED_MERGE, quantised_biases
+from aligntune_trl.table import TABLE
 
 
-def problems(config: Any, device: Device, source: Source, fresh: bool) -> list[str]:
+def problems(config: Any, source: Source) -> list[str]:
     """One sentence for each.
 
     Args:
         config: resolved configuration.
-        device: where training runs.
         source: what ``model_name`` is.
-        fresh: whether an adapter is made.
     """
-    found = [*_attention(config), *_placement(config, device), *_metric(config), *_schedule(config)]
-    found += _files(source)
-    if fresh:
-        found += [*_layers(config, source), *_modules(config, source)]
-    return found
+    sentences = [*_head(config, source), *_weights(config, source), *_files(source)]
+    if continued(config, source):
+        sentences += _differences(config, source.adapter_config or {})
+    elif config.peft.enabled:
+        sentences += [*_adapter(config, source), *_layers(config, source), *_modules(config, source)]
+    return sentences
 
 
-def _attention(config: Any) -> list[str]:
-    kernel = config.model.attn_implementation
-    if kernel == "flash_attention_2" and find_spec("flash_attn") is None:
+def _head(config: Any, source: Source) -> list[str]:
+    """A classifier where a language model is needed, or the other way round."""
+    if not scores(config):
+        if source.outputs is None:
+            return language_model_problems(source.model_config, source.architectures, source.in_memory)
         return [
-            f"{named('model.attn_implementation')}: {kernel!r} needs the flash-attn package, which is not installed "
-            'here; take "sdpa"'
+            f"model_name: this is a classifier (a reward model?), which writes no text; {config.algorithm} trains a "
+            "language model. A reward model goes into reward_model_name"
         ]
-    return []
-
-
-def _placement(config: Any, device: Device) -> list[str]:
-    placed = config.model.device_map
-    places = list(placed.values()) if isinstance(placed, Mapping) else [placed]
-    if device.kind == "cpu" and any(isinstance(p, int) or str(p).startswith("cuda") for p in places):
-        return [f"{named('model.device_map')}: {placed!r} needs a GPU; this run is on the CPU. Leave it out"]
-    return []
-
-
-def _metric(config: Any) -> list[str]:
-    asked, known = config.run.metric_for_best_model, METRICS.get(config.algorithm)
-    if asked is None or known is None:
-        return []
-    if metric_of(config.algorithm, asked).removeprefix("eval_") in known.values():
-        return []
-    return [
-        f"{named('run.metric_for_best_model')}: {config.algorithm} has no figure {asked!r}."
-        f"{did_you_mean(asked.removeprefix('eval_'), known)} Known: {listed(sorted(known))}"
-    ]
-
-
-def _schedule(config: Any) -> list[str]:
-    if config.optim.lr_scheduler == "reduce_lr_on_plateau" and config.run.eval_strategy == "no":
+    if source.outputs not in (None, 1):
         return [
-            f"{named('optim.lr_scheduler')}: 'reduce_lr_on_plateau' follows the held-out loss: give eval_dataset or "
-            "eval_split"
+            f"model_name: this classifier has {source.outputs} outputs; a reward model has 1. Give the language model "
+            "that it was made from"
         ]
-    return []
+    if source.in_memory and source.outputs is None:
+        return [
+            "model_name: a language model in memory has no head that scores; pass its path, or a model of "
+            "AutoModelForSequenceClassification.from_pretrained(path, num_labels=1)"
+        ]
+    return [] if source.in_memory else classifier_problems(source.model_config)
+
+
+def _weights(config: Any, source: Source) -> Iterator[str]:
+    """What weights that are stored quantised, or an adapter as model, are not fit for."""
+    peft = config.peft
+    if source.quantised and config.model.quantization is not None:
+        yield "quantization: the checkpoint is stored quantised already; leave quantization out"
+    elif source.quantised:
+        if not peft.enabled:
+            yield "use_peft=False: quantised weights cannot be fine-tuned in full; leave use_peft out for LoRA"
+        if peft.merge_adapter:
+            yield QUANTISED_MERGE
+        if (
+            peft.enabled
+            and peft.bias != "none"
+            and find_algorithm(config.algorithm).compares(config.parameters)
+        ):
+            yield quantised_biases(config)
+    if peft.merge_adapter and source.adapter_config is None:
+        yield "merge_adapter: model_name is no adapter; leave merge_adapter out"
+    if source.adapter_config is not None and not peft.enabled and not peft.merge_adapter:
+        yield (
+            "use_peft=False: model_name is an adapter; set merge_adapter=True to merge it and fine-tune the whole, "
+            "or leave use_peft out to continue the adapter"
+        )
 
 
 def _files(source: Source) -> list[str]:
     """Weights on disk that are cut off or lack a part: reading their headers costs milliseconds."""
-    from aligntune_core.run.checkpoints import weights_problem
-
     folders = [str(p) for p in (source.base, source.adapter) if isinstance(p, str) and Path(p).is_dir()]
     wrong = [(folder, weights_problem(Path(folder))) for folder in folders]
     return [
@@ -82,16 +98,56 @@ def _files(source: Source) -> list[str]:
     ]
 
 
+# --- the adapter -----------------------------------------------------------------------------------------------------
+
+
+def _adapter(config: Any, source: Source) -> Iterator[str]:
+    """Settings of a fresh adapter that do not go together, or not with these weights."""
+    peft, quantization = config.peft, config.model.quantization
+    if peft.init == "pissa" and (source.quantised or quantization is not None):
+        yield 'lora_init="pissa" splits the weights themselves and needs them unquantised; take "loftq"'
+    if peft.init == "pissa" and peft.use_dora:
+        yield 'lora_init="pissa" with use_dora cannot be saved as an adapter of the original model; take one'
+    if peft.init == "loftq" and (quantization is None or not quantization.load_in_4bit):
+        yield (
+            'lora_init="loftq" corrects the error of 4-bit weights: set quantization={"load_in_4bit": True} with an '
+            "unquantised checkpoint"
+        )
+    if peft.init == "loftq" and peft.use_dora:
+        yield 'lora_init="loftq" with use_dora: the two initialise the same matrices; take one'
+    if not isinstance(peft.target_modules, str) and "lm_head" in (peft.target_modules or ()):
+        yield (
+            "lora_target_modules: TRL reads lm_head's weight directly and would not train an adapter on it; "
+            "leave it out, or name it in modules_to_save"
+        )
+
+
+def _differences(config: Any, adapter: Mapping[str, Any]) -> Iterator[str]:
+    """Adapter settings that were given and differ from those of the adapter that is continued."""
+    arguments = {argument.path: argument for argument in TABLE if argument.part == "lora"}
+    for path in sorted(arguments.keys() & written(config)):
+        ours, theirs = value_at(config, path), arguments[path].read(adapter)
+        if path == "peft.target_modules" and ours == "all-linear":
+            continue  # adapters store the names that it stood for
+        if not same(path, ours, theirs):
+            doubled = path == "peft.r" and theirs == 2 * ours
+            twice = " (PiSSA is saved as plain LoRA of twice the rank)" if doubled else ""
+            yield (
+                f"{keyword_of(path)}: asked for {ours!r}, but the adapter that model_name names has {theirs!r}{twice}. "
+                "Leave it out to continue that adapter, or set merge_adapter=True to merge it and start a new one"
+            )
+
+
 # --- layers and modules that an adapter is asked for ----------------------------------------------------------------
 
 
 def _layers(config: Any, source: Source) -> list[str]:
-    asked, model_config = config.peft.layers_to_transform, source.model_config
+    layers, model_config = config.peft.layers_to_transform, source.model_config
     text = model_config.get_text_config() if hasattr(model_config, "get_text_config") else model_config
     number = getattr(text, "num_hidden_layers", None)
-    if not asked or number is None:
+    if not layers or number is None:
         return []
-    beyond = [layer for layer in asked if not 0 <= layer < number]
+    beyond = [layer for layer in layers if not 0 <= layer < number]
     if not beyond:
         return []
     return [
@@ -107,14 +163,14 @@ def _modules(config: Any, source: Source) -> list[str]:
     modules = modules_of(config, source)
     if modules is None:
         return []
-    found = []
+    sentences = []
     if isinstance(targets, str) and targets != "all-linear":
-        found += _pattern(targets, modules)
+        sentences += _pattern(targets, modules)
     elif not isinstance(targets, str):
-        found += _unknown("peft.target_modules", targets or (), modules, carries)
+        sentences += _unknown("peft.target_modules", targets or (), modules, carries)
         if not source.in_memory:
-            found += _containers(targets or (), modules)
-    return found + _unknown("peft.modules_to_save", whole or (), modules, str.endswith)
+            sentences += _containers(targets or (), modules)
+    return sentences + _unknown("peft.modules_to_save", whole or (), modules, str.endswith)
 
 
 def carries(module: str, name: str) -> bool:
@@ -139,30 +195,28 @@ def _example(modules: Iterable[str]) -> str:
     return max(modules, key=lambda name: name.count("."))
 
 
-def _unknown(path: str, asked: Iterable[str], modules: Iterable[str], match: Any) -> list[str]:
+def _unknown(path: str, configured: Iterable[str], modules: Iterable[str], match: Any) -> list[str]:
     names = sorted({module.rpartition(".")[2] for module in modules} - {""})
     names = [name for name in names if not name.isdigit()]
     return [
         f"{named(path)}: this model has no module {name!r}.{did_you_mean(name.rpartition('.')[2], names)} "
         f"It has: {listed(names)}"
-        for name in asked
+        for name in configured
         if not any(match(module, name) for module in modules)
     ]
 
 
-def _containers(targets: Iterable[str], modules: Mapping[str, Any]) -> list[str]:
+def _containers(targets: Iterable[str], modules: Mapping[str, Any]) -> Iterator[str]:
     """Targets that are no layers but hold them: peft has no adapter for those."""
     from torch import nn
 
-    found = []
     for name in targets:
         inside = {inner: kind for inner, kind in modules.items() if f".{name}." in f".{inner}"}
         if inside and any(carries(module, name) for module in modules):
             layers = {inner.rpartition(".")[2] for inner, kind in inside.items() if kind is nn.Linear}
-            found.append(
+            yield (
                 f"{named('peft.target_modules')}: {name!r} is no layer but holds layers: take {listed(sorted(layers))}"
             )
-    return found
 
 
 def modules_of(config: Any, source: Source) -> dict[str, type] | None:
@@ -173,7 +227,7 @@ def modules_of(config: Any, source: Source) -> dict[str, type] | None:
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-    auto = AutoModelForSequenceClassification if config.algorithm == "reward" else AutoModelForCausalLM
+    auto = AutoModelForSequenceClassification if scores(config) else AutoModelForCausalLM
     if type(source.model_config) not in auto._model_mapping:
         return None
     with torch.device("meta"):

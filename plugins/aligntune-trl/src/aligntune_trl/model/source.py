@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aligntune_core.errors import ConfigError
-from aligntune_core.model.source import check_base
+from aligntune_core.toolkit import ConfigError, check_base
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,13 @@ class Source:
 def hub_arguments(config: Any, revision: str | None = None) -> dict[str, Any]:
     """Arguments of every call that may reach the hub."""
     token = config.model.token
-    found = {"revision": revision, "token": token.get_secret_value() if token is not None else None}
-    return {name: value for name, value in found.items() if value is not None}
+    arguments = {"revision": revision, "token": token.get_secret_value() if token is not None else None}
+    return {name: value for name, value in arguments.items() if value is not None}
+
+
+def continued(config: Any, source: Source) -> bool:
+    """Whether training goes on with the adapter that ``model_name`` is."""
+    return bool(config.peft.enabled) and source.adapter_config is not None and not config.peft.merge_adapter
 
 
 def find(config: Any) -> Source:
@@ -99,10 +103,10 @@ def _on_disk_or_hub(name: str, config: Any) -> Source:
     from transformers import AutoConfig
     from transformers.utils.peft_utils import find_adapter_config_file
 
-    found = find_adapter_config_file(name, **hub_arguments(config, config.model.revision))
+    file = find_adapter_config_file(name, **hub_arguments(config, config.model.revision))
     base, adapter, adapter_config, revision = name, None, None, config.model.revision
-    if found:
-        adapter, adapter_config = name, _checked(json.loads(Path(found).read_text(encoding="utf-8")), name)
+    if file:
+        adapter, adapter_config = name, _checked(json.loads(Path(file).read_text(encoding="utf-8")), name)
         base, revision = _base_of(name, adapter_config), adapter_config.get("revision")
     model_config = AutoConfig.from_pretrained(
         base, trust_remote_code=config.model.trust_remote_code, **hub_arguments(config, revision)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from aligntune_core.errors import ConfigError
-from aligntune_core.types import Sampling
+from aligntune_core import Sampling
+from aligntune_core.toolkit import ConfigError
 from aligntune_trl.quiet import known_warnings_hidden
 
 BATCH = 8

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from math import isclose
 from typing import Any
 
-from aligntune_core.config.schema.sections import RewardsConfig
-from aligntune_core.rewards import Reward, RewardSet, build_rewards, read_rewards
+from aligntune_core.toolkit import Reward, RewardSet, build_rewards, read_rewards
 
 OVERLONG = "overlong"
 """The built-in reward that DAPO adds by itself."""
@@ -44,7 +43,7 @@ def build(config: Any, tokenizer: Any, device: Any = None, report: Any = None) -
         "weight": weight,
         "params": {"soft_punish_cache": parameters.overlong_cache},
     }
-    [added] = build_rewards(RewardsConfig(functions=[punishment]), tokenizer, device, defaults).rewards
+    [added] = build_rewards(type(config.rewards)(functions=[punishment]), tokenizer, device, defaults).rewards
     return RewardSet([*rewards.rewards, added], tokenizer, rewards.text_prompts)
 
 
@@ -72,17 +71,16 @@ def in_force(config: Any, rewards: RewardSet, weights: Sequence[float]) -> dict[
         rewards: what the trainer scores with.
         weights: what the trainer weighs them with.
     """
-    asked = config.rewards
-    specs = read_rewards(asked)
-    names = tuple(spec.name for spec in specs)
-    as_asked = rewards.names[: len(names)] == names
+    section = config.rewards
+    names = tuple(spec.name for spec in read_rewards(section))
+    as_configured = rewards.names[: len(names)] == names
     values: dict[str, Any] = {
-        "rewards.functions": asked.functions if as_asked else list(rewards.names),
-        "rewards.model": asked.model if as_asked else None,
+        "rewards.functions": section.functions if as_configured else list(rewards.names),
+        "rewards.model": section.model if as_configured else None,
     }
-    if asked.weights is not None:
+    if section.weights is not None:
         values["rewards.weights"] = [
             mine if isclose(mine, theirs, rel_tol=FLOAT32) else float(theirs)
-            for mine, theirs in zip(rewards.weights, weights[: len(asked.weights)], strict=False)
+            for mine, theirs in zip(rewards.weights, weights[: len(section.weights)], strict=False)
         ]
     return values

@@ -8,9 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aligntune_core.rewards.text import completion_text, prompt_text, shorten
-from aligntune_core.run import events
-from aligntune_core.run.folder import SAMPLES
+from aligntune_core.toolkit import SAMPLES, completion_text, prompt_text, rewind, shorten
 
 logger = logging.getLogger("aligntune")
 
@@ -38,7 +36,7 @@ class Samples:
     def begin(self, step: int | None) -> None:
         """Training starts: after a resume at ``step`` the steps behind it are taken again, so their lines go."""
         if self._path is not None and step is not None:
-            events.rewind(self._path, step)
+            rewind(self._path, step)
         self._shown = self._equal_since = None
         self._warned = False
 

@@ -1,19 +1,18 @@
-"""The GRPO family on TRL's GRPOTrainer."""
+"""From a configuration to a run of the GRPO family: rewards, reference, samples, engine."""
 
 from __future__ import annotations
 
 import copy
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
-from aligntune_core import Datasets, LoadedModel, Prepared, RunContext, TrainResult
-from aligntune_trl import prepare
-from aligntune_trl.engine import TrlEngine
+from aligntune_core import Datasets, LoadedModel, Prepared, RunContext
+from aligntune_trl import table
+from aligntune_trl.algorithms.grpo.trainer import GroupTrainer
 from aligntune_trl.model import adapter
 from aligntune_trl.online import rewards_bridge
+from aligntune_trl.online.engine import OnlineEngine
 from aligntune_trl.online.samples import Samples
 from aligntune_trl.quiet import known_warnings_hidden, no_bars
 
@@ -22,9 +21,7 @@ def build(
     loaded: LoadedModel, config: Any, datasets: Datasets, prepared: Prepared, run: RunContext
 ) -> OnlineEngine:
     """Build the trainer: rewards first, then the policy with its reference where there is a KL."""
-    from aligntune_trl.algorithms.grpo.trainer import GroupTrainer
-
-    args = prepare.training_arguments(config, prepared.device)
+    args = table.training_arguments(config, prepared)
     rewards = rewards_bridge.build(config, loaded.tokenizer, args.device, datasets.report)
     with no_bars():
         rewards.load()
@@ -77,29 +74,3 @@ def _reference_is_the_policy(model: Any, needed: bool) -> Iterator[None]:
         yield
     finally:
         grpo_trainer.create_model_from_path = theirs
-
-
-class OnlineEngine(TrlEngine):
-    """The engine of algorithms that generate: rewards are in force, and samples follow a resume."""
-
-    def effective(self) -> Mapping[str, Any]:
-        """As the base, with the rewards section."""
-        trainer = self._trainer
-        weights = trainer.reward_weights.tolist()
-        return {**super().effective(), **rewards_bridge.in_force(self._config, trainer.rewards, weights)}
-
-    def train(self, resume_from: Path | None = None) -> TrainResult:
-        """As the base, with sampling seeded; completions of steps that are taken again are dropped from the file."""
-        from accelerate.utils import set_seed
-
-        step = None
-        if resume_from is None:
-            # As at the end of construction: what was built or evaluated in between must not change what is sampled.
-            set_seed(self._trainer.args.seed, device_specific=True)
-        else:
-            state = (resume_from / "trainer_state.json").read_text(encoding="utf-8")
-            step = int(json.loads(state)["global_step"])
-            if hasattr(self._trainer, "resume_at"):
-                self._trainer.resume_at(step)
-        self._trainer.samples.begin(step)
-        return super().train(resume_from)

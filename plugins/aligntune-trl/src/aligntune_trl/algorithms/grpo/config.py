@@ -7,8 +7,7 @@ from typing import Any, Literal
 
 from trl import GRPOConfig
 
-from aligntune_core.errors import ConfigError
-from aligntune_core.wording import did_you_mean, listed
+from aligntune_core.toolkit import ConfigError, did_you_mean, listed
 
 
 @dataclass

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aligntune_core.errors import RunError
+from aligntune_core.toolkit import RunError
 
 Rows = list[dict[str, Any]]
 ALIKE = 1e-6
@@ -123,8 +123,8 @@ class DynamicSampling:
         totals = self._totals(rewards)
         spread = totals.amax(dim=1) - totals.amin(dim=1)
         alike = spread <= ALIKE * totals.abs().amax(dim=1)
-        found: list[int] = alike.nonzero().flatten().tolist()
-        return found
+        groups: list[int] = alike.nonzero().flatten().tolist()
+        return groups
 
     def _numbers(self, step: int, rows: Rows) -> Iterator[int]:
         """Row numbers in the step's own order, over and over: first those whose prompts are not in the batch."""
@@ -136,9 +136,9 @@ class DynamicSampling:
         while True:
             yield from order
 
-    def _candidates(self, numbers: Iterator[int], wanted: int) -> Drawn:
-        """At least ``wanted`` groups, drawn by all processes in equal shares and known to all."""
-        count = wanted
+    def _candidates(self, numbers: Iterator[int], least: int) -> Drawn:
+        """At least ``least`` groups, drawn by all processes in equal shares and the same for all."""
+        count = least
         while count * self._group % self._processes:
             count += 1
         rows = [self._row(n) for n in (next(numbers) for _ in range(count)) for _ in range(self._group)]

@@ -11,8 +11,7 @@ import torch
 from transformers.trainer_utils import EvalLoopOutput
 from trl import GRPOTrainer
 
-from aligntune_core.errors import RunError
-from aligntune_core.rewards import RewardSet
+from aligntune_core.toolkit import RewardSet, RunError
 from aligntune_trl.algorithms.grpo.config import GroupConfig
 from aligntune_trl.algorithms.grpo.dynamic_sampling import Drawn, DynamicSampling
 from aligntune_trl.algorithms.ppo.reference import Reference
@@ -32,11 +31,11 @@ class GroupTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is not analysed
         args: see GroupConfig.
         rewards: what scores completions.
         samples: takes each step's completions.
-        given: TRL's other arguments.
+        arguments: TRL's other arguments.
     """
 
     def __init__(
-        self, model: Any, args: GroupConfig, rewards: RewardSet, samples: Samples, **given: Any
+        self, model: Any, args: GroupConfig, rewards: RewardSet, samples: Samples, **arguments: Any
     ) -> None:
         self.rewards, self.samples = rewards, samples
         self._replay: Drawn | None = None
@@ -45,9 +44,11 @@ class GroupTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is not analysed
         self._steps_before = 0
         args.reward_weights = list(rewards.weights)
         # TRL's own way of logging completions prints tables and writes parquet files; ours is ``samples``.
-        wanted, args.log_completions = args.log_completions, False
-        super().__init__(model=model, args=args, reward_funcs=rewards_bridge.trl_functions(rewards), **given)
-        args.log_completions = wanted
+        on_file, args.log_completions = args.log_completions, False
+        super().__init__(
+            model=model, args=args, reward_funcs=rewards_bridge.trl_functions(rewards), **arguments
+        )
+        args.log_completions = on_file
         self._sampling = self._dynamic_sampling() if args.dynamic_sampling else None
         self._reference: Reference | None = None
 

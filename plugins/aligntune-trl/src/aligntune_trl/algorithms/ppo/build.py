@@ -7,12 +7,12 @@ from typing import Any
 import torch
 
 from aligntune_core import Datasets, LoadedModel, Prepared, RunContext
-from aligntune_core.rewards import RewardSet
-from aligntune_trl import prepare
-from aligntune_trl.algorithms.dpo import frozen_policy
-from aligntune_trl.algorithms.grpo.build import OnlineEngine
+from aligntune_core.toolkit import RewardSet
+from aligntune_trl import table
 from aligntune_trl.algorithms.ppo.trainer import PPOTrainer
+from aligntune_trl.model.adapter import frozen_policy
 from aligntune_trl.online import rewards_bridge
+from aligntune_trl.online.engine import OnlineEngine
 from aligntune_trl.online.samples import Samples
 from aligntune_trl.quiet import known_warnings_hidden, no_bars
 
@@ -23,13 +23,13 @@ class RewardedPPOTrainer(PPOTrainer):
     Args:
         rewards: what scores completions; their weighted sum is the score.
         samples: takes each update's completions.
-        given: the other arguments of ``PPOTrainer``.
+        arguments: the others of ``PPOTrainer``.
     """
 
-    def __init__(self, rewards: RewardSet, samples: Samples, **given: Any) -> None:
+    def __init__(self, rewards: RewardSet, samples: Samples, **arguments: Any) -> None:
         self.rewards, self.samples = rewards, samples
         self.reward_weights = torch.tensor(rewards.weights, dtype=torch.float64)
-        super().__init__(score=self._scored, on_completions=self._kept, **given)
+        super().__init__(score=self._scored, on_completions=self._kept, **arguments)
 
     def _scored(
         self, prompts: list[Any], completions: list[Any], columns: dict[str, list[Any]]
@@ -73,7 +73,7 @@ def build_ppo(
     trained before; a frozen copy of the whole policy where there is no adapter.
     """
     parameters = config.parameters
-    args = prepare.training_arguments(config, prepared.device)
+    args = table.training_arguments(config, prepared)
     rewards = rewards_bridge.build(config, loaded.tokenizer, args.device, datasets.report)
     with no_bars():
         rewards.load()

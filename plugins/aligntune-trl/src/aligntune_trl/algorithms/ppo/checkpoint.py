@@ -7,7 +7,7 @@ from typing import Any
 
 from safetensors.torch import load_file, save_file
 
-from aligntune_core.errors import CheckpointError
+from aligntune_core.toolkit import CheckpointError
 from aligntune_trl.algorithms.ppo.value_head import PolicyWithValue
 
 VALUE_FILE = "value_function.safetensors"

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from transformers import TrainingArguments
 
-from aligntune_core.errors import ConfigError
+from aligntune_core.toolkit import ConfigError
 
 
 @dataclass

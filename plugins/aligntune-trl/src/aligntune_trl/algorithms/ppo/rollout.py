@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig
 
-from aligntune_core.errors import RunError
+from aligntune_core.toolkit import RunError
 from aligntune_trl.algorithms.ppo.config import PPOConfig
 from aligntune_trl.algorithms.ppo.value_head import Sequences
 
@@ -60,10 +60,10 @@ def end_tokens(policy: Any, tokenizer: Any) -> list[int]:
     """
     named = getattr(policy.generation_config, "eos_token_id", None)
     tokens = [*(named if isinstance(named, (list, tuple)) else [named]), tokenizer.eos_token_id]
-    found = sorted({int(token) for token in tokens if token is not None})
-    if not found:
+    ends = sorted({int(token) for token in tokens if token is not None})
+    if not ends:
         raise ValueError("the tokenizer has no eos token: no completion could end; set tokenizer.eos_token")
-    return found
+    return ends
 
 
 class Sampler:

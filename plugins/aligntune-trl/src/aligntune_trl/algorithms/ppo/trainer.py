@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
-from aligntune_core.errors import NonFiniteLoss
+from aligntune_core.toolkit import NonFiniteLoss
 from aligntune_trl.algorithms.ppo import objective
 from aligntune_trl.algorithms.ppo.checkpoint import load_value_function, save_policy, save_value_function
 from aligntune_trl.algorithms.ppo.config import PPOConfig
@@ -113,10 +113,10 @@ class PPOTrainer(Trainer):  # type: ignore[misc]  # transformers is not analysed
         """Log the mean of ``values`` as ``NAME/mean`` with what is being scored; to be called from ``score``."""
         self._noted[name] = list(values)
 
-    def train(self, *given: Any, **named: Any) -> Any:
+    def train(self, *arguments: Any, **keywords: Any) -> Any:
         """As transformers' Trainer; prompts and figures of an earlier call that broke off are forgotten."""
         self._prompts, self._figures = [], []
-        return super().train(*given, **named)
+        return super().train(*arguments, **keywords)
 
     # --- one update -----------------------------------------------------------------------------------------
 
@@ -172,7 +172,7 @@ class PPOTrainer(Trainer):  # type: ignore[misc]  # transformers is not analysed
 
     def _judge(self, completions: Completions) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probabilities under policy and reference, and values; a micro-batch at a time."""
-        found = []
+        batches = []
         rows = torch.arange(len(completions.lengths), device=self.accelerator.device)
         for part in rows.split(self.args.per_device_train_batch_size):
             batch = completions.sequences.rows(part)
@@ -180,8 +180,8 @@ class PPOTrainer(Trainer):  # type: ignore[misc]  # transformers is not analysed
                 logprobs, values = self.model.judge(batch, self.args.temperature)
                 with self.reference.policy() as reference:
                     expected = completion_logprobs(reference, batch, self.args.temperature)
-            found.append((logprobs, expected, values))
-        logprobs, expected, values = (torch.cat(parts) for parts in zip(*found, strict=True))
+            batches.append((logprobs, expected, values))
+        logprobs, expected, values = (torch.cat(parts) for parts in zip(*batches, strict=True))
         return logprobs, expected, values
 
     def _learn(self, model: nn.Module, experience: Experience) -> Tensor:
@@ -314,9 +314,9 @@ class PPOTrainer(Trainer):  # type: ignore[misc]  # transformers is not analysed
         with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
             torch.manual_seed(self.args.seed + self.accelerator.process_index)
             for rows in dataloader:
-                found = self._judged(rows)
-                names = list(found)
-                columns = torch.stack([column.double() for column in found.values()], dim=1)
+                figures = self._judged(rows)
+                names = list(figures)
+                columns = torch.stack([column.double() for column in figures.values()], dim=1)
                 judged.append(self.accelerator.gather_for_metrics(columns))
         table = torch.cat(judged)
         means = dict(zip(names, table.mean(0).tolist(), strict=True))
