@@ -8,6 +8,7 @@ subject they are:
 - the configuration: covers, paths, written
 - arguments: Argument, Table, compare, keep, parameter_arguments, plain, read, same, value_at, write
 - algorithms: Algorithm, Batch, Default, find_algorithm, epochs, learning_rate, Generation, Section, option
+- rows: Format, Roles, RowProblem, TokenSequence, sequences, limit_of, window, too_long_prompt
 - the model: adapter_config, check_base, check_model, check_ends, load_tokenizer, check_positions,
   classifier_problems, language_model_problems
 - the machine: probe, torch_device, installed_version, versions, world, recorded_environment
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
         value_at,
         write,
     )
+    from aligntune_core.data.formats.base import Format, Roles, RowProblem
+    from aligntune_core.data.lengths import limit_of, too_long_prompt
+    from aligntune_core.data.tokens import TokenSequence, sequences, window
     from aligntune_core.entrypoints import installed_version, versions
     from aligntune_core.errors import (
         BackendUnavailable,
@@ -83,15 +87,19 @@ __all__ = [
     "ConfigError",
     "DataError",
     "Default",
+    "Format",
     "Generation",
     "HookError",
     "NonFiniteLoss",
     "Reward",
     "RewardError",
     "RewardSet",
+    "Roles",
+    "RowProblem",
     "RunError",
     "Section",
     "Table",
+    "TokenSequence",
     "a_type",
     "adapter_config",
     "build_rewards",
@@ -113,6 +121,7 @@ __all__ = [
     "keyword_of",
     "language_model_problems",
     "learning_rate",
+    "limit_of",
     "listed",
     "load_tokenizer",
     "named",
@@ -131,12 +140,15 @@ __all__ = [
     "rewind",
     "same",
     "seed_everything",
+    "sequences",
     "shorten",
     "step_of",
+    "too_long_prompt",
     "torch_device",
     "value_at",
     "versions",
     "weights_problem",
+    "window",
     "world",
     "write",
     "written",

@@ -219,8 +219,9 @@ class DataReport:
             algorithms; reward functions get texts then).
         saw: sentences for people.
         columns: the columns found.
-        rows_given: rows read; None while streaming.
-        rows_dropped: rows left out because they cannot be used (``on_bad_rows="drop"``); None while streaming.
+        rows_given: rows of the source that were read; None while streaming.
+        rows_dropped: those left out because they cannot be used (``on_bad_rows="drop"``); None while streaming.
+        rows_made: canonical rows that the others give, one or several each; None while streaming.
         bad_rows: those rows.
         max_tokens: tokens of the longest row, before truncation; 0 where no tokenizer was given or when streaming.
         mean_tokens: mean tokens of a row, before truncation.
@@ -240,6 +241,7 @@ class DataReport:
     columns: tuple[str, ...] = ()
     rows_given: int | None = 0
     rows_dropped: int | None = 0
+    rows_made: int | None = 0
     bad_rows: tuple[BadRow, ...] = ()
     max_tokens: int = 0
     mean_tokens: float = 0.0
@@ -260,6 +262,7 @@ class DataReport:
             "columns": list(self.columns),
             "rows_given": self.rows_given,
             "rows_dropped": self.rows_dropped,
+            "rows_made": self.rows_made,
             "bad_rows": [row.as_dict() for row in self.bad_rows[:100]],
             "max_tokens": self.max_tokens,
             "mean_tokens": self.mean_tokens,

@@ -37,7 +37,7 @@ def matrix() -> list[dict[str, Any]]:
     from aligntune_core.algorithms import known
     from aligntune_core.backends.registry import registry
     from aligntune_core.config.keywords import parameters_of
-    from aligntune_core.data.recognise.detect import columns_of
+    from aligntune_core.data.formats import canonical_columns
 
     rows = [row for row in registry().rows() if row.state == "ready"]
     return [
@@ -45,7 +45,7 @@ def matrix() -> list[dict[str, Any]]:
             "name": name,
             "title": algorithm.title or name,
             "kind": algorithm.kind,
-            "columns": list(columns_of(algorithm)),
+            "columns": list(canonical_columns(algorithm)),
             "paper": algorithm.paper,
             "parameters": sorted(parameters_of(algorithm.parameters)),
             "backends": {

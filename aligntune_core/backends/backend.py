@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aligntune_core.entrypoints import Distribution, EntryPoint
 from aligntune_core.errors import BackendUnavailable, HookError
 from aligntune_core.model.device import probe
-from aligntune_core.types import BackendInfo, Datasets, Engine, LoadedModel, Prepared, RunContext, Support
+from aligntune_core.types import (
+    BackendInfo,
+    Datasets,
+    Engine,
+    LoadedModel,
+    LossOn,
+    Prepared,
+    RowTokens,
+    RunContext,
+    Support,
+)
 from aligntune_core.wording import listed
 
 if TYPE_CHECKING:
@@ -106,6 +116,33 @@ class Backend:
         if not isinstance(answer, Mapping):
             raise HookError(f"hook planned of {self} returned {_described(answer)}; it must return a mapping")
         return answer
+
+    def tokenize(
+        self, rows: Sequence[Mapping[str, Any]], loss: LossOn, config: Config, prepared: Prepared
+    ) -> list[RowTokens]:
+        """How the library will see canonical rows.
+
+        Raises:
+            HookError: not one ``RowTokens`` a row, or tokens for some of the rows only.
+        """
+        answer = self._call("tokenize", rows=rows, loss=loss, config=config, prepared=prepared)
+        if not isinstance(answer, (list, tuple)) or not all(isinstance(row, RowTokens) for row in answer):
+            raise HookError(
+                f"hook tokenize of {self} returned {_described(answer)}; it must return a list of "
+                "aligntune_core.RowTokens"
+            )
+        if len(answer) != len(rows):
+            raise HookError(
+                f"hook tokenize of {self} returned {len(answer)} RowTokens for {len(rows)} rows; it must return one a "
+                "row, in order"
+            )
+        columns = {tuple(row.columns or ()) for row in answer if not row.problem}
+        if len(columns) > 1:
+            raise HookError(
+                f"hook tokenize of {self} returned rows with different columns of tokens: "
+                f"{'; '.join(sorted(listed(names) for names in columns))}. All rows have the same, or none has any"
+            )
+        return list(answer)
 
     def load_model(self, config: Config, prepared: Prepared) -> LoadedModel:
         """Load the policy's weights."""

@@ -1,237 +1,139 @@
-"""Token lengths, and rows that the library would drop or learn nothing from, found before it gets them."""
+"""Token lengths, and rows of which nothing is left to learn: core's answer to the hook ``tokenize``.
+
+Plain on purpose: the row is rendered with the chat template and held against ``max_seq_length``, as the algorithm's
+``long_rows`` says. What a library does beyond that is its plugin's to say.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aligntune_core.data.rows import RowProblem
-from aligntune_core.data.tokens import (
-    assistant_mask,
-    encode,
-    render_conversations,
-    shared_length,
-    window,
-    with_eos,
-)
-from aligntune_core.types import LossOn
+from aligntune_core.data.formats.base import RowProblem
+from aligntune_core.data.tokens import TokenSequence, sequences, window
+from aligntune_core.types import LossOn, RowTokens
 
-Row = dict[str, Any]
+if TYPE_CHECKING:
+    from aligntune_core.algorithms import Algorithm
+    from aligntune_core.algorithms.base import LongRows
+    from aligntune_core.config import Config
 
-
-@dataclass(frozen=True)
-class Measured:
-    """One row's length.
-
-    Attributes:
-        tokens: before truncation; of the longer side for preference rows.
-        truncated: whether it is longer than the limit.
-        problem: why it cannot be used, or None.
-    """
-
-    tokens: int = 0
-    truncated: bool = False
-    problem: RowProblem | None = None
+# Columns whose rows hold what is learnt, as the column at fault where nothing of it is left.
+_ANSWERS = ("text", "messages", "completion", "chosen", "rejected")
 
 
 @dataclass(frozen=True)
-class Limits:
-    """The settings that decide what is left of a row.
+class Limit:
+    """What is left of a row.
 
     Attributes:
-        tokens: ``max_seq_length``; for online algorithms ``max_prompt_length`` or what is left for it; None: no limit.
+        tokens: it may have: ``max_seq_length``; of a prompt ``max_prompt_length``, or what a completion leaves; None:
+            no limit ("wrapped" packing cuts no row).
         mode: "keep_start" or "keep_end".
-        cuts: whether rows are truncated at all ("wrapped" packing cuts no row).
-        drops_long: whether the library drops rows over the limit instead of cutting them (reward training).
-        loss: where the loss is.
+        long_rows: what becomes of longer ones.
     """
 
     tokens: int | None
     mode: str
-    cuts: bool
-    drops_long: bool
-    loss: LossOn
+    long_rows: LongRows = "cut"
+
+    def part(self, length: int) -> slice:
+        """The part of a sequence that is left."""
+        return window(length, length if self.tokens is None else self.tokens, self.mode)
 
 
-def limits_for(config: Any, algorithm: Any, loss: LossOn) -> Limits:
-    """The limits that a configuration sets for an algorithm's rows."""
+def limit_of(config: Config, algorithm: Algorithm, loss: LossOn) -> Limit:
+    """The limit that a configuration sets for an algorithm's rows."""
     data = config.data
     if loss == "none":
-        return Limits(_prompt_limit(config), "keep_start", False, True, loss)
-    packed = data.packing and algorithm.supervised
-    return Limits(
-        tokens=data.max_seq_length,
-        mode="keep_start" if packed else data.truncation_mode,
-        cuts=not (packed and data.packing_strategy == "wrapped"),
-        drops_long=algorithm.long_rows == "drop",
-        loss=loss,
-    )
+        return Limit(prompt_limit(config), "keep_start", "refuse")
+    if not (data.packing and algorithm.supervised):
+        return Limit(data.max_seq_length, data.truncation_mode, algorithm.long_rows)
+    wrapped = data.packing_strategy == "wrapped"
+    return Limit(None if wrapped else data.max_seq_length, "keep_start", algorithm.long_rows)
 
 
-def _prompt_limit(config: Any) -> int | None:
-    """Tokens a prompt may have: as asked for, or what ``max_seq_length`` leaves beside a completion."""
-    asked = getattr(config.parameters, "max_prompt_length", None)
+def prompt_limit(config: Config) -> int | None:
+    """Tokens a prompt may have: ``max_prompt_length``, or what ``max_seq_length`` leaves beside a completion."""
+    prompt = getattr(config.parameters, "max_prompt_length", None)
     completion = getattr(config.parameters, "max_completion_length", None)
-    if asked is not None or completion is None:
-        return asked
-    return int(config.data.max_seq_length - completion)
+    if prompt is not None or completion is None:
+        return prompt
+    return int((config.data.max_seq_length or 0) - completion)
 
 
-def measure(rows: Sequence[Row], tokenizer: Any, limits: Limits) -> list[Measured]:
-    """Measure canonical rows of one layout in one go."""
-    if not rows:
-        return []
-    if "text" in rows[0]:
-        texts = [with_eos(tokenizer, row["text"]) for row in rows]
-        return [_whole(len(ids), "text", limits) for ids in encode(tokenizer, texts, special=True)]
-    if "chosen" in rows[0]:
-        return _preferences(rows, tokenizer, limits)
-    if limits.loss == "none":
-        return _prompts(rows, tokenizer, limits)
-    if limits.loss == "assistant":
-        return [_turns(row["messages"], tokenizer, limits) for row in rows]
-    column = "messages" if "messages" in rows[0] else "completion"
-    conversations = [
-        row["messages"] if column == "messages" else row["prompt"] + row["completion"] for row in rows
-    ]
-    return _completions(rows, conversations, column, tokenizer, limits)
+def tokenize(
+    rows: Sequence[Mapping[str, Any]], loss: LossOn, config: Config, algorithm: Algorithm, tokenizer: Any
+) -> list[RowTokens]:
+    """How long canonical rows are, which are cut, and of which nothing is left; nothing is known without tokenizer."""
+    if tokenizer is None:
+        return [RowTokens() for _ in rows]
+    limit = limit_of(config, algorithm, loss)
+    column = next((name for name in _ANSWERS if rows and name in rows[0]), "")
+    return [_measured(row, column, loss, limit) for row in sequences(rows, loss, tokenizer)]
 
 
-def _encoded(tokenizer: Any, conversations: Sequence[Any], generation: bool) -> list[list[int] | RowProblem]:
-    """Token ids of each conversation, or the template's refusal."""
-    texts = render_conversations(tokenizer, conversations, generation)
-    ids = iter(encode(tokenizer, [text for text in texts if isinstance(text, str)]))
-    return [next(ids) if isinstance(text, str) else text for text in texts]
+def _measured(
+    row: dict[str, TokenSequence] | RowProblem, column: str, loss: LossOn, limit: Limit
+) -> RowTokens:
+    if isinstance(row, RowProblem):
+        return RowTokens(problem=row.reason, column=row.column)
+    longest = max(row, key=lambda name: len(row[name].ids))
+    length = len(row[longest].ids)
+    long = limit.tokens is not None and length > limit.tokens
+    problem = None
+    if long and limit.long_rows != "cut":
+        problem = _too_long(longest if longest in _ANSWERS else column, length, loss, limit)
+    elif loss != "none":
+        problem = _nothing_left(row, column, loss, limit)
+    if problem is None:
+        return RowTokens(length=length, truncated=long and limit.long_rows == "cut")
+    return RowTokens(length=length, problem=problem.reason, column=problem.column)
 
 
-def _whole(length: int, column: str, limits: Limits) -> Measured:
-    """A row with the loss on everything: two tokens are needed, one to predict from the other."""
-    limit = limits.tokens if limits.cuts and limits.tokens is not None else length
-    left = min(length, limit)
-    problem = None if left >= 2 else RowProblem(column, f"{left} token is left: there is nothing to predict")
-    return Measured(length, length > limit, problem)
+def _too_long(column: str, length: int, loss: LossOn, limit: Limit) -> RowProblem:
+    if loss == "none":
+        return RowProblem("prompt", too_long_prompt(length, limit.tokens))
+    return RowProblem(column, f"{length} tokens, max_seq_length is {limit.tokens}: such rows are not used")
 
 
-def _completions(
-    rows: Sequence[Row], conversations: Sequence[Any], column: str, tokenizer: Any, limits: Limits
-) -> list[Measured]:
-    found: list[Measured] = []
-    over: list[int] = []
-    full = _encoded(tokenizer, conversations, False)
-    for index, ids in enumerate(full):
-        if isinstance(ids, RowProblem):
-            found.append(Measured(problem=ids))
-            continue
-        found.append(_whole(len(ids), column, limits))
-        if found[-1].truncated and limits.loss == "completion" and limits.mode == "keep_start":
-            over.append(index)
-    # Only where a row is cut can the prompt leave no room, so only then it is tokenised too.
-    prompts = _encoded(tokenizer, [rows[index]["prompt"] for index in over], True)
-    for index, prompt in zip(over, prompts, strict=True):
-        problem = prompt if isinstance(prompt, RowProblem) else _no_room(prompt, full[index], limits)
-        if problem is not None:
-            found[index] = Measured(found[index].tokens, True, problem)
-    return found
-
-
-def _no_room(prompt: Sequence[int], full: Any, limits: Limits) -> RowProblem | None:
-    start = shared_length(prompt, full)
-    if limits.tokens is None or start < limits.tokens:
-        return None
-    return RowProblem(
-        "prompt",
-        f"the prompt alone has {start} tokens, max_seq_length is {limits.tokens}: nothing of the completion is left",
+def too_long_prompt(length: int, limit: int | None) -> str:
+    """The problem of a prompt beyond what completions leave."""
+    return (
+        f"{length} tokens, {limit} are allowed (max_prompt_length, or what max_seq_length leaves beside "
+        "max_completion_length)"
     )
 
 
-def _turns(messages: Any, tokenizer: Any, limits: Limits) -> Measured:
-    """A conversation with the loss on each assistant turn."""
-    try:
-        ids, mask = assistant_mask(tokenizer, messages)
-    except Exception as error:  # a template raises what it likes
-        return Measured(problem=RowProblem("messages", f"the chat template refuses it: {error}"))
-    limit = limits.tokens if limits.cuts and limits.tokens is not None else len(ids)
-    left = mask[window(len(ids), limit, limits.mode)]
-    problem = None
-    if not any(left[1:]):
-        problem = RowProblem("messages", f"no token of the assistant is left within max_seq_length {limit}")
-    return Measured(len(ids), len(ids) > limit, problem)
-
-
-def _prompts(rows: Sequence[Row], tokenizer: Any, limits: Limits) -> list[Measured]:
-    found = []
-    for ids in _encoded(tokenizer, [row["prompt"] for row in rows], True):
-        if isinstance(ids, RowProblem):
-            found.append(Measured(problem=ids))
+def _nothing_left(
+    row: Mapping[str, TokenSequence], column: str, loss: LossOn, limit: Limit
+) -> RowProblem | None:
+    """Why nothing can be learnt from what the limit leaves of a row."""
+    for sequence in row.values():
+        part = limit.part(len(sequence.ids))
+        # The first token is predicted from nothing, so no loss is on it.
+        if any(sequence.mask[part][1:]):
             continue
-        problem = None
-        if limits.tokens is not None and len(ids) > limits.tokens:
-            problem = RowProblem(
+        if loss == "completion" and limit.tokens is not None and sequence.prompt >= limit.tokens:
+            return RowProblem(
                 "prompt",
-                f"{len(ids)} tokens, {limits.tokens} are allowed (max_prompt_length, or what max_seq_length leaves "
-                "beside max_completion_length)",
+                f"the prompt alone has {sequence.prompt} tokens, max_seq_length is {limit.tokens}: nothing of the "
+                "completion is left",
             )
-        found.append(Measured(len(ids), False, problem))
-    return found
-
-
-def _preferences(rows: Sequence[Row], tokenizer: Any, limits: Limits) -> list[Measured]:
-    sides = [
-        _encoded(tokenizer, [row["prompt"] + row[side] for row in rows], False)
-        for side in ("chosen", "rejected")
-    ]
-    limit = limits.tokens
-    found: list[Measured] = []
-    over: list[int] = []
-    for index, (chosen, rejected) in enumerate(zip(*sides, strict=True)):
-        refused = next((ids for ids in (chosen, rejected) if isinstance(ids, RowProblem)), None)
-        if isinstance(chosen, RowProblem) or isinstance(rejected, RowProblem):
-            found.append(Measured(problem=refused))
-            continue
-        longest, shortest = max(len(chosen), len(rejected)), min(len(chosen), len(rejected))
-        too_long = limit is not None and longest > limit
-        problem = None
-        if too_long and limits.drops_long:
-            column = "chosen" if len(chosen) == longest else "rejected"
-            problem = RowProblem(
-                column, f"{longest} tokens, max_seq_length is {limit}: such rows are not used"
+        if loss == "assistant":
+            return RowProblem(
+                "messages", f"no token of the assistant is left within max_seq_length {limit.tokens}"
             )
-        elif chosen == rejected:
-            problem = RowProblem("rejected", "chosen and rejected are the same tokens")
-        elif limit is not None and shortest >= limit:
-            over.append(index)
-            if limits.mode == "keep_end" and chosen[-limit:] == rejected[-limit:]:
-                problem = _equal_within(limit)
-        found.append(Measured(longest, too_long, problem))
-    if limits.mode == "keep_start":
-        _refuse_filled(rows, over, sides, found, tokenizer, limits)
-    return found
-
-
-def _equal_within(limit: int | None) -> RowProblem:
-    return RowProblem("rejected", f"chosen and rejected are equal in the {limit} tokens of max_seq_length")
-
-
-def _refuse_filled(
-    rows: Sequence[Row],
-    over: Sequence[int],
-    sides: Any,
-    found: list[Measured],
-    tokenizer: Any,
-    limits: Limits,
-) -> None:
-    """Rows whose prompt fills the limit, or whose sides differ only beyond it."""
-    prompts = _encoded(tokenizer, [rows[index]["prompt"] for index in over], True)
-    for index, prompt in zip(over, prompts, strict=True):
-        chosen, rejected = sides[0][index], sides[1][index]
-        problem: RowProblem | None
-        if isinstance(prompt, RowProblem):
-            problem = prompt
-        else:
-            start = min(shared_length(prompt, chosen), shared_length(prompt, rejected))
-            problem = _no_room(prompt[:start], chosen, limits)
-            if problem is None and chosen[: limits.tokens] == rejected[: limits.tokens]:
-                problem = _equal_within(limits.tokens)
-        if problem is not None:
-            found[index] = Measured(found[index].tokens, found[index].truncated, problem)
+        if loss == "all":
+            return RowProblem(column, f"{len(sequence.ids[part])} token is left: there is nothing to predict")
+    if "chosen" not in row:
+        return None
+    chosen, rejected = row["chosen"].ids, row["rejected"].ids
+    if chosen == rejected:
+        return RowProblem("rejected", "chosen and rejected are the same tokens")
+    if chosen[limit.part(len(chosen))] == rejected[limit.part(len(rejected))]:
+        return RowProblem(
+            "rejected", f"chosen and rejected are equal in the {limit.tokens} tokens of max_seq_length"
+        )
+    return None

@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from aligntune_core.data.formats.base import RowProblem
+from aligntune_core.data.lengths import limit_of
 from aligntune_core.data.templates import marks_assistant
-from aligntune_core.data.tokens import (
-    assistant_mask,
-    encode,
-    render_conversations,
-    shared_length,
-    window,
-    with_eos,
-)
+from aligntune_core.data.tokens import sequences
 from aligntune_core.errors import DataError
 from aligntune_core.types import LossOn
 
@@ -44,12 +39,12 @@ def render(row: Mapping[str, Any], algorithm: Any, tokenizer: Any, config: Any) 
         list: (text, loss on it). A preference row gives its chosen sequence, then its rejected one, each after a piece
         that names it.
     """
-    sequences = render_sequences(row, algorithm, tokenizer, config)
-    if len(sequences) == 1:
-        return next(iter(sequences.values()))
+    parts = render_sequences(row, algorithm, tokenizer, config)
+    if len(parts) == 1:
+        return next(iter(parts.values()))
     pieces: Pieces = []
-    for name, sequence in sequences.items():
-        pieces += [(f"{chr(10) if pieces else ''}[{name}]\n", False), *sequence]
+    for name, part in parts.items():
+        pieces += [(f"{chr(10) if pieces else ''}[{name}]\n", False), *part]
     return pieces
 
 
@@ -60,60 +55,25 @@ def render_sequences(
     if tokenizer is None:
         raise DataError("the backend brings its own tokenizer, so core cannot show rows as it sees them.")
     loss = loss_of(row, tokenizer, config.data.completion_only_loss)
-    sequences = {name: _tokens(row, side, tokenizer, loss) for name, side in _sides(row)}
-    if loss == "none":
-        return {name: _pieces(ids, mask, tokenizer) for name, (ids, mask) in sequences.items()}
-    packed = config.data.packing and algorithm.supervised
-    mode = "keep_start" if packed else config.data.truncation_mode
-    whole = packed and config.data.packing_strategy == "wrapped"
-    found = {}
-    for name, (ids, mask) in sequences.items():
-        part = window(len(ids), len(ids) if whole else config.data.max_seq_length, mode)
-        found[name] = _pieces(ids[part], mask[part], tokenizer)
-    return found
-
-
-def _sides(row: Mapping[str, Any]) -> list[tuple[str, str]]:
-    if "chosen" in row:
-        return [("chosen", "chosen"), ("rejected", "rejected")]
-    return [("row", next((c for c in ("completion", "messages", "text") if c in row), "prompt"))]
-
-
-def _tokens(row: Mapping[str, Any], side: str, tokenizer: Any, loss: LossOn) -> tuple[list[int], list[bool]]:
-    """Ids of one sequence and where the loss is, before truncation."""
-    if side == "text":
-        ids = encode(tokenizer, [with_eos(tokenizer, row["text"])], special=True)[0]
-        return ids, [True] * len(ids)
-    if loss == "assistant":
-        ids, mask = assistant_mask(tokenizer, row["messages"])
-        return ids, [bool(bit) for bit in mask]
-    if side == "messages":
-        ids = _encode_one(tokenizer, row["messages"], False)
-        return ids, [True] * len(ids)
-    if side == "prompt":
-        ids = _encode_one(tokenizer, row["prompt"], True)
-        return ids, [False] * len(ids)
-    prompt = _encode_one(tokenizer, row["prompt"], True)
-    ids = _encode_one(tokenizer, [*row["prompt"], *row[side]], False)
-    start = 0 if loss == "all" else shared_length(prompt, ids)
-    return ids, [False] * start + [True] * (len(ids) - start)
-
-
-def _encode_one(tokenizer: Any, messages: Any, generation: bool) -> list[int]:
-    text = render_conversations(tokenizer, [messages], generation)[0]
-    if not isinstance(text, str):
-        raise text
-    return encode(tokenizer, [text])[0]
+    found = sequences([row], loss, tokenizer)[0]
+    if isinstance(found, RowProblem):
+        raise found
+    limit = limit_of(config, algorithm, loss)
+    pieces = {}
+    for name, sequence in found.items():
+        part = slice(None) if loss == "none" else limit.part(len(sequence.ids))
+        pieces[name] = _pieces(sequence.ids[part], sequence.mask[part], tokenizer)
+    return pieces
 
 
 def _pieces(ids: list[int], mask: list[bool], tokenizer: Any) -> Pieces:
     """Runs of equal mask as text. Decoding from the start each time keeps spaces that a lone piece would lose."""
     pieces: Pieces = []
-    start, said = 0, ""
+    start, before = 0, ""
     for end in range(1, len(ids) + 1):
         if end < len(ids) and mask[end] == mask[start]:
             continue
         text = tokenizer.decode(ids[:end], skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        pieces.append((text[len(said) :], mask[start]))
-        start, said = end, text
+        pieces.append((text[len(before) :], mask[start]))
+        start, before = end, text
     return pieces

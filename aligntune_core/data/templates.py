@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aligntune_core.data.rows import RowProblem
+from aligntune_core.data.formats.base import RowProblem
 
 _BOS = "{{ bos_token }}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +72,8 @@ def plan(config: Config | str | Path | Mapping[str, Any]) -> Plan:
         rewards = _rewards(config, prepared)
         planned = backend.planned(config, prepared)
         contract.refuse_differences(backend.name, "the library would use", config, planned)
-        datasets = prepare_datasets(config, find(config.algorithm), prepared.tokenizer)
+        tokenize = partial(backend.tokenize, config=config, prepared=prepared)
+        datasets = prepare_datasets(config, find(config.algorithm), prepared.tokenizer, tokenize)
         if rewards is not None:
             check_columns(rewards, datasets)
     rows = len(datasets.train) if hasattr(datasets.train, "__len__") else None

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -263,7 +264,10 @@ class Trainer:
         from aligntune_core.algorithms import find
         from aligntune_core.data import prepare_rows
 
-        return prepare_rows(dataset, self.config, find(self.config.algorithm), self.tokenizer)
+        plan, config = self._plan, self.config
+        prepared = replace(plan.prepared, tokenizer=self.tokenizer)
+        tokenize = partial(plan.backend.tokenize, config=config, prepared=prepared)
+        return prepare_rows(dataset, config, find(config.algorithm), self.tokenizer, tokenize)
 
     def save_model(self, path: str | Path | None = None, merged: bool = False) -> str:
         """Write the adapter or model with its tokenizer.
@@ -318,7 +322,7 @@ class Trainer:
             DataError: something is no prompt.
             ConfigError: a number is out of range.
         """
-        from aligntune_core.data.formats.prompts import as_prompts, check_sampling
+        from aligntune_core.data.sampling import as_prompts, check_sampling
 
         batch = as_prompts(prompts)
         sampling = Sampling(

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from aligntune_core.rewards.catalogue import RewardInfo, list_rewards
     from aligntune_core.rewards.function import FunctionReward, reference_column
     from aligntune_core.rewards.model import RewardModel
-    from aligntune_core.rewards.reasoning_gym import reasoning_gym_rows
     from aligntune_core.rewards.reward_set import RewardSet, Scores, build_rewards
     from aligntune_core.rewards.signature import reads
     from aligntune_core.rewards.spec import RewardSpec, read_rewards
@@ -34,6 +33,5 @@ __all__ = [
     "list_rewards",
     "read_rewards",
     "reads",
-    "reasoning_gym_rows",
     "reference_column",
 ]

@@ -46,7 +46,7 @@ class BuiltIn:
 BUILT_IN: dict[str, BuiltIn] = {
     "exact_answer": BuiltIn("builtin.answer:exact_answer", "0 or 1"),
     "math": BuiltIn("builtin.mathematics:math", "0 or 1", "math-verify"),
-    "reasoning_gym": BuiltIn("reasoning_gym:reasoning_gym", "0 to 1", "reasoning-gym"),
+    "reasoning_gym": BuiltIn("builtin.reasoning_gym:reasoning_gym", "0 to 1", "reasoning-gym"),
     "regex": BuiltIn("builtin.patterns:regex", "0 or 1"),
     "xml_tags": BuiltIn("builtin.patterns:xml_tags", "0 to 1"),
     "think_format": BuiltIn("builtin.patterns:think_format", "0 or 1"),

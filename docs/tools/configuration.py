@@ -14,7 +14,7 @@ from aligntune_core.algorithms import Algorithm, Default
 from aligntune_core.algorithms.catalogue import own
 from aligntune_core.config import keywords as kw
 from aligntune_core.config.keywords import Entry
-from aligntune_core.data.recognise.detect import columns_of
+from aligntune_core.data.formats import canonical_columns
 from aligntune_core.fields import extra_of
 
 DEFAULT = Path(__file__).parents[1] / "reference" / "configuration.md"
@@ -90,7 +90,7 @@ def _algorithms_part(own: tuple[Algorithm, ...]) -> list[str]:
     ]
     for algorithm in own:
         entries = list(kw.parameters_of(algorithm.parameters).values())
-        columns = ", ".join(columns_of(algorithm))
+        columns = ", ".join(canonical_columns(algorithm))
         lines += [
             "",
             f"### {algorithm.name}",

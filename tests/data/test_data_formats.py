@@ -295,18 +295,62 @@ def test_algorithm_with_a_column_of_its_own(chat_tokenizer: Any, configured: Any
 
     from aligntune_core.algorithms import Algorithm
     from aligntune_core.data import prepare_datasets
+    from aligntune_core.toolkit import Format, Roles, RowProblem
 
     class None_(BaseModel):
         pass
 
-    kto = Algorithm(name="kto", kind="rl", columns=("prompt", "completion", "label"), parameters=None_)
+    def convert(row: Any, shape: Any) -> Any:
+        label = row[shape.slots["label"]]
+        if not isinstance(label, bool):
+            raise RowProblem(shape.slots["label"], f"{label!r} is neither true nor false")
+        prompt, answer = (
+            {"role": role, "content": row[column]}
+            for role, column in (("user", shape.slots["prompt"]), ("assistant", shape.slots["completion"]))
+        )
+        yield {"prompt": [prompt], "completion": [answer], "label": label, "weights": [1, 2]}
 
-    def run(rows: list[dict[str, Any]]) -> Any:
-        return prepare_datasets(configured(rows), kto, chat_tokenizer)
+    labelled = Format(
+        name="labelled",
+        roles=(Roles(("prompt", "completion", "label")),),
+        recognise=lambda shape: "labelled answers",
+        rows=convert,
+        columns=("prompt", "completion", "label", "weights"),
+        types={"label": "bool", "weights": "int64[]"},
+        loss="completion",
+    )
+    kto = Algorithm(name="kto", formats=(labelled,), parameters=None_)
 
-    assert run([{"prompt": "a", "completion": "b", "label": True}]).train[0]["label"] is True
-    with pytest.raises(DataError, match='kto needs a column "label"'):
+    def run(rows: list[dict[str, Any]], **keywords: Any) -> Any:
+        return prepare_datasets(configured(rows, **keywords), kto, chat_tokenizer)
+
+    data = run([{"question": "a", "completion": "b", "label": True}])
+    assert data.train[0]["label"] is True
+    assert data.train[0]["weights"] == [1, 2]
+    assert data.report.layout == ("prompt", "completion", "label", "weights")
+    assert data.report.format == "labelled answers"
+    mapped = run(
+        [{"q": "a", "good": False, "completion": "b"}], column_mapping={"q": "prompt", "good": "label"}
+    )
+    assert mapped.train[0]["label"] is False
+    with pytest.raises(DataError, match=r"no column for label.*kto needs prompt, completion and label"):
         run([{"prompt": "a", "completion": "b"}])
+    with pytest.raises(DataError, match='row 0: column "label": 3 is neither true nor false'):
+        run([{"prompt": "a", "completion": "b", "label": 3}])
+
+
+def test_unknown_format_of_an_algorithm_is_named(chat_tokenizer: Any, configured: Any) -> None:
+    from dataclasses import replace
+
+    from aligntune_core.algorithms import find
+    from aligntune_core.data import prepare_datasets
+    from aligntune_core.errors import ConfigError
+
+    algorithm = replace(find("sft"), formats=("pairs",))
+    with pytest.raises(
+        ConfigError, match=r'takes the format "pairs", which does not exist\. Did you mean "pair"'
+    ):
+        prepare_datasets(configured([{"prompt": "a", "completion": "b"}]), algorithm, chat_tokenizer)
 
 
 def test_online_algorithms_take_the_prompt_of_preference_data(prepare: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aligntune_core.data.formats.prompts import as_prompts, check_sampling
+from aligntune_core.data.sampling import as_prompts, check_sampling
 from aligntune_core.errors import ConfigError, DataError
 from aligntune_core.types import Sampling
 

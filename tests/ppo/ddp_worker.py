@@ -61,7 +61,7 @@ def main(model_dir: str, out: str, accumulation: int) -> None:
             drawn.append(tokens)
         return sampler.complete(*sampler.encode(prompts, device), drawn)
 
-    trainer.sampler.sample = sample  # type: ignore[method-assign,assignment]
+    trainer.sampler.sample = sample
     trainer.train()
     figures = trainer.evaluate()
     if trainer.accelerator.is_main_process:

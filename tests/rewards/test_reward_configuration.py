@@ -360,7 +360,8 @@ import sys
 sys.modules.update(math_verify=None, jsonschema=None, reasoning_gym=None)
 from aligntune_core.config.schema.sections import RewardsConfig
 from aligntune_core.errors import ConfigError
-from aligntune_core.rewards import build_rewards, reasoning_gym_rows
+from aligntune_core.data import reasoning_gym_rows
+from aligntune_core.rewards import build_rewards
 makes = [
     lambda: build_rewards(RewardsConfig(functions=["math"])),
     lambda: build_rewards(RewardsConfig(functions=[{"type": "json_schema", "params": {"schema": {}}}])),

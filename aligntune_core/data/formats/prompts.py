@@ -1,73 +1,79 @@
-"""Prompts of ``Trainer.generate``: one or several, checked before a model sees them."""
+"""Prompts alone, for algorithms that write the completions: from a column of their own, or those of other formats."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator
 
-from aligntune_core.data.formats.messages import read_messages
-from aligntune_core.data.rows import RowProblem
-from aligntune_core.errors import ConfigError, DataError
-from aligntune_core.types import Sampling
-
-
-def as_prompts(prompts: Any) -> list[Any]:
-    """Prompts as a list, each a string or a list of messages with role and content.
-
-    Args:
-        prompts: a string, a list of messages, or a sequence of these.
-
-    Raises:
-        DataError: something else; says which prompt.
-    """
-    if isinstance(prompts, str) or _is_conversation(prompts):
-        prompts = [prompts]
-    if isinstance(prompts, Mapping) or not isinstance(prompts, Sequence):
-        raise DataError(
-            f"prompts: got {type(prompts).__name__}; give a string, a list of messages, or a list of these"
-        )
-    return [_checked(prompt, number) for number, prompt in enumerate(prompts)]
+from aligntune_core.data import cells
+from aligntune_core.data.conversations import Message, check_reply, is_messages, read_text, with_system
+from aligntune_core.data.formats import messages, preference
+from aligntune_core.data.formats.base import CONTEXT, CanonicalRow, Format, Roles, Row, Shape, Target, Wishes
 
 
-def check_sampling(sampling: Sampling) -> None:
-    """Ranges of what ``generate`` takes.
-
-    Raises:
-        ConfigError: with every problem.
-    """
-    problems = []
-    if not _whole(sampling.max_new_tokens, 1):
-        problems.append(f"max_new_tokens={sampling.max_new_tokens!r} must be a whole number of at least 1")
-    if not isinstance(sampling.temperature, int | float) or not sampling.temperature >= 0:
-        problems.append(f"temperature={sampling.temperature!r} must be a number of at least 0; 0 is greedy")
-    if not isinstance(sampling.top_p, int | float) or not 0 < sampling.top_p <= 1:
-        problems.append(f"top_p={sampling.top_p!r} must be above 0 and at most 1")
-    if not _whole(sampling.n, 1):
-        problems.append(f"n={sampling.n!r} must be a whole number of at least 1")
-    elif sampling.n > 1 and sampling.temperature == 0:
-        problems.append(
-            f"n={sampling.n} with temperature=0 would give equal completions; take a temperature above 0"
-        )
-    if not all(isinstance(text, str) and text for text in sampling.stop):
-        problems.append(f"stop={sampling.stop!r} must be texts that are not empty")
-    if sampling.seed is not None and not _whole(sampling.seed, 0):
-        problems.append(f"seed={sampling.seed!r} must be a whole number of at least 0")
-    if problems:
-        raise ConfigError(problems, where="generate")
+def recognise(shape: Shape) -> str:
+    """ "prompt only", or whose prompts they are."""
+    if "prompt" in shape.slots or "text" in shape.slots:
+        return "prompt only"
+    return messages.recognise(shape) if "messages" in shape.slots else preference.recognise(shape)
 
 
-def _whole(number: Any, least: int) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool) and number >= least
+def rows(row: Row, shape: Shape) -> Iterator[CanonicalRow]:
+    """The prompt as messages; other columns go along for the rewards."""
+    yield {"prompt": _prompt(row, shape)}
 
 
-def _is_conversation(prompts: Any) -> bool:
-    return isinstance(prompts, list | tuple) and bool(prompts) and isinstance(prompts[0], Mapping)
+def loss(shape: Shape, wishes: Wishes) -> Target:
+    """None on the rows: completions are generated."""
+    return Target("none", ("prompt",), text_prompts=_are_texts(shape, wishes))
 
 
-def _checked(prompt: Any, number: int) -> Any:
-    if isinstance(prompt, str):
-        return prompt
-    try:
-        return read_messages(prompt, f"prompt {number}")
-    except RowProblem as problem:
-        raise DataError(f"{problem.column}: {problem.reason}") from None
+def _prompt(row: Row, shape: Shape) -> list[Message]:
+    if "prompt" in shape.slots:
+        return cells.prompt(row, shape)
+    if "messages" in shape.slots:
+        return _before_reply(row, shape)
+    if "text" in shape.slots:
+        text = read_text(*cells.cell(row, shape, "text"))
+        return with_system([{"role": "user", "content": text}], cells.system(row, shape))
+    if not shape.dialogue:
+        shared: list[Message] = preference.implicit(row, shape)["prompt"]
+        return shared
+    # hh-rlhf: the prompt alone counts, so the replies may be equal or empty.
+    (chosen, column), (rejected, rejected_column) = preference.sides(row, shape)
+    first, second = read_text(chosen, column), read_text(rejected, rejected_column)
+    _, dialogue = preference.dialogue_prompt(first, second, column)
+    return with_system(dialogue, cells.system(row, shape))
+
+
+def _before_reply(row: Row, shape: Shape) -> list[Message]:
+    """Of a whole conversation what comes before the last reply."""
+    conversation = cells.conversation(row, shape)
+    if conversation[-1]["role"] != "assistant":
+        return conversation
+    check_reply(conversation, shape.slots["messages"])
+    return conversation[:-1]
+
+
+def _are_texts(shape: Shape, wishes: Wishes) -> bool:
+    if "prompt" not in shape.slots:
+        return "text" in shape.slots
+    values = [row.get(shape.slots["prompt"]) for row in wishes.sample]
+    texts = [value for value in values if isinstance(value, str) and not is_messages(value)]
+    return bool(texts) and not (shape.dialogue and any("Human:" in text for text in texts))
+
+
+FORMAT = Format(
+    name="prompts",
+    roles=(
+        Roles(("prompt",), CONTEXT),
+        Roles(("messages",), ("system",)),
+        Roles(preference.SIDES, ("system",)),
+        Roles(("text",), ("system",)),
+    ),
+    recognise=recognise,
+    rows=rows,
+    columns=("prompt",),
+    loss=loss,
+    wants="prompt; or question, instruction, messages",
+    carries=True,
+)

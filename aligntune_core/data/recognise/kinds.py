@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aligntune_core.data.formats.messages import is_dialogue, is_messages, parsed
+from aligntune_core.data.conversations import is_dialogue, is_messages, parsed
 
 # Between kinds that are equally frequent, the one with more structure: text among messages is the bad row.
 _KINDS = ("messages", "dialogue", "text", "other")

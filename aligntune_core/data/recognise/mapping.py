@@ -1,58 +1,20 @@
-"""Column names, the roles they play, and ``column_mapping`` read in either direction."""
+"""``column_mapping``, read in either direction."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
+from aligntune_core.data.roles import ROLE_OF, shown
 from aligntune_core.errors import DataError
 from aligntune_core.wording import did_you_mean, listed, nearest
 
-# Role -> names it goes by, the first the most telling. These serve as column names and in column_mapping.
-ROLES: dict[str, tuple[str, ...]] = {
-    "prompt": ("prompt", "instruction", "question", "query"),
-    "input": ("input", "context"),
-    "completion": ("completion", "response", "answer", "output"),
-    "chosen": ("chosen",),
-    "rejected": ("rejected",),
-    "messages": ("messages", "conversations", "conversation"),
-    "text": ("text",),
-    "system": ("system", "system_prompt"),
-    "label": ("label",),
-}
-ROLE_OF = {name: role for role, names in ROLES.items() for name in names}
-_INDEX = re.compile(r"Unnamed: \d+$")
-_ODD = re.compile(r"^\s|\s$|[,:;]")
-
-
-def plain_name(column: str) -> str:
-    """A column's name without capitals and outer blanks."""
-    return column.strip().lower()
-
-
-def alike_column(name: str, columns: Sequence[str]) -> str | None:
-    """The column called ``name``, or else the only one that differs from it in capitals and outer blanks alone."""
-    if name in columns:
-        return name
-    found = [column for column in columns if plain_name(column) == name]
-    return found[0] if len(found) == 1 else None
-
-
-def is_index(column: str) -> bool:
-    """Whether a column is what writers of tables call their row numbers: nothing, or "Unnamed: 0"."""
-    return not column.strip() or _INDEX.match(column) is not None
-
-
-def shown(columns: Iterable[str]) -> str:
-    """Names of columns for a message; quoted where they would be misread."""
-    return listed(
-        '"" (a column without a name)' if not name else f'"{name}"' if _ODD.search(name) else name
-        for name in columns
-    )
-
 
 def direction(
-    mapping: Mapping[str, str], columns: Sequence[str], origin: str, free_targets: bool
+    mapping: Mapping[str, str],
+    columns: Sequence[str],
+    origin: str,
+    free_targets: bool,
+    role_of: Mapping[str, str] = ROLE_OF,
 ) -> dict[str, str]:
     """``column_mapping`` as column -> role name, whichever way it was written.
 
@@ -61,17 +23,18 @@ def direction(
         columns: the dataset's columns; they decide the direction.
         origin: the dataset in messages.
         free_targets: whether a column may be given a name that is no role (reward columns).
+        role_of: name -> role; an algorithm's own formats may have roles of their own.
 
     Raises:
         DataError: neither reading fits, both do, or two columns are given one role.
     """
     # An entry that maps a known role to itself says nothing where there is no such column.
-    mapping = {k: v for k, v in mapping.items() if k != v or k in columns or k not in ROLE_OF}
+    mapping = {k: v for k, v in mapping.items() if k != v or k in columns or k not in role_of}
     forward = all(key in columns for key in mapping)
     backward = all(value in columns for value in mapping.values())
     if forward and backward and any(key != value for key, value in mapping.items()):
-        forward_roles = all(value in ROLE_OF for value in mapping.values())
-        backward_roles = all(key in ROLE_OF for key in mapping)
+        forward_roles = all(value in role_of for value in mapping.values())
+        backward_roles = all(key in role_of for key in mapping)
         if forward_roles == backward_roles:
             raise DataError(_both(mapping, columns, origin))
         forward = forward_roles
@@ -83,18 +46,18 @@ def direction(
             raise DataError(f"column_mapping {dict(mapping)} names one column for two roles.")
     else:
         raise DataError(_neither(mapping, columns, origin))
-    _check_targets(chosen, free_targets)
+    _check_targets(chosen, free_targets, role_of)
     return chosen
 
 
-def _check_targets(chosen: Mapping[str, str], free_targets: bool) -> None:
+def _check_targets(chosen: Mapping[str, str], free_targets: bool, role_of: Mapping[str, str]) -> None:
     taken: dict[str, str] = {}
     for column, name in chosen.items():
-        role = ROLE_OF.get(name)
+        role = role_of.get(name)
         if role is None and not free_targets:
             raise DataError(
                 f'column_mapping gives column "{column}" the role "{name}", which does not exist.'
-                f"{did_you_mean(name, ROLE_OF)} Roles: {listed(ROLE_OF)}."
+                f"{did_you_mean(name, role_of)} Roles: {listed(role_of)}."
             )
         key = role or name
         if key in taken:

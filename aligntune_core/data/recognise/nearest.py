@@ -5,25 +5,24 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aligntune_core.data.formats.messages import is_messages
-from aligntune_core.data.recognise.mapping import ROLES, is_index, plain_name, shown
+from aligntune_core.algorithms.catalogue import own
+from aligntune_core.data.conversations import is_messages
+from aligntune_core.data.roles import ROLES, is_index, plain_name, shown
 
-_WANTED = {
-    "sft": "messages; or prompt and completion; or instruction and output (input); or question and answer; or text",
-    "preference": "prompt, chosen and rejected; or chosen and rejected as whole dialogues or message lists",
-    "online": "prompt; or question, instruction, messages",
-}
+if TYPE_CHECKING:
+    from aligntune_core.algorithms import Algorithm
+    from aligntune_core.data.formats.base import Format, Roles
+
 _CUTOFF = 0.6
 
 
 def missing_columns(
     columns: Sequence[str],
-    first: Mapping[str, Any],
-    algorithm: str,
-    family: str,
-    layouts: Sequence[tuple[str, ...]],
+    typical: Mapping[str, Any],
+    algorithm: Algorithm,
+    layouts: Sequence[tuple[Format, Roles]],
     origin: str,
     slots: Mapping[str, str],
     mapping_given: bool,
@@ -31,44 +30,73 @@ def missing_columns(
     """What to say where no layout fits.
 
     Args:
-        columns: those found.
-        first: column -> a typical value.
-        algorithm: its name.
-        family: of its formats.
-        layouts: the roles that each layout of the family needs.
+        columns: of the data set.
+        typical: column -> a typical value.
+        algorithm: that wants it.
+        layouts: the algorithm's formats, with each way to lay them out.
         origin: the data set in messages.
-        slots: role -> column, as far as known.
+        slots: role -> column, of the roles that are there.
         mapping_given: whether there is a ``column_mapping`` already.
     """
-    found = [(needs, _suggest(columns, first, needs, slots)) for needs in layouts]
-    usual = next((needs for needs in layouts if len(needs) > 1 or family == "online"), layouts[0])
-    needs, (suggestion, _) = max(found, key=lambda item: (bool(item[1][0]), item[1][1]))
+    choices = [(roles.needs, _suggest(columns, typical, roles.needs, slots)) for _, roles in layouts]
+    usual = next(
+        (roles.needs for entry, roles in layouts if len(roles.needs) > 1 or entry.carries), choices[0][0]
+    )
+    needs, (suggestion, _) = max(choices, key=lambda choice: (bool(choice[1][0]), choice[1][1]))
     if not suggestion:
         needs = usual
     missing = [role for role in needs if role not in slots]
     lines = [
         f"{origin}: no column for {' and '.join(missing)}. Found: {shown(columns)}. "
-        f"{algorithm} needs {_WANTED[family]}."
+        f"{algorithm.name} needs {_wants(layouts)}.",
+        *_meant_for(algorithm, layouts, columns, slots),
     ]
-    if family == "sft" and "chosen" in columns:
-        lines.append("This looks like preference data, which dpo takes.")
-    elif family == "preference" and "completion" in slots:
-        lines.append(
-            f"This looks like data for sft: {algorithm} needs a better and a worse answer to each prompt."
-        )
     if suggestion:
-        known = slots.values()
-        nearest = "; ".join(
-            f'"{column}" for {role}' for column, role in suggestion.items() if column not in known
-        )
+        new = {column: role for column, role in suggestion.items() if column not in slots.values()}
+        nearest = "; ".join(f'"{column}" for {role}' for column, role in new.items())
         lines.append(f"Nearest: {nearest}. Try column_mapping={suggestion}.")
     elif not mapping_given:
         lines.append(f'Name them with column_mapping={{"your column": "{missing[0]}"}}.')
     return " ".join(lines)
 
 
+def _wants(layouts: Sequence[tuple[Format, Roles]]) -> str:
+    """The columns that an algorithm's formats take."""
+    formats = {entry.name: entry for entry, _ in layouts}.values()
+    return "; or ".join(
+        entry.wants or "; or ".join(_joined(r.needs) for r in entry.roles) for entry in formats
+    )
+
+
+def _joined(roles: Sequence[str]) -> str:
+    return roles[0] if len(roles) == 1 else f"{', '.join(roles[:-1])} and {roles[-1]}"
+
+
+def _meant_for(
+    algorithm: Algorithm,
+    layouts: Sequence[tuple[Format, Roles]],
+    columns: Sequence[str],
+    slots: Mapping[str, str],
+) -> list[str]:
+    """Which algorithm the data seem to be meant for, where that is another one."""
+    names = {entry.name for entry, _ in layouts}
+    if algorithm.supervised and "chosen" in columns:
+        return [f"This looks like preference data, which {_taker('preference')} takes."]
+    if "preference" in names and "completion" in slots:
+        return [
+            f"This looks like data for {_taker('pair')}: {algorithm.name} needs a better and a worse answer to each "
+            "prompt."
+        ]
+    return []
+
+
+def _taker(name: str) -> str:
+    """The first algorithm that takes a format."""
+    return next(algorithm.name for algorithm in own() if name in algorithm.formats)
+
+
 def _suggest(
-    columns: Sequence[str], first: Mapping[str, Any], needs: Sequence[str], slots: Mapping[str, str]
+    columns: Sequence[str], typical: Mapping[str, Any], needs: Sequence[str], slots: Mapping[str, str]
 ) -> tuple[dict[str, str], tuple[int, float]]:
     """Column -> role for every needed role, and how good that is: roles known already, then the poorest likeness."""
     suggestion = {slots[role]: role for role in needs if role in slots}
@@ -77,7 +105,7 @@ def _suggest(
         if role in slots:
             continue
         free = [column for column in columns if column not in suggestion and not is_index(column)]
-        likeness = {column: _likeness(column, first.get(column), role) for column in free}
+        likeness = {column: _likeness(column, typical.get(column), role) for column in free}
         best = max(free, key=likeness.__getitem__, default=None)
         if best is None or likeness[best] < _CUTOFF:
             return {}, (0, 0.0)
@@ -92,10 +120,11 @@ def _likeness(column: str, value: Any, role: str) -> float:
         return 0.0
     name = plain_name(column)
     words = re.split(r"[^a-z]+", name)
-    if any(known in words for known in ROLES[role]):
+    names = ROLES.get(role, (role,))
+    if any(known in words for known in names):
         return 0.95
     if role == "completion" and name == "chosen":
         return _CUTOFF
-    near = max(difflib.SequenceMatcher(None, known, name).ratio() for known in ROLES[role])
-    short = len(name) > 2 and any(known.startswith(name) for known in ROLES[role])
+    near = max(difflib.SequenceMatcher(None, known, name).ratio() for known in names)
+    short = len(name) > 2 and any(known.startswith(name) for known in names)
     return max(near, 0.7 if short else 0.0, _CUTOFF if role == "messages" and is_messages(value) else 0.0)

@@ -11,11 +11,13 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from aligntune_core.data.rows import Broken, RowSource, from_dataset, from_list
-from aligntune_core.data.sources.jsonfiles import ESCAPED, not_utf8, read_json
+from aligntune_core.data.reading.rows import Broken, Places, RowSource, from_dataset, from_list
+from aligntune_core.data.sources.jsonfiles import ESCAPED, holds_lines, not_utf8, read_json
+from aligntune_core.data.sources.jsonlines import open_lines
 from aligntune_core.errors import DataError
 from aligntune_core.model.hub import EXTENSIONS
 
@@ -37,22 +39,36 @@ def read_file(path: Path, name: str) -> RowSource:
         raise DataError(f"{name}: the file is empty.")
     if kind in (".parquet", ".arrow"):
         return from_dataset(_read_table(path, kind, name), name)
-    pairs = list(iterate_file(path, name))
-    source = from_list([row for _, row in pairs], name, [f"{name}:{line}" for line, _ in pairs])
-    if not pairs:
+    with _readable(path, name):
+        source = _read_text(path, kind, name)
+    if not len(source):
         raise DataError(f"{name}: the file holds no rows.")
     return source
+
+
+def _read_text(path: Path, kind: str | None, name: str) -> RowSource:
+    if kind not in (".csv", ".tsv") and holds_lines(lambda: _open(path), kind != ".json"):
+        return open_lines(path, name, lambda: _open(path))
+    pairs = list(iterate_file(path, name))
+    return from_list([row for _, row in pairs], name, Places(name, [line for line, _ in pairs]))
 
 
 def iterate_file(path: Path, name: str) -> Iterator[tuple[int, Any]]:
     """Yield (line number counted from 1, row or ``Broken``) of a text file, read as it goes."""
     kind = kind_of(path)
-    try:
-        _refuse_utf16(path, name)
+    with _readable(path, name):
         if kind in (".csv", ".tsv"):
             yield from _csv_rows(path, name, "\t" if kind == ".tsv" else ",")
         else:
             yield from read_json(lambda: _open(path), name, kind != ".json")
+
+
+@contextmanager
+def _readable(path: Path, name: str) -> Iterator[None]:
+    """Errors of files that cannot be read as a whole, in our words."""
+    try:
+        _refuse_utf16(path, name)
+        yield
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(
             f"{name}: cannot be unpacked: {error}. The file is cut off, or is no gzip file; fetch or write it again."

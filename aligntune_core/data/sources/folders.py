@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from aligntune_core.data.rows import RowSource, concatenate
+from aligntune_core.data.reading.rows import RowSource, concatenate
 from aligntune_core.data.sources.files import kind_of, read_file
 from aligntune_core.errors import DataError
 from aligntune_core.model.hub import EXTENSIONS

@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import IO, Any
 
-from aligntune_core.data.recognise.mapping import ROLE_OF
-from aligntune_core.data.rows import Broken
+from aligntune_core.data.reading.rows import Broken
+from aligntune_core.data.roles import ROLE_OF
 from aligntune_core.errors import DataError
 from aligntune_core.wording import a_type
 
@@ -20,7 +21,7 @@ Open = Callable[[], IO[bytes]]
 
 ESCAPED = re.compile("[\udc80-\udcff]")  # how undecodable bytes come out of errors="surrogateescape"
 _BLANK = re.compile(r"[ \t\r\n]*")
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 _DECODER = json.JSONDecoder()
 
 
@@ -36,10 +37,10 @@ def read_json(open_file: Open, name: str, lines: bool) -> Rows:
     Raises:
         DataError: it is no JSON from which rows could be told.
     """
-    first = _first_line(open_file)
-    start = first[:1]
-    if lines and (start not in b"[{" or (start == b"{" and _is_whole(first))):
+    if holds_lines(open_file, lines):
         return _lines(open_file)
+    first, _ = _first_lines(open_file)
+    start = first[:1]
     text = _decoded(open_file)
     if start == b"{":
         return _one_object(text, name) or _objects_or_lines(open_file, text, first)
@@ -48,13 +49,25 @@ def read_json(open_file: Open, name: str, lines: bool) -> Rows:
     return _lines(open_file)
 
 
-def _first_line(open_file: Open) -> bytes:
+def holds_lines(open_file: Open, lines: bool) -> bool:
+    """Whether a file holds one object a line, as its first two lines tell.
+
+    Args:
+        open_file: opens the file.
+        lines: its name says so. Where it does not, one object may be all of the file: a second line must follow.
+    """
+    first, second = _first_lines(open_file)
+    if lines and first[:1] not in b"[{":
+        return True
+    return first[:1] == b"{" and (lines or bool(second)) and _is_whole(first)
+
+
+def _first_lines(open_file: Open) -> tuple[bytes, bytes]:
+    """The first two lines that are not blank; empty where there is none."""
     with open_file() as stream:
-        for line in stream:
-            bare = line.removeprefix(_BOM).strip()
-            if bare:
-                return bare
-    return b""
+        bare = (line.removeprefix(BOM).strip() for line in stream)
+        first, second, *_ = [*islice(filter(None, bare), 2), b"", b""]
+    return first, second
 
 
 def _is_whole(text: str | bytes) -> bool:
@@ -75,7 +88,7 @@ def _lines(open_file: Open) -> Rows:
     with open_file() as stream:
         for number, line in enumerate(stream, 1):
             if number == 1:
-                line = line.removeprefix(_BOM)
+                line = line.removeprefix(BOM)
             if line.strip():
                 yield number, parse_line(line)
 

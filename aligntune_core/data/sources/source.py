@@ -8,13 +8,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aligntune_core.data.rows import RowSource, concatenate, from_dataset, from_list
+from aligntune_core.data.reading.rows import RowSource, concatenate, from_dataset, from_list
 from aligntune_core.data.sources import hub
 from aligntune_core.data.sources.folders import LocalFiles, missing_path, open_path
+from aligntune_core.data.sources.reasoning_gym import reasoning_gym_rows
 from aligntune_core.data.sources.splits import parse_split, require_split
 from aligntune_core.errors import DataError
 from aligntune_core.model.hub import looks_local
-from aligntune_core.rewards.reasoning_gym import PREFIX, reasoning_gym_rows
+from aligntune_core.rewards.builtin.reasoning_gym import PREFIX
 from aligntune_core.wording import listed
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Opened:
         endless: whether it is an ``IterableDataset``, which can only be streamed.
         aliases: other name of a split -> its name.
         takes_config: whether ``config_name`` means something here.
-        said: sentences for the report.
+        sentences: for the report.
     """
 
     origin: str
@@ -52,7 +53,7 @@ class Opened:
     endless: bool = False
     aliases: Mapping[str, str] = field(default_factory=dict)
     takes_config: bool = False
-    said: tuple[str, ...] = ()
+    sentences: tuple[str, ...] = ()
 
     def split_called(self, name: str, keyword: str = "split") -> str:
         """The split of this name, or of which it is an alias.
@@ -97,7 +98,7 @@ def open_source(spec: Any, config: Config, keyword: str = "dataset_name") -> Ope
         return opened  # config_name is of dataset_name; where it fits another source it was used there too
     sentence = f'config_name="{name}" chooses nothing: {opened.origin} has no configurations.'
     _log.warning("%s", sentence)
-    return replace(opened, said=(sentence,))
+    return replace(opened, sentences=(sentence,))
 
 
 def _opened(spec: Any, config: Config, keyword: str) -> Opened:

@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from aligntune_core.data.prepare import assemble, make_reader, prepare_eval
-from aligntune_core.data.reader import Part, Reader
-from aligntune_core.data.rows import Broken, RowSource
+from aligntune_core.data.formats.base import Wishes
+from aligntune_core.data.prepare import assemble, make_reader, prepare_eval, recognised
+from aligntune_core.data.reading.reader import Part, Reader, Tokenize
+from aligntune_core.data.reading.rows import Broken, RowSource
+from aligntune_core.data.reading.table import features
 from aligntune_core.data.sources.files import iterate_file, kind_of, read_file
 from aligntune_core.data.sources.folders import LocalFiles
 from aligntune_core.data.sources.source import Opened
 from aligntune_core.data.sources.splits import parse_split
-from aligntune_core.data.table import features
 from aligntune_core.errors import BadRows, DataError
 from aligntune_core.types import BadRow, Datasets
 
@@ -30,7 +31,9 @@ FIRST = 100
 _log = logging.getLogger("aligntune.data")
 
 
-def prepare_stream(config: Config, algorithm: Algorithm, tokenizer: Any, opened: Opened) -> Datasets:
+def prepare_stream(
+    config: Config, algorithm: Algorithm, tokenizer: Any, opened: Opened, tokenize: Tokenize | None = None
+) -> Datasets:
     """Training rows as an ``IterableDataset``; held-out rows are read whole.
 
     Raises:
@@ -48,9 +51,13 @@ def prepare_stream(config: Config, algorithm: Algorithm, tokenizer: Any, opened:
         raise DataError(f"{opened.origin}: the stream holds no rows.")
     names = list(dict.fromkeys(name for row in first for name in row if name not in (PLACE, BROKEN)))
     sample = [row for row in first if not row.get(BROKEN)]
-    reader = make_reader(config, algorithm, tokenizer, names, sample, opened.origin, None)
+    shape = recognised(names, sample, config, algorithm, opened.origin)
+    wishes = Wishes(sample=sample, rows=lambda: sample)
+    reader = make_reader(shape, wishes, config, algorithm, tokenizer, tokenize)
     report = reader.report(
-        opened.origin, names, [*opened.said, "Rows are streamed: they are checked as training reads them."]
+        opened.origin,
+        names,
+        [*opened.sentences, "Rows are streamed: they are checked as training reads them."],
     )
     checked = _checked(stream, reader, opened.origin, list(first[0]))
     if next(iter(checked), None) is None:  # judges the first rows now, before weights are loaded
@@ -77,16 +84,16 @@ def _sliced(opened: Opened, config: Config) -> Any:
 
 def _checked(stream: Any, reader: Reader, origin: str, given: list[str]) -> Any:
     """The stream converted and checked; columns that are neither canonical nor carried along go."""
-    layout, extras = reader.target.columns, reader.shape.extras
+    canonical, extras = reader.shape.target.columns, reader.shape.extras
 
     def convert(batch: dict[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
         rows: list[Any] = [
             dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)
         ]
         readable = [Broken(row[BROKEN]) if row.get(BROKEN) else row for row in rows]
-        out: dict[str, list[Any]] = {name: [] for name in (*layout, *extras)}
-        for index, row, checked in zip(indices, rows, reader.check(readable), strict=True):
-            problem = checked.problem
+        out: dict[str, list[Any]] = {name: [] for name in (*canonical, *extras)}
+        for index, row, entry in zip(indices, rows, reader.check(readable), strict=True):
+            problem = entry.problem
             if problem is not None:
                 bad = BadRow(row.get(PLACE) or f"row {index}", problem.column, problem.reason)
                 if not reader.drop:
@@ -94,14 +101,14 @@ def _checked(stream: Any, reader: Reader, origin: str, given: list[str]) -> Any:
                         f'{origin}: {bad}. Correct it, or leave such rows out with on_bad_rows="drop".', [bad]
                     )
                 _log.warning("%s: dropped: %s", origin, bad)
-                continue
-            for name in layout:
-                out[name].append(checked.row[name])
-            for name, column in extras.items():
-                out[name].append(row.get(column))
+            for made in entry.rows:
+                for name in canonical:
+                    out[name].append(made[name])
+                for name, column in extras.items():
+                    out[name].append(row.get(column))
         return out
 
-    known: dict[str, Any] = {} if extras else {"features": features(layout)}
+    known: dict[str, Any] = {} if extras else {"features": features(canonical, reader.shape.format)}
     return stream.map(
         convert, batched=True, batch_size=BATCH, with_indices=True, remove_columns=given, **known
     )

@@ -163,15 +163,6 @@ def parameters(algorithm: str) -> Iterable[str]:
     return [entry.path for entry in parameters_of(known()[algorithm].parameters).values()]
 
 
-def named(path: str, message: str) -> bool:
-    """Whether a refusal names the field that was changed, or one set beside it, by keyword, path or name."""
-    names: set[str] = set()
-    for changed in (path, *changes.beside(tree().get(path))):
-        entry = tree().get(changed)
-        names |= {changed, changed.rpartition(".")[2], *(entry.names if entry else ())}
-    return any(name in message for name in names)
-
-
 def supported(name: str) -> tuple[str, ...]:
     """The algorithms that a backend says it trains; all of them where it cannot be asked, for its tests to say so."""
     from aligntune_core.backends.registry import registry

@@ -66,12 +66,13 @@ class Encoder:
             messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
         )
         ids, mask = list(found["input_ids"]), found["assistant_masks"]
-        return self._cut(ids, [i if on else IGNORED for i, on in zip(ids, mask, strict=True)])
+        return self.cut(ids, [i if on else IGNORED for i, on in zip(ids, mask, strict=True)])
 
     def _sample(self, ids: list[int], start: int) -> Sample:
-        return self._cut(ids, [IGNORED] * start + ids[start:])
+        return self.cut(ids, [IGNORED] * start + ids[start:])
 
-    def _cut(self, ids: list[int], labels: list[int]) -> Sample:
+    def cut(self, ids: list[int], labels: list[int]) -> Sample:
+        """What is left of a sample within ``max_length``."""
         part = (
             slice(self.max_length) if self.truncation_mode == "keep_start" else slice(-self.max_length, None)
         )

@@ -9,9 +9,10 @@ from aligntune_torch.algorithms import PARAMETERS
 from aligntune_torch.table import HONOURS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from aligntune_core import Config, Datasets, Engine, LoadedModel, Prepared, RunContext
+    from aligntune_core import Config, Datasets, Engine, LoadedModel, Prepared, RowTokens, RunContext
+    from aligntune_core.types import LossOn
 
 
 @hookimpl
@@ -50,6 +51,15 @@ def planned(config: Config) -> Mapping[str, Any]:
     from aligntune_torch import prepare
 
     return prepare.planned(config)
+
+
+@hookimpl
+def tokenize(
+    rows: Sequence[Mapping[str, Any]], loss: LossOn, config: Config, prepared: Prepared
+) -> Sequence[RowTokens]:
+    from aligntune_torch import rows as stage
+
+    return stage.tokenize(rows, loss, config, prepared.tokenizer)
 
 
 @hookimpl

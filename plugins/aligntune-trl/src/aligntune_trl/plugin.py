@@ -11,7 +11,8 @@ from aligntune_trl.table import HONOURS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from aligntune_core import Config, Datasets, Engine, LoadedModel, Prepared, RunContext
+    from aligntune_core import Config, Datasets, Engine, LoadedModel, Prepared, RowTokens, RunContext
+    from aligntune_core.types import LossOn
 
 
 @hookimpl
@@ -55,6 +56,15 @@ def planned(config: Config, prepared: Prepared) -> Mapping[str, Any]:
     from aligntune_trl import prepare as stage
 
     return stage.planned(config, prepared)
+
+
+@hookimpl
+def tokenize(
+    rows: Sequence[Mapping[str, Any]], loss: LossOn, config: Config, prepared: Prepared
+) -> Sequence[RowTokens]:
+    from aligntune_trl import rows as stage
+
+    return stage.tokenize(rows, loss, config, prepared)
 
 
 @hookimpl

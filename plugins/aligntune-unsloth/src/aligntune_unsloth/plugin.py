@@ -12,7 +12,8 @@ from aligntune_unsloth.table import HONOURS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from aligntune_core import Config, Datasets, Engine, LoadedModel, Prepared, RunContext
+    from aligntune_core import Config, Datasets, Engine, LoadedModel, Prepared, RowTokens, RunContext
+    from aligntune_core.types import LossOn
 
 
 @hookimpl
@@ -55,6 +56,18 @@ def planned(config: Config, prepared: Prepared) -> Mapping[str, Any]:
     from aligntune_unsloth import prepare as stage
 
     return stage.planned(config, prepared)
+
+
+@hookimpl
+def tokenize(
+    rows: Sequence[Mapping[str, Any]], loss: LossOn, config: Config, prepared: Prepared
+) -> Sequence[RowTokens]:
+    from dataclasses import replace
+
+    from aligntune_trl import rows as stage
+
+    # Its own preparation of rows stands in for TRL's, and starts from their text.
+    return [replace(row, columns=None) for row in stage.tokenize(rows, loss, config, prepared)]
 
 
 @hookimpl

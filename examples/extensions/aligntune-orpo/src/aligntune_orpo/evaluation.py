@@ -8,7 +8,7 @@ from trl import maybe_apply_chat_template
 from trl.experimental.orpo import ORPOTrainer
 
 
-class EvaluatingTrainer(ORPOTrainer):  # type: ignore[misc]
+class EvaluatingTrainer(ORPOTrainer):
     """Its ``evaluate`` takes the same rows as its training does."""
 
     def evaluate(self, eval_dataset: Any = None, **more: Any) -> dict[str, float]:

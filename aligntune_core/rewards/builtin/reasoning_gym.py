@@ -1,8 +1,8 @@
-"""Procedural tasks with verifiable answers, by reasoning-gym (https://github.com/open-thought/reasoning-gym).
+"""Answers to reasoning-gym's tasks (https://github.com/open-thought/reasoning-gym), scored by the tasks themselves.
 
-``dataset_name="reasoning_gym/chain_sum"`` makes rows of a task, ``reward_functions=["reasoning_gym"]`` scores them.
-Each row carries the recipe of its entry (task, parameters, seed, index) instead of the entry: a task is reproducible
-from these, while an entry's metadata does not always survive a table (tuples, keys that are no strings).
+``dataset_name="reasoning_gym/chain_sum"`` makes rows of a task (aligntune_core/data/sources/reasoning_gym.py). Each row
+carries the recipe of its entry (task, parameters, seed, index) instead of the entry: a task is reproducible from these,
+while an entry's metadata does not always survive a table (tuples, keys that are no strings).
 """
 
 from __future__ import annotations
@@ -22,62 +22,6 @@ PREFIX = "reasoning_gym/"
 RECIPE = "reasoning_gym"
 
 _log = logging.getLogger("aligntune.rewards")
-
-
-def reasoning_gym_rows(task: str, size: int, seed: int, **params: Any) -> list[dict[str, Any]]:
-    """Make rows of one task.
-
-    Args:
-        task: a name of reasoning-gym, e.g. "chain_sum". A dataset name is taken too, with settings after a question
-            mark: "reasoning_gym/chain_sum?min_terms=2&max_terms=3".
-        size: number of rows.
-        seed: seed of the rows; the same task, size, seed and params give the same rows.
-        params: settings of the task, e.g. ``min_terms=2``; values that JSON holds.
-
-    Returns:
-        Rows with ``prompt`` (the question, a string), ``answer`` (None where the task has no single answer) and
-        ``reasoning_gym`` (JSON, for the reward of that name).
-
-    Raises:
-        ConfigError: unknown task, wrong settings, or reasoning-gym is not installed.
-    """
-    task, params = _read_name(task, params)
-    if size < 1:
-        raise ConfigError(f"reasoning_gym/{task} needs at least one row, not {size}")
-    try:
-        settings = json.dumps(params, sort_keys=True)
-    except TypeError as error:
-        raise ConfigError(
-            f"reasoning_gym/{task}: settings must be values that JSON holds; {error}"
-        ) from error
-    made = _dataset(task, size, seed, settings)
-    rows = []
-    for index in range(size):
-        entry = _entry(made, index)
-        recipe = {"task": task, "size": size, "seed": seed, "params": params, "index": index}
-        rows.append(
-            {
-                "prompt": entry["question"],
-                "answer": entry["answer"],
-                RECIPE: json.dumps(recipe, sort_keys=True),
-            }
-        )
-    return rows
-
-
-def _read_name(name: str, params: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Take a dataset name apart: the task, and its settings, those given as keywords last."""
-    task, _, query = name.removeprefix(PREFIX).partition("?")
-    settings: dict[str, Any] = {}
-    for part in filter(None, query.split("&")):
-        key, equals, value = part.partition("=")
-        if not equals or not key:
-            raise ConfigError(f'"{name}": settings after "?" are NAME=VALUE, joined by "&"; "{part}" is not')
-        try:
-            settings[key] = json.loads(value)
-        except ValueError:
-            settings[key] = value
-    return task, {**settings, **params}
 
 
 def reasoning_gym(text: str, reasoning_gym: str) -> float:
@@ -123,13 +67,14 @@ def _recalled(recipe: str) -> tuple[Any, dict[str, Any]]:
     except (TypeError, ValueError, KeyError) as error:
         raise DataError(
             f'column "{RECIPE}" holds {recipe!r}, which is no recipe of a row. Use a dataset '
-            f'"{PREFIX}TASK", or rows from aligntune_core.rewards.reasoning_gym_rows'
+            f'"{PREFIX}TASK", or rows from aligntune_core.data.reasoning_gym_rows'
         ) from error
-    made = _dataset(task, size, seed, settings)
-    return made, _entry(made, index)
+    made = dataset_of(task, size, seed, settings)
+    return made, entry_of(made, index)
 
 
-def _entry(dataset: Any, index: int) -> dict[str, Any]:
+def entry_of(dataset: Any, index: int) -> dict[str, Any]:
+    """One entry of a task."""
     # Some tasks print while they work; stdout may be a command's JSON.
     with contextlib.redirect_stdout(sys.stderr):
         entry: dict[str, Any] = dataset[index]
@@ -137,7 +82,12 @@ def _entry(dataset: Any, index: int) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=256)
-def _dataset(task: str, size: int, seed: int, settings: str) -> Any:
+def dataset_of(task: str, size: int, seed: int, settings: str) -> Any:
+    """A task of reasoning-gym, with its settings as JSON.
+
+    Raises:
+        ConfigError: unknown task, wrong settings, or reasoning-gym is not installed.
+    """
     try:
         import reasoning_gym
         from reasoning_gym.factory import DATASETS

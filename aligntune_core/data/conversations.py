@@ -1,0 +1,246 @@
+"""Texts and conversations of one row, read strictly: every problem names the column and says what was found."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aligntune_core.data.formats.base import RowProblem
+from aligntune_core.wording import a_type, did_you_mean, listed
+
+Message = dict[str, str]
+
+ROLE_NAMES = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "bot": "assistant",
+    "model": "assistant",
+}
+_TURN = re.compile(r"\n\n(Human|Assistant):")
+ASSISTANT_MARK = "\n\nAssistant:"
+HUMAN_MARK = "\n\nHuman:"
+_KEYS = ({"role", "content"}, {"from", "value"})
+
+
+def shortened(value: Any, length: int = 40) -> str:
+    """A value for a message, cut to ``length``."""
+    text = repr(value)
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
+def read_text(value: Any, column: str, *, optional: bool = False, strip: bool = False) -> str:
+    """A non-empty text; with ``optional``, None and empty texts give ""."""
+    if value is None or value == "":
+        if optional:
+            return ""
+        raise RowProblem(column, "missing (None)" if value is None else "empty")
+    if not isinstance(value, str):
+        raise RowProblem(column, f"{shortened(value)} is {a_type(value)}, text was expected")
+    if not value.isascii():
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise RowProblem(
+                column, f"character {error.start + 1} is half of a surrogate pair, no text"
+            ) from None
+    bare = value.strip()
+    if not bare:
+        if optional:
+            return ""
+        raise RowProblem(column, "empty (only white space)")
+    return bare if strip else value
+
+
+def is_messages(value: Any) -> bool:
+    """Whether a value looks like a list of messages rather than text."""
+    return isinstance(value, list | tuple) and bool(value) and isinstance(value[0], Mapping)
+
+
+def parsed(value: Any) -> Any:
+    """A JSON text of messages as the list that it means; anything else as it is.
+
+    Only a text that is a list of dicts with the keys of messages counts: others merely start with a bracket.
+    """
+    if not isinstance(value, str) or not value.lstrip().startswith("["):
+        return value
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+    dicts = isinstance(found, list) and all(isinstance(item, dict) for item in found)
+    return found if dicts and any(keys <= item.keys() for item in found for keys in _KEYS) else value
+
+
+def speaker(message: Mapping[str, Any]) -> Any:
+    """The name of who speaks. A table of both kinds of messages holds both keys, the unused one as None."""
+    return _first_of(message, "role", "from")
+
+
+def _first_of(message: Mapping[str, Any], *keys: str) -> Any:
+    return next((message[key] for key in keys if message.get(key) is not None), None)
+
+
+def read_messages(value: Any, column: str) -> list[Message]:
+    """A conversation: OpenAI's role/content or ShareGPT's from/value messages, a JSON text of them included."""
+    if value is None:
+        raise RowProblem(column, "missing (None)")
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise RowProblem(column, f"looks like a JSON list but is not valid: {error.msg}") from None
+    if not isinstance(value, list | tuple):
+        raise RowProblem(column, f"{shortened(value)} is {a_type(value)}, a list of messages was expected")
+    if not value:
+        raise RowProblem(column, "empty (no messages)")
+    found: list[Message] = []
+    for number, message in enumerate(value):
+        role, content = _read_message(message, f"message {number}", column)
+        if role == "system" and not content:
+            continue
+        if role == "system" and found:
+            raise RowProblem(column, f"message {number}: a system message after the first message")
+        found.append({"role": role, "content": content})
+    if not found:
+        raise RowProblem(column, "empty (no messages)")
+    return found
+
+
+def _read_message(message: Any, which: str, column: str) -> tuple[str, str]:
+    if not isinstance(message, Mapping):
+        raise RowProblem(column, f"{which} is {a_type(message)}, not a dict with role and content")
+    name = speaker(message)
+    if name is None:
+        raise RowProblem(column, f"{which} has no role (its keys: {listed(message)})")
+    role = ROLE_NAMES.get(name.lower()) if isinstance(name, str) else None
+    if role is None:
+        hint = did_you_mean(name, ROLE_NAMES) if isinstance(name, str) else ""
+        if name in ("tool", "function", "observation"):
+            hint = " Conversations with tools are not supported."
+        raise RowProblem(
+            column, f"{which} has the unknown role {shortened(name)}.{hint} Known: {listed(ROLE_NAMES)}"
+        )
+    if message.get("tool_calls"):
+        raise RowProblem(column, f"{which} calls tools, which is not supported")
+    content = _first_of(message, "content", "value")
+    if isinstance(content, list | tuple):
+        content = _joined_parts(content, which, column)
+    try:
+        return role, read_text(content, column, optional=role == "system")
+    except RowProblem as problem:
+        raise RowProblem(column, f"{which} ({role}): {problem.reason}") from None
+
+
+def _joined_parts(parts: Sequence[Any], which: str, column: str) -> str:
+    """The text of content given as parts; anything but text is refused."""
+    texts = []
+    for part in parts:
+        if (
+            not isinstance(part, Mapping)
+            or part.get("type", "text") != "text"
+            or not isinstance(part.get("text"), str)
+        ):
+            kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
+            raise RowProblem(column, f"{which} holds a part of type {kind!r}; only text is supported")
+        texts.append(part["text"])
+    return "".join(texts)
+
+
+def check_reply(messages: Sequence[Message], column: str) -> None:
+    """A conversation to learn from ends with the assistant and says something before."""
+    if messages[-1]["role"] != "assistant":
+        raise RowProblem(
+            column, f"the last message is from the {messages[-1]['role']}, not from the assistant"
+        )
+    if len(messages) == 1:
+        raise RowProblem(column, "a lone reply: no message comes before it")
+
+
+def with_system(messages: list[Message], system: str | None) -> list[Message]:
+    """The conversation with a system message in front, unless it has one."""
+    if not system or messages[0]["role"] == "system":
+        return messages
+    return [{"role": "system", "content": system}, *messages]
+
+
+def is_multi_turn(messages: Sequence[Message]) -> bool:
+    """Whether the assistant speaks more than once."""
+    return sum(message["role"] == "assistant" for message in messages) > 1
+
+
+# --- dialogues written as one text ("\n\nHuman: ...\n\nAssistant: ...") ----------------------------------------------
+
+
+def is_dialogue(text: Any) -> bool:
+    """Whether a text is a dialogue with Human and Assistant marks."""
+    return (
+        isinstance(text, str) and ASSISTANT_MARK in text and (HUMAN_MARK in text or text.startswith("Human:"))
+    )
+
+
+def starts_dialogue(text: Any) -> bool:
+    """Whether a text starts with a turn of the human: a whole dialogue, or the beginning of one."""
+    return isinstance(text, str) and text.startswith(("\n\nHuman:", "Human:"))
+
+
+def common_prefix(first: str, second: str) -> int:
+    """How many leading characters two texts share."""
+    low, high = 0, min(len(first), len(second))
+    while low < high:  # comparing slices is done in C; a loop over characters is not
+        middle = (low + high + 1) // 2
+        if first[:middle] == second[:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def split_dialogues(chosen: str, rejected: str) -> int:
+    """Where the prompt of two dialogues ends: after the last "\\n\\nAssistant:" that both share.
+
+    The common prefix itself is not the prompt: replies often begin with the same words.
+    """
+    shared = chosen[: common_prefix(chosen, rejected)]
+    mark = shared.rfind(ASSISTANT_MARK)
+    if mark < 0:
+        raise RowProblem("chosen", 'the two dialogues share no "\\n\\nAssistant:" to end the prompt at')
+    return mark + len(ASSISTANT_MARK)
+
+
+def read_dialogue(text: str, column: str, *, first: str = "") -> list[Message]:
+    """A dialogue text as messages; neighbours of one speaker are joined.
+
+    Args:
+        text: the dialogue, or, with ``first``, the rest of one after a mark.
+        column: for messages.
+        first: the role that the text starts with, where its mark was cut off.
+    """
+    if not first and text.startswith("Human:"):
+        text = "\n\n" + text
+    pieces = _TURN.split(text)
+    if pieces[0].strip() and not first:
+        raise RowProblem(
+            column, f"the dialogue has text before its first turn: {shortened(pieces[0].strip())}"
+        )
+    turns = [(first, pieces[0])] if first else []
+    turns += [
+        ("user" if who == "Human" else "assistant", said)
+        for who, said in zip(pieces[1::2], pieces[2::2], strict=True)
+    ]
+    messages: list[Message] = []
+    for number, (role, said) in enumerate(turns):
+        content = said.strip()
+        if not content:
+            raise RowProblem(column, f"turn {number} ({role}) is empty")
+        if messages and messages[-1]["role"] == role:
+            messages[-1]["content"] += "\n\n" + content
+        else:
+            messages.append({"role": role, "content": content})
+    return messages

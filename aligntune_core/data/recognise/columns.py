@@ -1,0 +1,193 @@
+"""Recognising a data set: which format, and which column plays which role."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from aligntune_core.data.conversations import is_dialogue, is_messages, starts_dialogue
+from aligntune_core.data.formats import formats_of
+from aligntune_core.data.formats.base import Format, Roles, Shape
+from aligntune_core.data.recognise.kinds import typical_values
+from aligntune_core.data.recognise.mapping import direction
+from aligntune_core.data.recognise.nearest import missing_columns
+from aligntune_core.data.roles import ROLE_OF, ROLES, alike_column, is_index, plain_name, shown
+from aligntune_core.errors import DataError
+from aligntune_core.wording import did_you_mean, listed
+
+if TYPE_CHECKING:
+    from aligntune_core.algorithms import Algorithm
+
+# Names that reward functions are called with anyway; a column of that name would be passed twice.
+RESERVED = frozenset(
+    {"prompt", "prompts", "completion", "completions", "completion_ids", "trainer_state"}
+    # TRL takes a row for a conversation by the first of these it meets, whatever the prompt is.
+    | {"chosen", "rejected", "messages"}
+)
+
+# Where the user gave a column one of these roles, it is the prompt, or part of it.
+_PROMPT_ROLES = ("prompt", "messages", "system", "input")
+
+Layout = tuple[Format, Roles]
+
+
+def mapping_of(
+    column_mapping: Mapping[str, str] | None, columns: Sequence[str], algorithm: Algorithm, origin: str
+) -> dict[str, str]:
+    """``column_mapping`` as column -> role name; see ``direction``."""
+    if not column_mapping:
+        return {}
+    formats = formats_of(algorithm)
+    roles = {role for entry in formats for way in entry.roles for role in (*way.needs, *way.may)}
+    role_of = {**ROLE_OF, **{role: role for role in sorted(roles - ROLES.keys())}}
+    return direction(column_mapping, columns, origin, any(entry.carries for entry in formats), role_of)
+
+
+def detect(
+    columns: Sequence[str],
+    sample: Sequence[Mapping[str, Any]],
+    algorithm: Algorithm,
+    origin: str,
+    column_mapping: Mapping[str, str] | None = None,
+    text_column: str | None = None,
+) -> Shape:
+    """Recognise the format of a data set.
+
+    Args:
+        columns: its columns.
+        sample: some of its rows; most of them tell text from messages, so that a bad one decides nothing.
+        algorithm: whose data it should be; the first of its formats that fits is taken.
+        origin: the data set in messages.
+        column_mapping: as the user gave it.
+        text_column: the column of plain text, where the user named one.
+
+    Raises:
+        DataError: needed columns are not there; says what was found and which mapping would do.
+    """
+    layouts = [(entry, roles) for entry in formats_of(algorithm) for roles in entry.roles]
+    mapped = _mapped(columns, algorithm, origin, column_mapping, text_column)
+    typical = typical_values(sample, columns)
+    layout, slots = _recognised(columns, mapped, typical, layouts)
+    if layout is None:
+        raise DataError(
+            missing_columns(columns, typical, algorithm, layouts, origin, slots, bool(column_mapping))
+        )
+    entry, roles = layout
+    used = {role: slots[role] for role in (*roles.needs, *roles.may) if role in slots}
+    shape = Shape(
+        format=entry,
+        origin=origin,
+        algorithm=algorithm.name,
+        columns=tuple(columns),
+        slots=used,
+        sample=typical,
+        extras=_carried(columns, mapped) if entry.carries else {},
+        dialogue=_holds_dialogues(used, typical),
+    )
+    shape = replace(shape, name=entry.recognise(shape))
+    return replace(shape, saw=_sentences(shape))
+
+
+def _mapped(
+    columns: Sequence[str],
+    algorithm: Algorithm,
+    origin: str,
+    column_mapping: Mapping[str, str] | None,
+    text_column: str | None,
+) -> dict[str, str]:
+    """Column -> role name, from ``column_mapping`` and ``text_column``."""
+    mapped = mapping_of(column_mapping, columns, algorithm, origin)
+    if not text_column or text_column in mapped:
+        return mapped
+    if text_column not in columns:
+        hint = did_you_mean(text_column, columns)
+        raise DataError(
+            f'{origin} has no column "{text_column}" (text_column).{hint} Its columns: {shown(columns)}.'
+        )
+    return {**mapped, text_column: "text"} if algorithm.supervised else mapped
+
+
+def _recognised(
+    columns: Sequence[str], mapped: Mapping[str, str], typical: Mapping[str, Any], layouts: Sequence[Layout]
+) -> tuple[Layout | None, dict[str, str]]:
+    """The layout and role -> column: by exact names, and only where those do not do by names like them."""
+    own_roles = {role for _, roles in layouts for role in (*roles.needs, *roles.may)} - ROLES.keys()
+    names = {**ROLES, **{role: (role,) for role in sorted(own_roles)}}
+    mapped_roles = {ROLE_OF.get(name, name) for name in mapped.values()}
+    exact = _slots(columns, mapped, typical, names, exact=True)
+    alike = _slots(columns, mapped, typical, names, exact=False)
+    layout = _choose(layouts, exact, mapped_roles)
+    if layout is None:
+        return _choose(layouts, alike, mapped_roles), alike
+    optional = layout[1].may
+    may = {role: alike[role] for role in optional if role in alike and alike[role] not in exact.values()}
+    return layout, {**may, **exact}
+
+
+def _slots(
+    columns: Sequence[str],
+    mapped: Mapping[str, str],
+    typical: Mapping[str, Any],
+    roles: Mapping[str, tuple[str, ...]],
+    exact: bool,
+) -> dict[str, str]:
+    """Role -> column: what the user mapped, then what the names say."""
+    slots = {ROLE_OF.get(name, name): column for column, name in mapped.items()}
+    slots = {role: column for role, column in slots.items() if role in roles}
+    free = [column for column in columns if column not in mapped]
+    for role, names in roles.items():
+        if role in slots:
+            continue
+        column = next((name for name in names if name in free), None)
+        if column is None and not exact:
+            column = next((near for name in names if (near := alike_column(name, free)) is not None), None)
+        if column is not None:
+            slots[role] = column
+    if "prompt" not in slots and "input" in slots:
+        slots["prompt"] = slots.pop("input")
+    if "text" in slots and is_messages(typical.get(slots["text"])) and "messages" not in slots:
+        slots["messages"] = slots.pop("text")
+    return slots
+
+
+def _choose(layouts: Sequence[Layout], slots: Mapping[str, str], mapped: set[str]) -> Layout | None:
+    """The first layout whose needs are there; one that uses more of the mapped roles goes first."""
+    able = [layout for layout in layouts if all(role in slots for role in layout[1].needs)]
+    return max(able, key=lambda layout: len(mapped & {*layout[1].needs, *layout[1].may}), default=None)
+
+
+def _holds_dialogues(slots: Mapping[str, str], typical: Mapping[str, Any]) -> bool:
+    chosen = typical.get(slots["chosen"]) if "chosen" in slots else None
+    if "prompt" not in slots:
+        return is_dialogue(chosen)
+    return is_dialogue(typical.get(slots["prompt"])) or (is_dialogue(chosen) and starts_dialogue(chosen))
+
+
+def _carried(columns: Sequence[str], mapped: Mapping[str, str]) -> dict[str, str]:
+    """Name -> column of all columns but those that would be passed twice, and under the names they were mapped to."""
+    extras = {column: column for column in columns if column not in RESERVED and not is_index(column)}
+    for column, name in mapped.items():
+        if ROLE_OF.get(name) not in _PROMPT_ROLES and name not in RESERVED:
+            extras.setdefault(name, column)
+    return extras
+
+
+def _sentences(shape: Shape) -> tuple[str, ...]:
+    slots, extras = shape.slots, shape.extras
+    roles = ", ".join(role if role == column else f'{role} from "{column}"' for role, column in slots.items())
+    sentences = [f"Format {shape.name}: {roles}."]
+    rest = [c for c in shape.columns if c not in slots.values() and c not in extras.values()]
+    overlooked = [c for role, c in slots.items() if _differs_in_writing(c, ROLES.get(role, (role,)))]
+    if overlooked:
+        names = listed(f'"{column}"' for column in overlooked)
+        sentences.append(f"Capitals and blanks in the names of columns were overlooked: {names}.")
+    if extras:
+        sentences.append(f"Carried along for rewards: {shown(extras)}.")
+    if rest:
+        sentences.append(f"Not used: {shown(rest)}.")
+    return tuple(sentences)
+
+
+def _differs_in_writing(column: str, names: Sequence[str]) -> bool:
+    return plain_name(column) in names and column not in names
