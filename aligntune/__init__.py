@@ -16,20 +16,7 @@ if TYPE_CHECKING:
     from aligntune_core.pipeline.trainer import Trainer
     from aligntune_core.version import __version__
 
-__getattr__, __dir__ = lazy(
-    __name__,
-    {
-        "BackendType": "aligntune_core.enums",
-        "RLAlgorithm": "aligntune_core.enums",
-        "Trainer": "aligntune_core.pipeline.trainer",
-        "TrainingType": "aligntune_core.enums",
-        "__version__": "aligntune_core.version",
-        "create_rl_trainer": "aligntune_core.create",
-        "create_sft_trainer": "aligntune_core.create",
-        "create_trainer": "aligntune_core.create",
-        "resolve_config": "aligntune_core.config",
-    },
-)
+__getattr__, __dir__ = lazy(__name__)
 
 __all__ = [
     "BackendType",

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aligntune")
 
-# The backend's own folder: different by design.
+# Paths that differ by design: each backend has a run folder of its own.
 _OWN = frozenset({"run.output_dir"})
 
 
 @dataclass(frozen=True)
-class Measured:
+class BackendRun:
     """One backend's run.
 
     Attributes:
@@ -60,7 +60,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What ``compare`` found.
+    """The result of ``compare``.
 
     Attributes:
         backends: one a backend, in the order asked for; where one was stopped, none after it.
@@ -70,7 +70,7 @@ class Comparison:
         folder: holds the runs, the plot and this summary as JSON.
     """
 
-    backends: list[Measured]
+    backends: list[BackendRun]
     differences: dict[str, dict[str, Any]]
     untold: dict[str, list[str]]
     plot: str | None
@@ -89,7 +89,7 @@ class Comparison:
 
 
 def compare(config: Config, names: Sequence[str]) -> Comparison:
-    """Run ``config`` on each backend; one that fails is told, the others still run.
+    """Run ``config`` on each backend; one that fails is a row of the result, and the others still run.
 
     Every step is logged, whatever ``logging_steps`` says: the figures are taken from what is logged. Curves and summary
     are written after each. Ctrl-C and SIGTERM stop the one that runs, and those after it do not start.
@@ -115,21 +115,21 @@ def compare(config: Config, names: Sequence[str]) -> Comparison:
         )
     for earlier in (COMPARISON_PLOT, COMPARISON_SUMMARY):
         (folder / earlier).unlink(missing_ok=True)
-    found = Comparison([], {}, {}, None, str(folder))
+    comparison = Comparison([], {}, {}, None, str(folder))
     errors = []
     for job in jobs:
         try:
-            measured = measure(job)
+            run = measure(job)
         except (Exception, SystemExit) as error:
-            # Of whatever kind: one backend's failure is a row of the table.
+            # A failure of any kind is a row of the table, and the other backends still run.
             errors.append(error)
-            measured = _failed(job, error)
-        found = _kept([*found.backends, measured], folder)
-        if measured.stopped:
+            run = _failed(job, error)
+        comparison = _written_so_far([*comparison.backends, run], folder)
+        if run.stopped:
             break
     if len(errors) == len(jobs):
         _raise_if_common(errors)
-    return found
+    return comparison
 
 
 def _job(config: Config, name: str, folder: Path) -> Config:
@@ -142,18 +142,18 @@ def _job(config: Config, name: str, folder: Path) -> Config:
     return config.model_copy(update={"backend": name, "backend_options": options, "run": run})
 
 
-def _kept(measured: list[Measured], folder: Path) -> Comparison:
-    """What is known so far, and written: what comes later may be stopped."""
+def _written_so_far(runs: list[BackendRun], folder: Path) -> Comparison:
+    """Compare the runs so far and write the summary now, as a later run may be stopped."""
     from aligntune_core.run.folder import COMPARISON_PLOT, COMPARISON_SUMMARY
 
     folder.mkdir(parents=True, exist_ok=True)
-    ran = [m for m in measured if m.error is None]
+    ran = [m for m in runs if m.error is None]
     plot = draw(ran, folder / COMPARISON_PLOT) if ran else None
-    found = Comparison(measured, differences(ran), untold(ran), str(plot) if plot else None, str(folder))
+    comparison = Comparison(runs, differences(ran), untold(ran), str(plot) if plot else None, str(folder))
     (folder / COMPARISON_SUMMARY).write_text(
-        json.dumps(found.as_dict(), indent=2, default=str), encoding="utf-8"
+        json.dumps(comparison.as_dict(), indent=2, default=str), encoding="utf-8"
     )
-    return found
+    return comparison
 
 
 def _raise_if_common(errors: Sequence[BaseException]) -> None:
@@ -164,7 +164,7 @@ def _raise_if_common(errors: Sequence[BaseException]) -> None:
         raise errors[0]
 
 
-def measure(job: Config) -> Measured:
+def measure(job: Config) -> BackendRun:
     """Run on one backend in a worker process.
 
     Raises:
@@ -178,14 +178,14 @@ def measure(job: Config) -> Measured:
         trainer.on_event = clock
         result = trainer.train()
     finally:
-        trainer.close()  # its memory is wanted by the next backend
+        trainer.close()  # frees its memory for the next backend
     if result.stopped:
-        said = f"stopped by {result.stopped} at step {result.steps}"
+        message = f"stopped by {result.stopped} at step {result.steps}"
         folder = str(job.run.output_dir)
-        return Measured(
-            job.backend, steps=result.steps, output_dir=folder, stopped=result.stopped, error=said
+        return BackendRun(
+            job.backend, steps=result.steps, output_dir=folder, stopped=result.stopped, error=message
         )
-    return Measured(
+    return BackendRun(
         job.backend,
         tokens_per_second=clock.tokens_per_second(),
         step_ms=clock.step_ms(),
@@ -199,10 +199,10 @@ def measure(job: Config) -> Measured:
     )
 
 
-def _failed(job: Config, error: BaseException) -> Measured:
+def _failed(job: Config, error: BaseException) -> BackendRun:
     trace = "".join(traceback.format_exception(error))
-    said = f"{type(error).__name__}: {error}"
-    return Measured(job.backend, output_dir=str(job.run.output_dir), error=said, traceback=trace)
+    message = f"{type(error).__name__}: {error}"
+    return BackendRun(job.backend, output_dir=str(job.run.output_dir), error=message, traceback=trace)
 
 
 class _Step(NamedTuple):
@@ -213,7 +213,7 @@ class _Step(NamedTuple):
 
 
 class _Clock:
-    """Takes the events of a run as they arrive, and when."""
+    """Records the events of a run with the time at which each arrives."""
 
     def __init__(self) -> None:
         self._began = time.perf_counter()
@@ -241,44 +241,44 @@ class _Clock:
 def _peak(output_dir: Path) -> int | None:
     from aligntune_core.run import manifest
 
-    written = manifest.read(output_dir)
-    peaks = written.peak_memory_bytes if written is not None else {}
+    record = manifest.read(output_dir)
+    peaks = record.peak_memory_bytes if record is not None else {}
     return peaks.get("device") or peaks.get("host")
 
 
-def differences(measured: Sequence[Measured]) -> dict[str, dict[str, Any]]:
-    """Config path -> backend -> value in force, where those that tell it do not agree."""
+def differences(runs: Sequence[BackendRun]) -> dict[str, dict[str, Any]]:
+    """Config path -> backend -> value in force, where the backends that report it do not agree."""
     from aligntune_core.config.table import same
 
-    found = {}
-    for path in _told(measured):
-        values = {m.name: m.effective[path] for m in measured if path in m.effective}
+    differing = {}
+    for path in _paths_in_force(runs):
+        values = {m.name: m.effective[path] for m in runs if path in m.effective}
         first, *others = values.values()
         if any(not same(path, first, other) for other in others):
-            found[path] = values
-    return found
+            differing[path] = values
+    return differing
 
 
-def untold(measured: Sequence[Measured]) -> dict[str, list[str]]:
-    """Backend -> config paths that another tells and it does not; only backends that lack some."""
-    lacking = {m.name: [path for path in _told(measured) if path not in m.effective] for m in measured}
+def untold(runs: Sequence[BackendRun]) -> dict[str, list[str]]:
+    """Backend -> config paths that another backend reports and it does not; only backends that lack some."""
+    lacking = {m.name: [path for path in _paths_in_force(runs) if path not in m.effective] for m in runs}
     return {name: paths for name, paths in lacking.items() if paths}
 
 
-def _told(measured: Sequence[Measured]) -> list[str]:
-    return sorted({path for m in measured for path in m.effective} - _OWN)
+def _paths_in_force(runs: Sequence[BackendRun]) -> list[str]:
+    return sorted({path for m in runs for path in m.effective} - _OWN)
 
 
-def draw(measured: Sequence[Measured], path: Path) -> Path | None:
+def draw(runs: Sequence[BackendRun], path: Path) -> Path | None:
     """Write the loss curves, one over the other; None where matplotlib is not installed."""
     if importlib.util.find_spec("matplotlib") is None:
         return None
-    # Not pyplot: it would look for a screen and keep the figure for good.
+    # pyplot is not used, as it looks for a display and keeps every figure.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.5, 4.0), dpi=120, layout="constrained")
     axes = figure.add_subplot()
-    for number, m in enumerate(measured):
+    for number, m in enumerate(runs):
         # Curves that agree lie on top of each other: thinner and dashed above keeps all of them in sight.
         style: dict[str, Any] = {"linewidth": 3.5 - number, "linestyle": "-" if number == 0 else "--"}
         axes.plot([s for s, _ in m.losses], [x for _, x in m.losses], label=m.name, **style)

@@ -31,20 +31,7 @@ if TYPE_CHECKING:
     from aligntune_core.enums import BackendType, RLAlgorithm, TrainingType
     from aligntune_core.pipeline.trainer import Trainer
 
-__getattr__, __dir__ = lazy(
-    __name__,
-    {
-        "BackendType": "aligntune_core.enums",
-        "Config": "aligntune_core.config",
-        "RLAlgorithm": "aligntune_core.enums",
-        "Trainer": "aligntune_core.pipeline.trainer",
-        "TrainingType": "aligntune_core.enums",
-        "create_rl_trainer": "aligntune_core.create",
-        "create_sft_trainer": "aligntune_core.create",
-        "create_trainer": "aligntune_core.create",
-        "resolve_config": "aligntune_core.config",
-    },
-)
+__getattr__, __dir__ = lazy(__name__)
 
 __all__ = [
     "BackendInfo",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from aligntune_core.config import Config, resolve_config
 from aligntune_core.pipeline.build import build
 from aligntune_core.pipeline.choose import choose
-from aligntune_core.pipeline.plan import load, plan
+from aligntune_core.pipeline.plan import as_config, plan
 
 if TYPE_CHECKING:
     from aligntune_core.pipeline.trainer import Trainer
@@ -80,7 +80,7 @@ def create_trainer(config: Config | str | Path | Mapping[str, Any]) -> Trainer:
     Raises:
         As ``create_sft_trainer``.
     """
-    config = load(config)
+    config = as_config(config)
     if config.isolation == "process":
         from aligntune_core.launch.client import RemoteTrainer
 

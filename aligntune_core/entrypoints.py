@@ -67,22 +67,22 @@ class EntryPoint:
             Exception: whatever the import raises.
         """
         module, _, attribute = self.value.partition(":")
-        found = importlib.import_module(module.strip())
-        return attrgetter(attribute.strip())(found) if attribute else found
+        imported = importlib.import_module(module.strip())
+        return attrgetter(attribute.strip())(imported) if attribute else imported
 
 
 def entry_points(group: str) -> tuple[EntryPoint, ...]:
     """The entry points of ``group``, or of every group that starts with it where it ends in a dot.
 
-    Sorted by name, then distribution. Each distribution counts once: a stale egg-info beside an editable
+    They are sorted by name, then distribution. Each distribution counts once: a stale egg-info beside an editable
     install is passed over, as the import system would.
     """
-    found = (
+    entries = (
         e
         for e in _scan(tuple(sys.path))
         if e.group == group or (group.endswith(".") and e.group.startswith(group))
     )
-    return tuple(sorted(found, key=lambda e: (e.name, e.distribution.canonical, e.value)))
+    return tuple(sorted(entries, key=lambda e: (e.name, e.distribution.canonical, e.value)))
 
 
 def installed(name: str) -> Distribution | None:
@@ -107,7 +107,7 @@ def versions(names: Iterable[str]) -> dict[str, str]:
 
 
 def refresh() -> None:
-    """Forget what was found; the next question reads the disk again."""
+    """Forget what was read from disk; the next call reads it again."""
     _scan.cache_clear()
     importlib.invalidate_caches()
 
@@ -119,37 +119,37 @@ def _scan(path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
     The text is searched before anything is parsed: with hundreds of distributions, parsing each costs most.
     One distribution that cannot be read is reported and passed over; the others still count.
     """
-    found: dict[str, tuple[EntryPoint, ...]] = {}
+    entries: dict[str, tuple[EntryPoint, ...]] = {}
     for distribution in metadata.distributions():
         try:
             if "[aligntune." in (distribution.read_text("entry_points.txt") or ""):
                 name = canonicalize_name(distribution.metadata["Name"])
-                if name not in found:
-                    found[name] = _of(name)
+                if name not in entries:
+                    entries[name] = _of(name)
         except (ValueError, KeyError, TypeError, OSError) as error:
             _log.warning(
                 "a distribution in %s is passed over, its metadata: %r", distribution.locate_file(""), error
             )
-    return tuple(e for name in sorted(found) for e in found[name])
+    return tuple(e for name in sorted(entries) for e in entries[name])
 
 
 def _of(name: str) -> tuple[EntryPoint, ...]:
     """The entry points of the one distribution that the import system takes for ``name``."""
-    found = metadata.Distribution.from_name(name)
-    ours = [e for e in found.entry_points if e.group.startswith("aligntune.")]
-    distribution = _describe(found)
+    source = metadata.Distribution.from_name(name)
+    ours = [e for e in source.entry_points if e.group.startswith("aligntune.")]
+    distribution = _describe(source)
     return tuple(dict.fromkeys(EntryPoint(e.name, e.value, e.group, distribution) for e in ours))
 
 
-def _describe(found: metadata.Distribution) -> Distribution:
-    origin = json.loads(found.read_text("direct_url.json") or "{}")
+def _describe(source: metadata.Distribution) -> Distribution:
+    origin = json.loads(source.read_text("direct_url.json") or "{}")
     editable = bool(origin.get("dir_info", {}).get("editable"))
     url = str(origin.get("url", ""))
     return Distribution(
-        name=found.metadata["Name"],
-        version=found.version or "unknown",
-        path=unquote(urlsplit(url).path) if editable and url else str(found.locate_file("")),
+        name=source.metadata["Name"],
+        version=source.version or "unknown",
+        path=unquote(urlsplit(url).path) if editable and url else str(source.locate_file("")),
         editable=editable,
-        requires=tuple(found.requires or ()),
-        summary=str(found.metadata.get("Summary") or ""),
+        requires=tuple(source.requires or ()),
+        summary=str(source.metadata.get("Summary") or ""),
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from aligntune_core.wording import did_you_mean, listed
 
-# How the note begins that carries a worker process' traceback.
+# The beginning of the note that carries a worker process' traceback.
 WORKER_TRACEBACK = "traceback in the worker process:"
 
 
@@ -53,10 +53,10 @@ class ConfigError(AligntuneError, ValueError):
 class UnknownAlgorithm(ConfigError):
     """No algorithm of that name is known."""
 
-    def __init__(self, name: str, known: Iterable[str]) -> None:
-        known = sorted(known)
+    def __init__(self, name: str, names: Iterable[str]) -> None:
+        names = sorted(names)
         super().__init__(
-            f'there is no algorithm "{name}".{did_you_mean(name, known)} Known: {listed(known)}.'
+            f'there is no algorithm "{name}".{did_you_mean(name, names)} Known: {listed(names)}.'
         )
 
 
@@ -116,9 +116,9 @@ class BackendConflict(BackendError):
     """Two distributions claim one backend name."""
 
     def __init__(self, name: str, distributions: Iterable[str]) -> None:
-        found = sorted(distributions)
+        names = sorted(distributions)
         super().__init__(
-            f'backend "{name}" is claimed by {" and ".join(found)}. Uninstall one: pip uninstall {found[-1].split()[0]}'
+            f'backend "{name}" is claimed by {" and ".join(names)}. Uninstall one: pip uninstall {names[-1].split()[0]}'
         )
 
 
@@ -146,7 +146,7 @@ class NotHonoured(BackendError, ConfigError):
 
 
 class ContractViolation(BackendError):
-    """What the library would do differs from what was asked for."""
+    """The library would run something else than the configuration."""
 
 
 # --- runs ------------------------------------------------------------------------------------------------------------

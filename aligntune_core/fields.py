@@ -1,4 +1,4 @@
-"""How a configuration field is declared: one line for validation, the keyword table, schema and docs."""
+"""Declare configuration fields: one declaration serves validation, the keyword table, the schema and the docs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How things are said in messages: names listed, the nearest name, types with their article, errors in one line."""
+"""Phrases for messages: names in a list, the nearest name, types with their article, errors on one line."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name most like ``name``, or None; case does not count. One that goes on from ``name`` comes first."""
+    """The known name most like ``name``, or None; case does not count. A name that begins with ``name`` comes first."""
     spelt = {k.lower(): k for k in known}
     longer = [k for k in spelt if len(name) >= 4 and k.startswith(name.lower())]
     if longer:
-        return spelt[longer[0]]  # names come with the usual one first
-    found = difflib.get_close_matches(name.lower(), list(spelt), n=1, cutoff=0.6)
-    return spelt[found[0]] if found else None
+        return spelt[longer[0]]  # of several, callers list the usual one first
+    matches = difflib.get_close_matches(name.lower(), list(spelt), n=1, cutoff=0.6)
+    return spelt[matches[0]] if matches else None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -125,8 +125,8 @@ def measure(backend: str, algorithm: str, work: Path) -> dict[str, Any]:
     torch.cuda.reset_peak_memory_stats()
     began = time.perf_counter()
     make = create_sft_trainer if algorithm == "sft" else create_rl_trainer
-    chosen = {} if algorithm == "sft" else {"algorithm": algorithm}
-    trainer = make(**chosen, **settings)
+    choice = {} if algorithm == "sft" else {"algorithm": algorithm}
+    trainer = make(**choice, **settings)
     clock = _clock()  # only now: Unsloth has to come before transformers
     trainer.native.add_callback(clock)
     before = {n: p.detach().clone() for n, p in trainer.model.named_parameters() if p.requires_grad}
@@ -164,26 +164,29 @@ def worker(backend: str, work: Path, out: Path) -> None:
 
     from aligntune_core.backends.registry import registry
 
-    found: dict[str, Any] = {
+    results: dict[str, Any] = {
         "versions": {"python": platform.python_version(), **versions(LIBRARIES)},
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "algorithms": {},
     }
-    offered = registry().get(backend)
+    plugin = registry().get(backend)
     for algorithm in ALGORITHMS:
-        support = offered.supports(algorithm)
+        support = plugin.supports(algorithm)
         if not support.ok:
-            found["algorithms"][algorithm] = {"not offered": support.reason}
+            results["algorithms"][algorithm] = {"not offered": support.reason}
         else:
             try:
-                found["algorithms"][algorithm] = measure(backend, algorithm, work)
+                results["algorithms"][algorithm] = measure(backend, algorithm, work)
             except Exception as error:
                 trace = "".join(traceback.format_exception(error))
-                found["algorithms"][algorithm] = {"error": f"{type(error).__name__}: {error}", "trace": trace}
+                results["algorithms"][algorithm] = {
+                    "error": f"{type(error).__name__}: {error}",
+                    "trace": trace,
+                }
                 print(trace, file=sys.stderr, flush=True)
         gc.collect()
         torch.cuda.empty_cache()
-        out.write_text(json.dumps(found))
+        out.write_text(json.dumps(results))
 
 
 def table(results: dict[str, Any]) -> list[str]:
@@ -192,16 +195,16 @@ def table(results: dict[str, Any]) -> list[str]:
         "| algorithm | backend | ms/step | peak GB | first step after | loss, first to last | reward, first to last |",
         "|---|---|---|---|---|---|---|",
     ]
-    for backend, found in results["backends"].items():
-        for name, run in found["algorithms"].items():
-            said = run.get("error") or run.get("not offered")
-            if said is None:
+    for backend, part in results["backends"].items():
+        for name, run in part["algorithms"].items():
+            cells = run.get("error") or run.get("not offered")
+            if cells is None:
                 reward = _ends(run["reward"]) if "reward" in run else ""
-                said = (
+                cells = (
                     f"{run['step_ms']:,.0f} | {run['peak_bytes'] / 1e9:.2f} | {run['first_step_after_s']:.0f} s | "
                     f"{_ends(run['loss'])} | {reward}"
                 )
-            lines.append(f"| {name} | {backend} | {said} |")
+            lines.append(f"| {name} | {backend} | {cells} |")
     return lines
 
 
@@ -217,19 +220,19 @@ def main() -> None:
     parser.add_argument("--backends", default="trl,unsloth")
     parser.add_argument("--work", type=Path, default=Path("gpu-algorithms"), help="folder for model and runs")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.worker:
-        worker(given.worker, given.work, given.out)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        worker(arguments.worker, arguments.work, arguments.out)
         return
-    given.work.mkdir(parents=True, exist_ok=True)
-    if not (given.work / "model").exists():
-        make_model(given.work / "model")
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    if not (arguments.work / "model").exists():
+        make_model(arguments.work / "model")
     results = {
         "measured": time.strftime("%Y-%m-%d"),
         "shape": gpu_jobs.SHAPE,
-        "backends": gpu_jobs.in_workers(__file__, given.backends, given.work),
+        "backends": gpu_jobs.in_workers(__file__, arguments.backends, arguments.work),
     }
-    gpu_jobs.keep(results, given.out, table(results))
+    gpu_jobs.keep(results, arguments.out, table(results))
 
 
 if __name__ == "__main__":

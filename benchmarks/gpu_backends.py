@@ -62,7 +62,7 @@ def worker(backend: str, parts: Sequence[str], model: Path, out: Path) -> None:
     """Measure one backend; written after each part, so that a later failure loses nothing."""
     import torch
 
-    found: dict[str, Any] = {
+    results: dict[str, Any] = {
         "versions": {"python": platform.python_version(), **versions(LIBRARIES)},
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "runs": {},
@@ -72,24 +72,28 @@ def worker(backend: str, parts: Sequence[str], model: Path, out: Path) -> None:
     jobs = [(part, name, measures[part][0]) for part in parts for name in measures[part][1]]
     for part, name, measure in jobs:
         try:
-            found[part][name] = measure(backend, name, model, out.parent / f"run-{backend}")
+            results[part][name] = measure(backend, name, model, out.parent / f"run-{backend}")
         except Exception as error:
-            found[part][name] = {"error": f"{type(error).__name__}: {error}"}
+            results[part][name] = {"error": f"{type(error).__name__}: {error}"}
             print(f"{backend} {name}: {error!r}", file=sys.stderr, flush=True)
         gc.collect()
         torch.cuda.empty_cache()
-        out.write_text(json.dumps(found))
+        out.write_text(json.dumps(results))
 
 
 def parity(trl: dict[str, Any], unsloth: dict[str, Any]) -> dict[str, Any]:
     """Largest and mean difference of the losses over the whole trajectory, as a share of the loss."""
-    found = {}
+    differences = {}
     for name in trl.keys() & unsloth.keys():
         pairs = list(zip(trl[name].get("losses", ()), unsloth[name].get("losses", ()), strict=False))
         shares = [abs(a - b) / abs(a) for a, b in pairs]
         if shares:
-            found[name] = {"steps": len(shares), "largest": max(shares), "mean": sum(shares) / len(shares)}
-    return found
+            differences[name] = {
+                "steps": len(shares),
+                "largest": max(shares),
+                "mean": sum(shares) / len(shares),
+            }
+    return differences
 
 
 def table(results: dict[str, Any]) -> list[str]:
@@ -120,8 +124,10 @@ def table(results: dict[str, Any]) -> list[str]:
         "| unsloth against trl | steps | largest difference of a loss | mean |",
         "|---|---|---|---|",
     ]
-    for name, found in sorted(results["parity"].items()):
-        lines.append(f"| {name} | {found['steps']} | {found['largest']:.2e} | {found['mean']:.2e} |")
+    for name, difference in sorted(results["parity"].items()):
+        lines.append(
+            f"| {name} | {difference['steps']} | {difference['largest']:.2e} | {difference['mean']:.2e} |"
+        )
     return lines
 
 
@@ -131,7 +137,9 @@ def _speed(pair: dict[str, Any], side: str) -> str:
 
 
 def _rows(results: dict[str, Any], part: str) -> list[tuple[str, str, dict[str, Any]]]:
-    return [(b, name, row) for b, found in results["backends"].items() for name, row in found[part].items()]
+    return [
+        (b, name, row) for b, measured in results["backends"].items() for name, row in measured[part].items()
+    ]
 
 
 def main() -> None:
@@ -144,15 +152,15 @@ def main() -> None:
     parser.add_argument("--host", action="store_true", help="pairs on a tiny model, on the CPU")
     parser.add_argument("--work", type=Path, default=Path("gpu-backends"), help="folder for model and runs")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    model = given.work / ("tiny" if given.host else "model")
-    if given.worker:
-        worker(given.worker, given.parts.split(","), model, given.out)
+    arguments = parser.parse_args()
+    model = arguments.work / ("tiny" if arguments.host else "model")
+    if arguments.worker:
+        worker(arguments.worker, arguments.parts.split(","), model, arguments.out)
         return
-    given.work.mkdir(parents=True, exist_ok=True)
+    arguments.work.mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = {"measured": time.strftime("%Y-%m-%d")}
-    options, environment = ["--parts", given.parts], {}
-    if given.host:
+    options, environment = ["--parts", arguments.parts], {}
+    if arguments.host:
         make_tiny_model(model)
         options = ["--host", "--parts", "pairs"]
         environment = {"CUDA_VISIBLE_DEVICES": "", "ALIGNTUNE_UNSLOTH_ALLOW_CPU": "1"}
@@ -160,10 +168,10 @@ def main() -> None:
         results["shape"] = SHAPE
         if not model.exists():
             make_model(model)
-    backends = in_workers(__file__, given.backends, given.work, *options, environment=environment)
+    backends = in_workers(__file__, arguments.backends, arguments.work, *options, environment=environment)
     both = [backends.get(b, {"runs": {}})["runs"] for b in ("trl", "unsloth")]
     results |= {"backends": backends, "parity": parity(*both)}
-    keep(results, given.out, table(results))
+    keep(results, arguments.out, table(results))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the benchmarks on a GPU share: a model of a billion weights, rows, a stopwatch for a trainer's steps."""
+"""Shared parts of the GPU benchmarks: a model of a billion weights, rows, a stopwatch for a trainer's steps."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ def in_workers(
 
     A worker writes after each of its jobs; one that dies keeps what it had.
     """
-    found = {}
+    results = {}
     for backend in backends.split(","):
         part = work / f"{backend}.json"
         part.unlink(missing_ok=True)  # of an earlier run
         command = [sys.executable, script, "--worker", backend, "--work", str(work), *options]
         subprocess.run([*command, "--out", str(part)], check=False, env={**os.environ, **(environment or {})})
         if part.exists():
-            found[backend] = json.loads(part.read_text())
-    return found
+            results[backend] = json.loads(part.read_text())
+    return results
 
 
 def keep(results: dict[str, Any], out: Path, table: list[str]) -> None:
@@ -85,13 +85,13 @@ def rows(algorithm: str, count: int = 400, words: tuple[int, int] = SHORT) -> li
     """Conversations whose lengths spread as those of instruction data do: most short, a few long."""
     draw = random.Random(0)
 
-    def said(role: str, middle: float) -> list[dict[str, str]]:
+    def message(role: str, middle: float) -> list[dict[str, str]]:
         length = min(max(2, round(draw.lognormvariate(math.log(middle), 0.7))), 110)
         return [{"role": role, "content": " ".join(draw.choice(WORDS) for _ in range(length))}]
 
     answers = ("completion",) if algorithm == "sft" else ("chosen", "rejected")
     return [
-        {"prompt": said("user", words[0])} | {answer: said("assistant", words[1]) for answer in answers}
+        {"prompt": message("user", words[0])} | {answer: message("assistant", words[1]) for answer in answers}
         for _ in range(count)
     ]
 
@@ -134,7 +134,7 @@ class Stopwatch:
         self.times, self._batches = [], []
 
     def figures(self) -> dict[str, Any]:
-        """Of the steps after the warm ones: seconds, tokens, milliseconds a step, losses."""
+        """Seconds, tokens, milliseconds a step and losses of the steps after the warm ones."""
         import torch
 
         seconds = self.times[-1] - self.times[WARM - 1]

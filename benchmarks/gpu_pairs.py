@@ -16,7 +16,7 @@ WINDOWS, WINDOW = 5, 20
 
 @dataclass(frozen=True)
 class Pairing:
-    """What a pair is measured on: rows a batch, median words, steps a window, number format, recomputation."""
+    """The setting of a pair: rows a batch, median words, steps a window, number format, recomputation."""
 
     batch: dict[str, int]
     words: tuple[int, int]
@@ -131,32 +131,32 @@ def measure_pair(backend: str, algorithm: str, model: Path, folder: Path) -> dic
         "ours": (ours.native, ours.train),
     }
     watches = {side: Stopwatch(native) for side, (native, _) in sides.items()}
-    found: dict[str, list[dict[str, Any]]] = {"raw": [], "ours": []}
+    windows: dict[str, list[dict[str, Any]]] = {"raw": [], "ours": []}
     for number in range(WINDOWS):
         # In turns, so that neither is always the second.
         for side in ("raw", "ours") if number % 2 == 0 else ("ours", "raw"):
             other = sides["ours" if side == "raw" else "raw"][0]
-            kept = resident(other) if getattr(other, "optimizer", None) else 0
+            others_bytes = resident(other) if getattr(other, "optimizer", None) else 0
             watches[side].start()
             sides[side][1]()
             figures = watches[side].figures()
-            figures["own_peak_bytes"] = figures["peak_bytes"] - kept
-            found[side].append(figures)
-    return summary(found)
+            figures["own_peak_bytes"] = figures["peak_bytes"] - others_bytes
+            windows[side].append(figures)
+    return summary(windows)
 
 
-def summary(found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+def summary(sides: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """Medians over windows, their spread, and ours over raw."""
-    speed = {side: [w["tokens_per_second"] for w in windows] for side, windows in found.items()}
-    memory = {side: median(w["own_peak_bytes"] for w in windows) for side, windows in found.items()}
+    speed = {side: [w["tokens_per_second"] for w in windows] for side, windows in sides.items()}
+    memory = {side: median(w["own_peak_bytes"] for w in windows) for side, windows in sides.items()}
     return {
         "tokens_per_second": {side: median(values) for side, values in speed.items()},
         "spread": {side: [min(values), max(values)] for side, values in speed.items()},
         "speed_ratio": median(speed["ours"]) / median(speed["raw"]),
         "peak_bytes": memory,
         "memory_ratio": round(memory["ours"] / memory["raw"], 4) if memory["raw"] else None,
-        "step_ms": {side: median(w["step_ms"] for w in windows) for side, windows in found.items()},
+        "step_ms": {side: median(w["step_ms"] for w in windows) for side, windows in sides.items()},
         "windows": {side: [round(value) for value in values] for side, values in speed.items()},
-        "tokens_per_step": {side: w[0]["tokens"] / w[0]["steps"] for side, w in found.items()},
-        "first_losses": {side: windows[0]["losses"][:3] for side, windows in found.items()},
+        "tokens_per_step": {side: w[0]["tokens"] / w[0]["steps"] for side, w in sides.items()},
+        "first_losses": {side: windows[0]["losses"][:3] for side, windows in sides.items()},
     }

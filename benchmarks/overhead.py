@@ -1,4 +1,4 @@
-"""How much of ``train()`` is ours: time inside aligntune's own callbacks and checks, measured within one run.
+"""Measure aligntune's share of ``train()``: time inside its own callbacks and checks, within one run.
 
     python benchmarks/overhead.py --model HuggingFaceTB/SmolLM2-135M-Instruct --steps 12
 

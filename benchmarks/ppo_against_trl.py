@@ -49,7 +49,7 @@ from benchmarks.ppo_toy import (  # noqa: E402
     tokenizer,
 )
 
-# What the first update is compared under: arguments, whether an adapter trains, whether the backbone gives the values.
+# Cases of the first update: arguments, whether an adapter trains, whether the backbone gives the values.
 CASES: dict[str, tuple[dict[str, Any], bool, bool]] = {
     "full, value model": ({}, False, False),
     "full, shared backbone": ({"kl_estimator": "k3"}, False, True),

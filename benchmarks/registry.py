@@ -1,4 +1,4 @@
-"""What the registry costs: discovery among 200 distributions, loading one plugin, one hook call.
+"""Measure the registry: discovery among 200 distributions, loading one plugin, one hook call.
 
 Run ``python benchmarks/registry.py``. Prints a table; the exit code is 1 where a limit is passed. Each repetition is an
 interpreter of its own, so that nothing is cached but the files and their .pyc. CPU time, as a busy machine would only

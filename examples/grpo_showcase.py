@@ -15,11 +15,11 @@ from aligntune import create_rl_trainer
 
 def right_and_brief(text: str, answer: str) -> float:
     """0 unless the last number is the right one; then more, the less there is around it: 1 for the number alone."""
-    said = text.strip()
-    numbers = re.findall(r"\d+", said)
+    completion = text.strip()
+    numbers = re.findall(r"\d+", completion)
     if not numbers or numbers[-1] != answer:
         return 0.0
-    return 0.3 + 0.7 * len(answer) / len(said)
+    return 0.3 + 0.7 * len(answer) / len(completion)
 
 
 def plot(metrics: Path, picture: Path) -> None:

@@ -13,11 +13,11 @@ app = make_app()
 @app.command()
 def algorithms(json: Json = False) -> None:
     """Show which backend trains which algorithm, as the installed plugins say."""
-    found = matrix()
+    entries = matrix()
     if json:
-        print_json(found)
+        print_json(entries)
         return
-    names = sorted({name for row in found for name in row["backends"]})
+    names = sorted({name for row in entries for name in row["backends"]})
     print_table(
         ("algorithm", "name", "rows need", *names),
         [
@@ -27,7 +27,7 @@ def algorithms(json: Json = False) -> None:
                 ", ".join(row["columns"]),
                 *("yes" if row["backends"][name]["ok"] else "no" for name in names),
             )
-            for row in found
+            for row in entries
         ],
     )
 

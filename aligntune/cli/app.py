@@ -71,7 +71,7 @@ def _loaded(entry: EntryPoint) -> Any:
     """
     try:
         return typer.main.get_command(entry.load())
-    except (Exception, SystemExit) as error:  # a stranger's module may raise anything
+    except (Exception, SystemExit) as error:  # a module of another distribution may raise anything
         raise BackendBroken(
             f'command "{entry.name}" of {entry.distribution} cannot be used: {one_line(error)}. Update it, or '
             f"pip uninstall {entry.distribution.name}."
@@ -86,8 +86,8 @@ app = make_app(
 )
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(flag: bool) -> None:
+    if flag:
         from aligntune import __version__
 
         typer.echo(__version__)

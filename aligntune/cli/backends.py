@@ -10,7 +10,7 @@ from aligntune.cli.options import Json, make_app
 from aligntune.cli.output import STATE_COLOURS, print_json, print_table
 
 if TYPE_CHECKING:
-    from aligntune_core.backends.listing import BackendRow, FoundRow
+    from aligntune_core.backends.listing import BackendRow, EntryPointRow
 
 app = make_app()
 
@@ -93,14 +93,14 @@ def _print_details(row: BackendRow) -> None:
         typer.echo(row.traceback)
 
 
-def _others() -> list[FoundRow]:
+def _others() -> list[EntryPointRow]:
     """Extensions, algorithms and rewards that installed distributions bring."""
     from aligntune_core.backends.registry import registry
 
     return [row for row in registry().third_party() if row.group != "aligntune.backends"]
 
 
-def _print_other(row: FoundRow) -> None:
+def _print_other(row: EntryPointRow) -> None:
     """One fact a line, none of them folded: group, name and path are what people search for."""
     typer.secho(f"\n{row.group} {row.name}: {row.state}", bold=True)
     facts = {

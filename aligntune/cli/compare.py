@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aligntune.cli.failures import ExitCode
+from aligntune.cli.failures import SIGNALS, ExitCode
 from aligntune.cli.options import ConfigFile, Debug, Json, Overrides, make_app
 from aligntune.cli.output import print_json, print_table
-from aligntune.cli.train import SIGNALS
 
 if TYPE_CHECKING:
-    from aligntune.comparison import Comparison, Measured
+    from aligntune.comparison import BackendRun, Comparison
     from aligntune_core.backends.listing import BackendRow
 
 app = make_app()
@@ -41,28 +40,28 @@ def compare(
     from aligntune_core.config import load_config
 
     loaded = load_config(config, overrides=overrides or ())
-    found = comparison.compare(loaded, _names(backends, loaded.algorithm))
+    result = comparison.compare(loaded, _names(backends, loaded.algorithm))
     if json:
-        print_json(found.as_dict())
+        print_json(result.as_dict())
     else:
-        _print(found, debug)
-    if stopped := found.backends[-1].stopped:
+        _print(result, debug)
+    if stopped := result.backends[-1].stopped:
         raise typer.Exit(SIGNALS.get(stopped, ExitCode.FAILED))
-    if any(m.error for m in found.backends):
+    if any(m.error for m in result.backends):
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _names(asked: str, algorithm: str) -> list[str]:
+def _names(option: str, algorithm: str) -> list[str]:
     from aligntune_core.backends.registry import registry
     from aligntune_core.errors import ConfigError
     from aligntune_core.wording import listed
 
-    names = list(dict.fromkeys(name.strip() for name in asked.split(",") if name.strip()))
-    found = {row.name: _why_not(row, algorithm) for row in registry().rows()}
-    if not asked:
-        names = [name for name, why in found.items() if not why]
+    names = list(dict.fromkeys(name.strip() for name in option.split(",") if name.strip()))
+    reasons = {row.name: _why_not(row, algorithm) for row in registry().rows()}
+    if not option:
+        names = [name for name, why in reasons.items() if not why]
     if len(names) < 2:
-        installed = (f"{name} ({why})" if why else name for name, why in found.items())
+        installed = (f"{name} ({why})" if why else name for name, why in reasons.items())
         raise ConfigError(
             f"--backends: two or more are needed to compare, got {listed(names)}. Installed: {listed(installed)}"
         )
@@ -75,45 +74,45 @@ def _why_not(row: BackendRow, algorithm: str) -> str:
     return "" if row.algorithms[algorithm] else f"does not train {algorithm}"
 
 
-def _print(found: Comparison, debug: bool) -> None:
+def _print(result: Comparison, debug: bool) -> None:
     columns = ("backend", "tokens/s", "ms/step", "peak memory", "first step after", "steps", "final loss")
-    print_table(columns, [_row(m) for m in found.backends])
-    for m in found.backends:
+    print_table(columns, [_row(m) for m in result.backends])
+    for m in result.backends:
         if m.error:
             typer.secho(f"{m.name}: {m.error}", fg="red")
             if debug and m.traceback:
                 typer.echo(m.traceback, err=True)
-    if found.differences:
-        names = [m.name for m in found.backends if m.error is None]
+    if result.differences:
+        names = [m.name for m in result.backends if m.error is None]
         rows = [
             (path, *(str(values.get(name, "not told")) for name in names))
-            for path, values in found.differences.items()
+            for path, values in result.differences.items()
         ]
         print_table(("in force differently", *names), rows)
-    elif sum(m.error is None for m in found.backends) > 1:
+    elif sum(m.error is None for m in result.backends) > 1:
         typer.echo(
-            f"In force: the same arguments on all{', as far as they are told' if found.untold else ''}."
+            f"In force: the same arguments on all{', as far as they are told' if result.untold else ''}."
         )
-    for name, paths in found.untold.items():
+    for name, paths in result.untold.items():
         typer.echo(f"{name} does not tell: {', '.join(paths)}")
-    if any(m.error is None for m in found.backends):
+    if any(m.error is None for m in result.backends):
         typer.echo(
-            f"Loss curves: {found.plot or 'not drawn, matplotlib is missing (pip install matplotlib)'}"
+            f"Loss curves: {result.plot or 'not drawn, matplotlib is missing (pip install matplotlib)'}"
         )
-    typer.echo(f"Runs and figures: {found.folder}")
+    typer.echo(f"Runs and figures: {result.folder}")
 
 
-def _row(m: Measured) -> tuple[str, ...]:
-    def shown(value: float | None, form: str) -> str:
+def _row(m: BackendRun) -> tuple[str, ...]:
+    def cell(value: float | None, form: str) -> str:
         return "-" if value is None else form.format(value)
 
     memory = None if m.peak_memory_bytes is None else m.peak_memory_bytes / 2**30
     return (
         m.name,
-        shown(m.tokens_per_second, "{:,.0f}"),
-        shown(m.step_ms, "{:,.1f}"),
-        shown(memory, "{:.2f} GiB"),
-        shown(m.startup_s, "{:.1f} s"),
+        cell(m.tokens_per_second, "{:,.0f}"),
+        cell(m.step_ms, "{:,.1f}"),
+        cell(memory, "{:.2f} GiB"),
+        cell(m.startup_s, "{:.1f} s"),
         str(m.steps),
-        shown(m.final_loss, "{:.4f}"),
+        cell(m.final_loss, "{:.4f}"),
     )

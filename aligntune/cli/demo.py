@@ -7,13 +7,11 @@ from typing import Annotated
 
 import typer
 
-from aligntune.cli.failures import ExitCode
+from aligntune.cli.failures import SIGNALS, ExitCode
 from aligntune.cli.options import Debug, Json, make_app
 from aligntune.cli.output import print_json
 
 app = make_app()
-
-SIGNALS = {"SIGINT": ExitCode.INTERRUPTED, "SIGTERM": ExitCode.TERMINATED}
 
 
 @app.command()

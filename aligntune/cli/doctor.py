@@ -1,4 +1,4 @@
-"""``aligntune doctor``: would training work here, and if not, whose fault is it?"""
+"""``aligntune doctor``: check versions, devices and backends, and name what would keep training from working."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Problem:
 
 @dataclass
 class Report:
-    """Everything that doctor found."""
+    """The result of one check."""
 
     python: str
     platform: str
@@ -116,15 +116,15 @@ def doctor(
 
 
 def examine(quiet: bool = True) -> Report:
-    """Look at everything. Starts one process a ready backend."""
-    from aligntune.diagnosis import requirements, trial
+    """Check versions, devices, requirements and backends; starts one process for each ready backend."""
+    from aligntune.diagnosis import conflicts, trial
     from aligntune_core.backends.registry import ALLOW, HINTS, registry
     from aligntune_core.entrypoints import installed
     from aligntune_core.model.device import probe
     from aligntune_core.version import __version__
 
     rows = registry().rows()
-    tree = requirements.examine(d for d in (installed(row.distribution) for row in rows) if d)
+    tree = conflicts.examine(d for d in (installed(row.distribution) for row in rows) if d)
     report = Report(
         python=f"{platform.python_version()} ({sys.executable})",
         platform=platform.platform(),
@@ -143,10 +143,10 @@ def examine(quiet: bool = True) -> Report:
     report.problems += [_of_row(row) for row in rows if row.state not in ("ready", "disabled", "missing")]
     report.problems += [
         Problem(
-            f"{found.group} {found.name} ({found.distribution} {found.version}) is {found.state}: {found.reason}"
+            f"{entry.group} {entry.name} ({entry.distribution} {entry.version}) is {entry.state}: {entry.reason}"
         )
-        for found in registry().third_party()
-        if found.group != "aligntune.backends" and found.state not in ("ready", "disabled")
+        for entry in registry().third_party()
+        if entry.group != "aligntune.backends" and entry.state not in ("ready", "disabled")
     ]
     for row in rows:
         if row.state == "ready":
@@ -162,21 +162,21 @@ def _of_row(row: BackendRow) -> Problem:
 
 
 def _of_trial(row: BackendRow, trial: Trial) -> list[Problem]:
-    found = []
+    problems = []
     if not trial.ok:
         culprit = f" Culprit: {trial.culprit}." if trial.culprit else ""
         what = f'backend "{row.name}" cannot be imported: {trial.error.rstrip(".")}.{culprit}'
-        found.append(Problem(what, trial.advice, trial.traceback))
+        problems.append(Problem(what, trial.advice, trial.traceback))
     kinds = [device["kind"] for device in trial.devices]
     if kinds and not set(kinds) & set(row.devices):
-        found.append(
+        problems.append(
             Problem(
                 f'backend "{row.name}" trains on {", ".join(row.devices)}; torch sees {", ".join(kinds)} here',
                 f"export ALIGNTUNE_DISABLE_BACKENDS={row.name} leaves it out. "
                 + (f"A run says: {trial.refusal}" if trial.refusal else f"It {row.hint}"),
             )
         )
-    return found
+    return problems
 
 
 def _print(report: Report, verbose: bool) -> None:

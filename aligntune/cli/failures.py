@@ -1,4 +1,4 @@
-"""How a command fails: what is printed, and the exit code."""
+"""Turn a failed command's exception into a message and an exit code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aligntune.cli.options import DEBUG, JSON
 from aligntune.cli.output import print_json
 from aligntune_core.errors import WORKER_TRACEBACK, AligntuneError, BackendError, ConfigError, DataError
 
-# How the notes begin that name a reward which raised, or could not be imported.
+# Matches the note that names a reward which raised, or could not be imported.
 _OF_A_REWARD = re.compile(r'reward ".*" (raised on|could not be imported)')
 
 
@@ -29,6 +29,10 @@ class ExitCode(IntEnum):
     BACKEND = 3
     INTERRUPTED = 130
     TERMINATED = 143
+
+
+SIGNALS = {"SIGINT": ExitCode.INTERRUPTED, "SIGTERM": ExitCode.TERMINATED}
+"""Signal that stopped a run -> exit code of the command."""
 
 
 def exit_code(error: BaseException) -> ExitCode:
@@ -52,7 +56,7 @@ def reported(ctx: typer.Context) -> Iterator[None]:
     try:
         yield
     except (BrokenPipeError, typer.Exit):
-        raise  # typer's own ways to end
+        raise  # typer ends the command by these itself
     except KeyboardInterrupt as error:
         typer.echo("Interrupted.", err=True)
         raise typer.Exit(exit_code(error)) from error
@@ -77,7 +81,7 @@ def _is_usage(error: Exception) -> bool:
 
 
 def _notes(error: Exception) -> list[str]:
-    """What was added to our own error, but for the traceback of a worker process: ``--debug`` shows that."""
+    """Notes of an error of ours, without the traceback of a worker process, which ``--debug`` shows."""
     return [n for n in getattr(error, "__notes__", []) if not n.startswith(WORKER_TRACEBACK)]
 
 

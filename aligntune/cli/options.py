@@ -1,4 +1,4 @@
-"""What commands share: how their app is made, and options."""
+"""Options that several commands share, and the function that makes a command's app."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How commands print: JSON for programs, tables for people."""
+"""Print the results of commands: JSON for programs, tables for people."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ STATE_COLOURS = {
 }
 
 
-_kept_for_json: list[TextIO] = []
+_json_streams: list[TextIO] = []
 
 
 @contextmanager
 def stdout_is_jsons() -> Iterator[None]:
-    """What plugins and libraries print meanwhile goes to stderr, so that stdout holds the JSON alone."""
-    _kept_for_json.append(sys.stdout)
+    """Send what plugins and libraries print meanwhile to stderr, so that stdout holds the JSON alone."""
+    _json_streams.append(sys.stdout)
     try:
         with redirect_stdout(sys.stderr):
             yield
     finally:
-        _kept_for_json.pop()
+        _json_streams.pop()
 
 
 def print_json(value: Any) -> None:
     """Print a value as JSON on stdout; what JSON does not know is written as text."""
     text = json.dumps(value, indent=2, default=str, ensure_ascii=False)
-    typer.echo(text, file=_kept_for_json[-1] if _kept_for_json else None)
+    typer.echo(text, file=_json_streams[-1] if _json_streams else None)
 
 
 def console() -> Console:

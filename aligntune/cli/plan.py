@@ -25,11 +25,11 @@ def plan(config: ConfigFile, overrides: Overrides = None, debug: Debug = False, 
     from aligntune_core.config import load_config
     from aligntune_core.pipeline import plan as factory
 
-    found = describe(factory.plan(load_config(config, overrides=overrides or ())))
+    summary = describe(factory.plan(load_config(config, overrides=overrides or ())))
     if json:
-        print_json(found)
+        print_json(summary)
     else:
-        _print(found)
+        _print(summary)
 
 
 def describe(plan: Plan) -> dict[str, Any]:
@@ -41,12 +41,12 @@ def describe(plan: Plan) -> dict[str, Any]:
 
     config, data, optim = plan.config, plan.datasets, plan.config.optim
     first = next(iter(data.train), None)
-    shown = (
+    sequences = (
         {}
         if first is None
         else render_sequences(first, find(config.algorithm), plan.prepared.tokenizer, config)
     )
-    written = plain(config)
+    values = plain(config)
     return {
         "algorithm": config.algorithm,
         "backend": {
@@ -56,9 +56,9 @@ def describe(plan: Plan) -> dict[str, Any]:
             "versions": dict(plan.prepared.versions),
         },
         "device": vars(plan.prepared.device),
-        "config": written,
+        "config": values,
         "sources": {
-            path: config.sources.get(path, "default") for path in paths(config) if _at(written, path)[0]
+            path: config.sources.get(path, "default") for path in paths(config) if _at(values, path)[0]
         },
         "data": data.report.as_dict() if data.report else {},
         "steps": {
@@ -70,7 +70,8 @@ def describe(plan: Plan) -> dict[str, Any]:
             "processes": world_size(),
         },
         "first_row": {
-            name: [{"text": text, "loss": loss} for text, loss in pieces] for name, pieces in shown.items()
+            name: [{"text": text, "loss": loss} for text, loss in pieces]
+            for name, pieces in sequences.items()
         },
         "writes": _writes(plan),
     }
@@ -87,7 +88,7 @@ def _at(tree: dict[str, Any], path: str) -> tuple[bool, Any]:
 
 
 def _writes(plan: Plan) -> list[dict[str, str]]:
-    """What the run will leave, and what becomes of a run that lies there."""
+    """List what the run will write, and say what becomes of an earlier run in its folder."""
     from pathlib import Path
 
     from aligntune_core.config.resolve.defaults import output_dir
@@ -96,44 +97,44 @@ def _writes(plan: Plan) -> list[dict[str, str]]:
 
     config, run = plan.config, plan.config.run
     folder = Path(output_dir(config))
-    kept = f", the last {run.save_total_limit} are kept" if run.save_total_limit else ""
+    limit = f", the last {run.save_total_limit} are kept" if run.save_total_limit else ""
     when = {
         "no": "",
         "steps": f"every {run.save_steps} steps",
         "epoch": "after each epoch",
         "best": "whenever it is best",
     }
-    found = [
+    entries = [
         (".", f"{'adapter' if config.peft.enabled else 'model'} and tokenizer"),
         (MANIFEST, OF_THE_RUN[MANIFEST]),
         (METRICS, f"a line every {run.logging_steps} step(s)"),
         (LOG, OF_THE_RUN[LOG]),
     ]
     if when[run.save_strategy]:
-        found.append((f"{CHECKPOINT}N", when[run.save_strategy] + kept))
+        entries.append((f"{CHECKPOINT}N", when[run.save_strategy] + limit))
     if config.peft.merge_adapter:
-        found.append((MERGED_BASE, OF_THE_RUN[MERGED_BASE]))
+        entries.append((MERGED_BASE, OF_THE_RUN[MERGED_BASE]))
     if (folder / METRICS).is_file() or checkpoints(folder):
-        found.append(
+        entries.append(
             (f"{EARLIER}/N", "the run that lies there now is moved here, unless this one resumes it")
         )
-    return [{"path": str(folder / name), "what": what} for name, what in found]
+    return [{"path": str(folder / name), "what": what} for name, what in entries]
 
 
-def _print(found: dict[str, Any]) -> None:
+def _print(summary: dict[str, Any]) -> None:
     from rich.text import Text
 
     out = console()
-    backend, device, steps = found["backend"], found["device"], found["steps"]
+    backend, device, steps = summary["backend"], summary["device"], summary["steps"]
     print_table(
         ("configuration", "value", "from"),
         [
             (
                 path,
-                _short(_at(found["config"], path)[1]),
+                _short(_at(summary["config"], path)[1]),
                 (source, "dim" if source.startswith("default") else ""),
             )
-            for path, source in found["sources"].items()
+            for path, source in summary["sources"].items()
         ],
     )
     lines = {
@@ -144,10 +145,10 @@ def _print(found: dict[str, Any]) -> None:
     }
     for label, line in lines.items():
         out.print(Text.assemble((f"{label}: ", "bold"), line), soft_wrap=True)
-    _print_data(found["data"])
-    for name, pieces in found["first_row"].items():
+    _print_data(summary["data"])
+    for name, pieces in summary["first_row"].items():
         _print_row("first row" if name == "row" else f"first row, {name}", pieces)
-    print_table(("will be written", ""), [(entry["path"], entry["what"]) for entry in found["writes"]])
+    print_table(("will be written", ""), [(entry["path"], entry["what"]) for entry in summary["writes"]])
 
 
 def _steps(steps: dict[str, Any]) -> str:
@@ -163,8 +164,8 @@ def _print_data(report: dict[str, Any]) -> None:
     if not report:
         return
     out = console()
-    given, dropped = report["rows_given"], report["rows_dropped"]
-    counted = "counted as they stream" if given is None else f"{given} given, {dropped} bad"
+    total, dropped = report["rows_given"], report["rows_dropped"]
+    counted = "counted as they stream" if total is None else f"{total} given, {dropped} bad"
     out.print(
         Text.assemble(("rows: ", "bold"), f"{counted}; {report['source']}, format {report['format']}"),
         soft_wrap=True,
@@ -192,7 +193,7 @@ def _print_data(report: dict[str, Any]) -> None:
 
 
 def _print_row(title: str, pieces: list[dict[str, Any]]) -> None:
-    """The row; what bears loss in green, or between brackets where there is no colour."""
+    """Print a row, its part with loss in green or, where there is no colour, between double brackets."""
     from rich.text import Text
 
     out = console()

@@ -13,7 +13,7 @@ app = make_app(no_args_is_help=True)
 
 
 class Example(StrEnum):
-    """What the new package can do from the start."""
+    """Examples that a new package may start from."""
 
     SFT = "sft"
 

@@ -30,13 +30,13 @@ def list_(json: Json = False) -> None:
     """List the rewards that can be given by name."""
     from aligntune_core.rewards import list_rewards
 
-    found = list_rewards()
+    infos = list_rewards()
     if json:
-        print_json([asdict(info) for info in found])
+        print_json([asdict(info) for info in infos])
         return
     print_table(
         ("reward", "scores", "range", "from"),
-        [(i.name, i.summary.replace("``", ""), i.scores, i.requires or i.distribution) for i in found],
+        [(i.name, i.summary.replace("``", ""), i.scores, i.requires or i.distribution) for i in infos],
     )
 
 
@@ -79,8 +79,7 @@ def run_check(config: Config, samples: int, rows: int) -> CheckReport:
     from aligntune_core.errors import ConfigError
     from aligntune_core.model.tokenizer import load_tokenizer
     from aligntune_core.rewards import RewardSet, build_rewards
-    from aligntune_core.rewards.check import check_rewards
-    from aligntune_core.rewards.sampling import sample_completions
+    from aligntune_core.rewards.check import check_rewards, sample_completions
     from aligntune_core.types import Device
 
     algorithm = find(config.algorithm)
@@ -111,8 +110,8 @@ def run_check(config: Config, samples: int, rows: int) -> CheckReport:
             seed=resolved.run.seed,
         )
 
-    taken = list(islice(iter(datasets.train), max(rows, samples)))
-    return check_rewards(rewards, taken, sample, samples, resolved.run.seed)
+    first_rows = list(islice(iter(datasets.train), max(rows, samples)))
+    return check_rewards(rewards, first_rows, sample, samples, resolved.run.seed)
 
 
 def _print(report: CheckReport) -> None:
@@ -128,13 +127,17 @@ def _print(report: CheckReport) -> None:
                 name if first else "",
                 f"{report.weights[name]:g}" if first and name in report.weights else "",
                 group,
-                str(found.count),
-                f"{found.mean:.3g}",
-                f"{found.low:.3g}" if found.low == found.high else f"{found.low:.3g} to {found.high:.3g}",
-                bars(found.histogram),
+                str(distribution.count),
+                f"{distribution.mean:.3g}",
+                f"{distribution.low:.3g}"
+                if distribution.low == distribution.high
+                else f"{distribution.low:.3g} to {distribution.high:.3g}",
+                bars(distribution.histogram),
             )
             for name, groups in report.rewards.items()
-            for first, (group, found) in zip([True] + [False] * len(groups), groups.items(), strict=False)
+            for first, (group, distribution) in zip(
+                [True] + [False] * len(groups), groups.items(), strict=False
+            )
         ],
     )
     if report.samples:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aligntune.cli.failures import ExitCode
+from aligntune.cli.failures import SIGNALS, ExitCode
 from aligntune.cli.options import ConfigFile, Debug, Json, Overrides, make_app
 from aligntune.cli.output import print_json, print_table
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from aligntune_core.types import TrainResult
 
 app = make_app()
-
-SIGNALS = {"SIGINT": ExitCode.INTERRUPTED, "SIGTERM": ExitCode.TERMINATED}
 
 
 @app.command()

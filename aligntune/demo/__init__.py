@@ -1,1 +1,1 @@
-"""What ``aligntune demo`` runs: find a small model, fine-tune it, align it, and show what it learned."""
+"""The parts of ``aligntune demo``: find a small model, fine-tune it, align it, and show what it learned."""

@@ -31,15 +31,15 @@ def of_run(folder: Path) -> dict[str, Any]:
     ``last_loss`` is the mean of the last steps, five at most and a quarter of the run at most.
     """
     losses = column(steps(folder), "loss")
-    written = manifest.read(folder)
-    if written is None:
+    record = manifest.read(folder)
+    if record is None:
         raise RunError(f"{folder} holds no {MANIFEST}: the run did not get so far")
     last = max(1, min(LAST, len(losses) // 4))
     return {
         "folder": str(folder),
-        "backend": written.backend,
+        "backend": record.backend,
         "steps": len(losses),
-        "seconds": written.training_time,
+        "seconds": record.training_time,
         "first_loss": losses[0],
         "last_loss": fmean(losses[-last:]),
     }

@@ -1,4 +1,4 @@
-"""Find the demo's model: named, in the own cache, on the hub, in a wheel of the package index, or made here."""
+"""Find the demo's model: the one that the user names, or one from our cache, the hub or a wheel, or a tiny one."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class NotThere(Exception):
 
 
 @dataclass(frozen=True)
-class Found:
+class DemoModel:
     """A model to train.
 
     Attributes:
@@ -55,49 +55,51 @@ class Found:
     stand_in: bool = False
 
 
-def find(named: str | None, workspace: Path, say: Say) -> Found:
-    """Take the first of: what was named, own cache, hub, wheel, a tiny model made here.
+def find_model(model: str | None, workspace: Path, say: Say) -> DemoModel:
+    """Find a model: the one that is named, else the first of our cache, the hub, the wheel and a tiny one made here.
 
     Args:
-        named: a hub id or folder; taken without a look elsewhere.
+        model: a hub id or folder; taken without a look elsewhere.
         workspace: where the tiny model is made, should nothing else be there.
-        say: told before each step that may take a while.
+        say: called with a sentence before each step that may take a while.
 
     Raises:
-        ConfigError: ``named`` is a path without a model.
+        ConfigError: ``model`` is a path without a model.
     """
-    if named is not None:
-        return Found(checked(named), "--model")
-    passed: list[tuple[str, str]] = []
+    if model is not None:
+        return DemoModel(checked(model), "--model")
+    passed_over: list[tuple[str, str]] = []
     for origin, take in (
         (f"cache {cache_dir()}", cached),
         (f"hub {HUB_ID}", from_hub),
         (f"wheel {WHEEL}", from_wheel),
     ):
         try:
-            return Found(str(take(say)), origin, tuple(passed))
+            return DemoModel(str(take(say)), origin, tuple(passed_over))
         except NotThere as why:
-            passed.append((origin, str(why)))
-    return Found(str(made_here(workspace, say)), "a tiny model made here", tuple(passed), stand_in=True)
+            passed_over.append((origin, str(why)))
+    return DemoModel(
+        str(made_here(workspace, say)), "a tiny model made here", tuple(passed_over), stand_in=True
+    )
 
 
-def checked(named: str) -> str:
-    """A hub id as it is, a local folder in full.
+def checked(model: str) -> str:
+    """Return a hub id as it is, and a local folder as an absolute path.
 
     Raises:
         ConfigError: it looks like a path, and no model is there.
     """
-    path = Path(named).expanduser()
+    path = Path(model).expanduser()
     if path.is_dir():
         if not any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
             raise ConfigError(
-                f"--model {named}: the folder holds neither config.json nor adapter_config.json. "
+                f"--model {model}: the folder holds neither config.json nor adapter_config.json. "
                 "Give a model's folder or a hub id."
             )
         return str(path.resolve())
-    if path.exists() or named.count("/") > 1 or named.startswith((".", "/", "~")):
-        raise ConfigError(f"--model {named}: there is no such folder. Give a model's folder or a hub id.")
-    return named
+    if path.exists() or model.count("/") > 1 or model.startswith((".", "/", "~")):
+        raise ConfigError(f"--model {model}: there is no such folder. Give a model's folder or a hub id.")
+    return model
 
 
 # --- own cache --------------------------------------------------------------------------------------------------------
@@ -105,8 +107,8 @@ def checked(named: str) -> str:
 
 def cache_dir() -> Path:
     """``$ALIGNTUNE_CACHE``, or ``aligntune`` in the user's cache folder of this platform."""
-    if given := os.environ.get(CACHE_VARIABLE):
-        return Path(given).expanduser()
+    if folder := os.environ.get(CACHE_VARIABLE):
+        return Path(folder).expanduser()
     if sys.platform == "win32":
         home = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     elif sys.platform == "darwin":
@@ -117,7 +119,7 @@ def cache_dir() -> Path:
 
 
 def cached_folder() -> Path:
-    """Where the unpacked model lies, or would."""
+    """The folder for the unpacked model, whether it exists or not."""
     return cache_dir() / "demo" / NAME
 
 
@@ -158,9 +160,9 @@ def from_hub(say: Say) -> Path:
     """
     from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
 
-    kept = [try_to_load_from_cache(HUB_ID, name) for name in WANTED_FILES]
-    if all(isinstance(path, str) for path in kept):
-        return Path(str(kept[0])).parent
+    files = [try_to_load_from_cache(HUB_ID, name) for name in WANTED_FILES]
+    if all(isinstance(path, str) for path in files):
+        return Path(str(files[0])).parent
     try:
         HfApi().model_info(HUB_ID, timeout=HUB_SECONDS)
         say(f"downloading {HUB_ID} from the hub")
@@ -204,8 +206,8 @@ def _require(module: str, otherwise: str) -> None:
 
 
 def _downloaded(scratch: Path) -> Path:
-    wanted = scratch / "requirements.txt"
-    wanted.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n", encoding="utf-8")
+    requirements = scratch / "requirements.txt"
+    requirements.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n", encoding="utf-8")
     command = [
         sys.executable,
         "-m",
@@ -216,7 +218,7 @@ def _downloaded(scratch: Path) -> Path:
         "--no-input",
     ]
     command += ["--no-deps", "--only-binary=:all:", "--require-hashes", "--retries=1", "--timeout=10"]
-    command += ["--requirement", str(wanted), "--dest", str(scratch)]
+    command += ["--requirement", str(requirements), "--dest", str(scratch)]
     _run_pip(command)
     return next(scratch.glob("*.whl"))
 
@@ -228,9 +230,9 @@ def _run_pip(command: list[str]) -> None:
     except subprocess.TimeoutExpired as error:
         raise NotThere(f"{failure}: it took more than {PIP_SECONDS} s") from error
     if done.returncode != 0:
-        said = [line for line in done.stderr.splitlines() if line.strip()]
-        errors = [line for line in said if "error" in line.lower()]
-        raise NotThere(f"{failure}: {(errors or said or [f'exit code {done.returncode}'])[-1].strip()}")
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        errors = [line for line in lines if "error" in line.lower()]
+        raise NotThere(f"{failure}: {(errors or lines or [f'exit code {done.returncode}'])[-1].strip()}")
 
 
 def _describe(folder: Path) -> None:
@@ -244,13 +246,13 @@ def _describe(folder: Path) -> None:
     (folder / ORIGIN).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 
-def _placed(made: Path, target: Path) -> Path:
-    """Move in one step, so that nobody ever meets half a model; another demo may have been faster."""
+def _placed(source: Path, target: Path) -> Path:
+    """Move a model into the cache in one step, so that nobody meets half of one; another demo may have been faster."""
     if target.is_dir() and _damage(target) is None:
         return target
     if target.exists():
         shutil.rmtree(target)
-    made.rename(target)
+    source.rename(target)
     return target
 
 
@@ -273,10 +275,10 @@ def made_here(workspace: Path, say: Say) -> Path:
 
 
 def _make(what: str, *paths: Path) -> None:
-    """Call a function of ``aligntune.demo.make`` apart: some backends must be the first to import transformers."""
+    """Call ``aligntune.demo.make`` in another process, as some backends must be the first to import transformers."""
     try:
         call_once("aligntune.demo.make", what, *paths, timeout=MAKING_SECONDS)
-    except Exception as error:  # whatever the libraries have against it
+    except Exception as error:  # the libraries may raise anything
         failure = "unpacking failed" if what == "dequantise" else "making it failed"
         raise NotThere(f"{failure}: {_first_line(error)}") from error
 

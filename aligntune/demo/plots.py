@@ -42,7 +42,7 @@ def dpo(folder: Path) -> None:
 
 
 def _figure(panels: int) -> Any:
-    # Not pyplot: it would look for a screen and keep the figure for good.
+    # pyplot is not used, as it looks for a display and keeps every figure.
     from matplotlib.figure import Figure
 
     return Figure(figsize=(5.5 * panels, 3.6), dpi=120, layout="constrained")

@@ -1,4 +1,4 @@
-"""What the demo trains: the settings of its two runs, found on two CPU cores with SmolLM2-135M."""
+"""The settings of the demo's two runs, tuned on two CPU cores with SmolLM2-135M."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aligntune.demo import rows
+from aligntune.demo import dataset
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How long it trains and how much it looks at.
+class DemoRecipe:
+    """How much the demo trains, asks and evaluates.
 
     Attributes:
         sft_steps: optimiser steps of SFT.
@@ -30,19 +30,19 @@ class Recipe:
     held_out: int | None
 
 
-FULL = Recipe(sft_steps=32, dpo_steps=8, batch_size=4, questions=3, answer_tokens=64, held_out=None)
-QUICK = Recipe(sft_steps=3, dpo_steps=2, batch_size=2, questions=1, answer_tokens=24, held_out=6)
+FULL = DemoRecipe(sft_steps=32, dpo_steps=8, batch_size=4, questions=3, answer_tokens=64, held_out=None)
+QUICK = DemoRecipe(sft_steps=3, dpo_steps=2, batch_size=2, questions=1, answer_tokens=24, held_out=6)
 
 
-def sft(model: str, output: Path, recipe: Recipe, seed: int) -> dict[str, Any]:
+def sft(model: str, output: Path, recipe: DemoRecipe, seed: int) -> dict[str, Any]:
     """Keywords of ``create_sft_trainer``.
 
     The learning rate is high, as it may be for a small adapter and few steps.
     """
     return {
         "model_name": model,
-        "dataset_name": str(rows.INSTRUCTIONS),
-        "eval_dataset": str(rows.INSTRUCTIONS_HELD_OUT),
+        "dataset_name": str(dataset.INSTRUCTIONS),
+        "eval_dataset": str(dataset.INSTRUCTIONS_HELD_OUT),
         "output_dir": str(output),
         "lora_r": 8,
         "lora_alpha": 16,
@@ -52,13 +52,13 @@ def sft(model: str, output: Path, recipe: Recipe, seed: int) -> dict[str, Any]:
     }
 
 
-def dpo(model: str, output: Path, recipe: Recipe, seed: int) -> dict[str, Any]:
+def dpo(model: str, output: Path, recipe: DemoRecipe, seed: int) -> dict[str, Any]:
     """Keywords of ``create_rl_trainer``; the adapter that SFT left is trained on."""
     return {
         "model_name": model,
-        "dataset_name": str(rows.PREFERENCES),
+        "dataset_name": str(dataset.PREFERENCES),
         "algorithm": "dpo",
-        "eval_dataset": str(rows.PREFERENCES_HELD_OUT),
+        "eval_dataset": str(dataset.PREFERENCES_HELD_OUT),
         "output_dir": str(output),
         "beta": 0.1,
         "learning_rate": 2e-4,
@@ -67,7 +67,7 @@ def dpo(model: str, output: Path, recipe: Recipe, seed: int) -> dict[str, Any]:
     }
 
 
-def _common(recipe: Recipe, seed: int) -> dict[str, Any]:
+def _common(recipe: DemoRecipe, seed: int) -> dict[str, Any]:
     return {
         "batch_size": recipe.batch_size,
         "eval_batch_size": 8,

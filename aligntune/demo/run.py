@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aligntune.demo import figures, plots, recipe, rows
-from aligntune.demo.model import Found, find
-from aligntune.demo.recipe import FULL, QUICK, Recipe
+from aligntune.demo import dataset, figures, plots, recipe
+from aligntune.demo.model import DemoModel, find_model
+from aligntune.demo.recipe import FULL, QUICK, DemoRecipe
 from aligntune_core.errors import RunError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ NEXT = "next.yaml"
 
 @dataclass(frozen=True)
 class Settings:
-    """What the command line says.
+    """The options of the command.
 
     Attributes:
         model: hub id or folder; None: SmolLM2-135M-Instruct from where it is found.
@@ -41,7 +41,7 @@ class Settings:
     seed: int = 42
 
     @property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> DemoRecipe:
         return QUICK if self.quick else FULL
 
 
@@ -55,7 +55,7 @@ class Stopped(RunError):
 
 @dataclass
 class Demo:
-    """One demo as it goes on."""
+    """The state of one demo."""
 
     settings: Settings
     screen: Screen
@@ -66,7 +66,7 @@ class Demo:
 
     @property
     def questions(self) -> list[str]:
-        return rows.questions(self.settings.recipe.questions)
+        return dataset.questions(self.settings.recipe.questions)
 
     def answer(self, trainer: Trainer, when: str) -> None:
         """Let the policy answer the held-out questions as it is now."""
@@ -102,42 +102,42 @@ def run(settings: Settings, screen: Screen) -> dict[str, Any]:
     screen.folder(home, settings.output)
     demo = Demo(settings, screen, home)
     try:
-        found = find(settings.model, home, screen.step)
-        screen.model(found)
+        model = find_model(settings.model, home, screen.step)
+        screen.model(model)
         demo.summary = {
-            "model": _about(found),
+            "model": _about(model),
             "quick": settings.quick,
             "seed": settings.seed,
-            "sft": _fine_tune(demo, found.path),
+            "sft": _fine_tune(demo, model.path),
             "dpo": _align(demo),
-            "answers": _told(demo),
+            "answers": _answers(demo),
             "seconds": time.perf_counter() - began,
         }
     except KeyboardInterrupt:
-        raise Stopped("SIGINT", f"interrupted. {_kept(home)}") from None
+        raise Stopped("SIGINT", f"interrupted. {_remains(home)}") from None
     _finish(demo)
     return demo.summary
 
 
 def _refuse_early(settings: Settings) -> None:
-    """What no backend can do is said before a model is downloaded."""
+    """Refuse what no backend can do before a model is downloaded."""
     from aligntune_core.config import resolve_config
     from aligntune_core.pipeline.choose import choose
 
-    given = ("any", Path(), settings.recipe, settings.seed)
-    choose(resolve_config("sft", backend=settings.backend, **recipe.sft(*given)))
-    choose(resolve_config("rl", backend=settings.backend, **recipe.dpo(*given)))
+    arguments = ("any", Path(), settings.recipe, settings.seed)
+    choose(resolve_config("sft", backend=settings.backend, **recipe.sft(*arguments)))
+    choose(resolve_config("rl", backend=settings.backend, **recipe.dpo(*arguments)))
 
 
-def free_folder(wanted: Path) -> Path:
-    """Make ``wanted``, or ``wanted-2``, ``wanted-3``, ... where an earlier demo lies there.
+def free_folder(output: Path) -> Path:
+    """Make ``output``, or ``output-2``, ``output-3``, ... where an earlier demo lies there.
 
     Raises:
         RunError: it cannot be made.
     """
     number = 1
     while True:
-        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
+        folder = output if number == 1 else output.with_name(f"{output.name}-{number}")
         try:
             folder.mkdir(parents=True)
             return folder
@@ -151,11 +151,11 @@ def free_folder(wanted: Path) -> Path:
             ) from error
 
 
-def _about(found: Found) -> dict[str, Any]:
+def _about(model: DemoModel) -> dict[str, Any]:
     return {
-        "path": found.path,
-        "origin": found.origin,
-        "passed_over": [{"place": place, "why": why} for place, why in found.passed_over],
+        "path": model.path,
+        "origin": model.origin,
+        "passed_over": [{"place": place, "why": why} for place, why in model.passed_over],
     }
 
 
@@ -168,7 +168,7 @@ def _fine_tune(demo: Demo, model: str) -> dict[str, Any]:
     settings = demo.settings
     folder = demo.home.resolve() / "sft"
     demo.screen.title("Supervised fine-tuning (SFT) with LoRA")
-    demo.screen.example(rows.read(rows.INSTRUCTIONS)[0])
+    demo.screen.example(dataset.read(dataset.INSTRUCTIONS)[0])
     keywords = recipe.sft(model, folder, settings.recipe, settings.seed)
     trainer = create_sft_trainer(backend=settings.backend, **keywords)
     demo.answer(trainer, "before training")
@@ -187,11 +187,11 @@ def _fine_tune(demo: Demo, model: str) -> dict[str, Any]:
 def _align(demo: Demo) -> dict[str, Any]:
     from aligntune.core.backend_factory import create_rl_trainer
 
-    gc.collect()  # the first model, before the second comes
+    gc.collect()  # frees the first model before the second is loaded
     settings = demo.settings
     folder = demo.home.resolve() / "dpo"
     demo.screen.title("Direct preference optimisation (DPO) of the result")
-    demo.screen.example(rows.read(rows.PREFERENCES)[0])
+    demo.screen.example(dataset.read(dataset.PREFERENCES)[0])
     keywords = recipe.dpo(str(folder.with_name("sft")), folder, settings.recipe, settings.seed)
     trainer = create_rl_trainer(backend=settings.backend, **keywords)
     _train(demo, trainer)
@@ -209,18 +209,18 @@ def _train(demo: Demo, trainer: Trainer) -> None:
     if result.stopped:
         raise Stopped(
             result.stopped,
-            f"stopped by {result.stopped} at step {result.steps} of {trainer.config.algorithm}. {_kept(demo.home)}",
+            f"stopped by {result.stopped} at step {result.steps} of {trainer.config.algorithm}. {_remains(demo.home)}",
         )
 
 
-def _kept(home: Path) -> str:
+def _remains(home: Path) -> str:
     return f"What is done lies in {home}; `aligntune demo` starts a new one."
 
 
 # --- what is left behind ----------------------------------------------------------------------------------------------
 
 
-def _told(demo: Demo) -> list[dict[str, Any]]:
+def _answers(demo: Demo) -> list[dict[str, Any]]:
     stages = ("before", "after_sft", "after_dpo")
     return [
         {"question": question, **dict(zip(stages, answers, strict=True))}
@@ -246,7 +246,7 @@ def _write_next(home: Path) -> None:
     keywords = {
         "algorithm": "sft",
         "model_name": str(home / "dpo"),
-        "dataset_name": str(rows.INSTRUCTIONS),
+        "dataset_name": str(dataset.INSTRUCTIONS),
         "output_dir": str(home / "next"),
         "batch_size": 4,
         "learning_rate": 5e-4,

@@ -1,4 +1,4 @@
-"""What the demo prints: steps, the model taken, examples, answers side by side, figures."""
+"""Print the demo: its steps, the model, examples, answers side by side, figures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from aligntune.demo.model import Found
+    from aligntune.demo.model import DemoModel
 
 STAGES = {"before": "before", "after_sft": "after SFT", "after_dpo": "after DPO"}
 
@@ -35,17 +35,17 @@ class Screen:
         self._console.print()
         self._console.rule(Text(text, style="bold"), align="left")
 
-    def folder(self, home: Path, wanted: Path) -> None:
+    def folder(self, home: Path, output: Path) -> None:
         """Say where the results will lie."""
-        why = f" ({wanted} holds an earlier demo)" if home != wanted else ""
+        why = f" ({output} holds an earlier demo)" if home != output else ""
         self._console.print(f"Results go to {home}{why}.", markup=False, soft_wrap=True)
 
-    def model(self, found: Found) -> None:
+    def model(self, model: DemoModel) -> None:
         """Say which model was taken, and why no earlier one."""
-        for place, why in found.passed_over:
+        for place, why in model.passed_over:
             self._console.print(Text(f"  not from {place}: {why}", style="dim"), soft_wrap=True)
-        self._console.print(f"Model: {found.path} (from {found.origin})", markup=False, soft_wrap=True)
-        if found.stand_in:
+        self._console.print(f"Model: {model.path} (from {model.origin})", markup=False, soft_wrap=True)
+        if model.stand_in:
             self._console.print(
                 Text(
                     "It is random and far too small to speak: this shows that training works, not what it can do. "
@@ -56,11 +56,11 @@ class Screen:
 
     def example(self, row: Mapping[str, str]) -> None:
         """Show one training row."""
-        shown = Text()
+        text = Text()
         for column, value in row.items():
-            shown.append(f"{column}: ", style="bold").append(value + "\n")
-        shown.rstrip()
-        self._console.print(Panel(shown, title="one of the rows", title_align="left", border_style="dim"))
+            text.append(f"{column}: ", style="bold").append(value + "\n")
+        text.rstrip()
+        self._console.print(Panel(text, title="one of the rows", title_align="left", border_style="dim"))
 
     def answers(self, answers: Sequence[Mapping[str, str]]) -> None:
         """Show answers side by side."""

@@ -1,1 +1,1 @@
-"""What ``aligntune doctor`` looks at: requirements against what is installed, and backends as they really import."""
+"""The checks of ``aligntune doctor``: requirements that are not met, and backends that do not import."""

@@ -41,7 +41,7 @@ ADVICE = {
 
 @dataclass(frozen=True)
 class Trial:
-    """How the import of one backend went.
+    """The outcome of importing one backend.
 
     Attributes:
         ok: whether everything was imported.
@@ -86,10 +86,10 @@ def attempt(name: str) -> Trial:
     In a folder that is gone afterwards: Unsloth writes code beside the working directory while it is imported.
     """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch, contextlib.chdir(scratch):
-        return _attempted(name)
+        return _import_all(name)
 
 
-def _attempted(name: str) -> Trial:
+def _import_all(name: str) -> Trial:
     began = time.perf_counter()
     try:
         for module in _modules(name):
@@ -113,7 +113,7 @@ def _attempted(name: str) -> Trial:
 
 
 def _modules(name: str) -> Iterator[str]:
-    """What to import, in order: the module that must be first, the plugin's package, its direct requirements."""
+    """Yield the modules to import: the one that must be first, the plugin's package, its direct requirements."""
     from aligntune_core.backends.registry import registry
     from aligntune_core.entrypoints import entry_points
 
@@ -131,9 +131,9 @@ def _package_of(module: str) -> Iterator[str]:
     """``module`` and, where it lies in a package, every module of that package but its tests."""
     package = importlib.import_module(module.partition(".")[0])
     yield module
-    for found in pkgutil.walk_packages(getattr(package, "__path__", ()), package.__name__ + "."):
-        if not {"__main__", "tests", "testing"} & set(found.name.split(".")):
-            yield found.name
+    for submodule in pkgutil.walk_packages(getattr(package, "__path__", ()), package.__name__ + "."):
+        if not {"__main__", "tests", "testing"} & set(submodule.name.split(".")):
+            yield submodule.name
 
 
 def _required_modules(distribution: Distribution) -> Iterator[str]:
@@ -143,21 +143,21 @@ def _required_modules(distribution: Distribution) -> Iterator[str]:
 
     from aligntune_core.backends.requirements import demands
 
-    wanted = {demand.name for demand in demands(distribution)}
+    required = {demand.name for demand in demands(distribution)}
     for module, distributions in sorted(packages_distributions().items()):
-        if wanted & {canonicalize_name(d) for d in distributions} and module.isidentifier():
+        if required & {canonicalize_name(d) for d in distributions} and module.isidentifier():
             yield module
 
 
 def refusal(name: str, kinds: set[str]) -> str:
-    """What ``prepare`` of a backend says where all that is here is opt-in: only the plugin knows how to opt in.
+    """The refusal of a backend's ``prepare`` where this machine has only opt-in devices; it says how to opt in.
 
     Args:
         name: a backend that the registry calls ready.
         kinds: of the devices that torch sees.
 
     Returns:
-        str: empty where it trains on one of them unasked, or on none; or where it does not refuse.
+        str: empty where the backend trains on one of the devices as it is, or on none, or where it does not refuse.
     """
     from aligntune_core.backends.registry import registry
     from aligntune_core.config import resolve_config
@@ -170,7 +170,7 @@ def refusal(name: str, kinds: set[str]) -> str:
         backend.prepare(resolve_config("sft", model_name="no-model", dataset_name="no-rows"))
     except BackendUnavailable as error:
         return str(error)
-    except (Exception, SystemExit):  # it let the device pass, and failed where there is no such model
+    except (Exception, SystemExit):  # the device passed: what failed is the model, which does not exist
         return ""
     return ""
 
@@ -196,17 +196,17 @@ def _described(package: str) -> str:
     from aligntune_core.entrypoints import installed
 
     names = packages_distributions().get(package, ())
-    found = [str(d) for d in map(installed, dict.fromkeys(names)) if d]
-    return ", ".join(found) or package
+    owners = [str(d) for d in map(installed, dict.fromkeys(names)) if d]
+    return ", ".join(owners) or package
 
 
 def _devices() -> list[dict[str, Any]]:
     torch = sys.modules.get("torch")
     if torch is None:
         return []
-    found = []
+    devices = []
     if torch.cuda.is_available():
-        found.append(
+        devices.append(
             {
                 "kind": "cuda",
                 "name": torch.cuda.get_device_name(0),
@@ -215,6 +215,6 @@ def _devices() -> list[dict[str, Any]]:
             }
         )
     return [
-        *found,
+        *devices,
         {"kind": "cpu", "name": "", "count": 1, "bf16": False, "threads": torch.get_num_threads()},
     ]

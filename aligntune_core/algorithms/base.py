@@ -1,4 +1,4 @@
-"""What core knows of an algorithm: name, rows, parameters, traits. How it trains is a backend's affair.
+"""An algorithm as core sees it: name, rows, parameters, traits. How it is trained is the backend's part.
 
 Nothing outside ``algorithms/`` asks for an algorithm by its name: core, backends and the kit ask for its traits.
 """
@@ -38,7 +38,7 @@ class Default:
 
 @dataclass(frozen=True)
 class Batch:
-    """What an algorithm may need to know to count its optimiser steps.
+    """The sizes that an algorithm may need to count its optimiser steps.
 
     Attributes:
         rows: training rows.
@@ -103,7 +103,7 @@ class Algorithm:
 
     @property
     def kind(self) -> Kind:
-        """Which call makes it: "sft" (``create_sft_trainer``) or "rl" (``create_rl_trainer``)."""
+        """The call that makes it: "sft" (``create_sft_trainer``) or "rl" (``create_rl_trainer``)."""
         return "sft" if self.supervised else "rl"
 
     def compares(self, parameters: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Which algorithms there are: core's own, one file of this folder each, and those of installed distributions.
+"""All algorithms: core's own, one file of this folder each, and those of installed distributions.
 
 Distributions add theirs through the entry-point group ``aligntune.algorithms``.
 """
@@ -28,7 +28,7 @@ GROUP = "aligntune.algorithms"
 # Modules of this folder that hold no algorithm. Every other one is named like its algorithm and holds it in capitals.
 _SHARED = frozenset({"base", "catalogue", "generation"})
 
-# What most people look for comes first in listings; the others follow by name.
+# The order of listings begins with the algorithms that most people look for; the others follow by name.
 _FIRST = ("sft", "dpo", "reward", "ppo", "grpo", "gspo", "dapo", "dr_grpo")
 
 # How Python says that an Algorithm is made as aligntune 1.0 had it.
@@ -107,12 +107,12 @@ def names() -> list[str]:
 
 
 def broken() -> dict[str, Unusable]:
-    """Name -> why, of installed algorithms that cannot be used."""
+    """Name -> reason, of installed algorithms that cannot be used."""
     return dict(_external()[1])
 
 
 def refresh() -> None:
-    """Load the algorithms of other distributions again when next asked."""
+    """Forget the algorithms of other distributions; the next call loads them again."""
     _loaded.cache_clear()
 
 
@@ -134,10 +134,10 @@ def _names(algorithm: Algorithm) -> set[str]:
     return {_plain(name) for name in (algorithm.name, *algorithm.aliases)}
 
 
-def _clash(algorithm: Algorithm, taken: Mapping[str, str]) -> str:
-    """Whose name the algorithm or one of its parameters has, as a sentence; empty where they are its own."""
-    if names := _names(algorithm) & taken.keys():
-        return f"that name belongs to {taken[names.pop()]}"
+def _clash(algorithm: Algorithm, owners: Mapping[str, str]) -> str:
+    """A sentence where the algorithm or one of its parameters has a name that belongs to another; else empty."""
+    if names := _names(algorithm) & owners.keys():
+        return f"that name belongs to {owners[names.pop()]}"
     return next(filter(None, (reservation(algorithm) for reservation in _reservations)), "")
 
 
@@ -153,23 +153,23 @@ def _external() -> tuple[dict[str, Algorithm], dict[str, Unusable]]:
 def _loaded(points: tuple[EntryPoint, ...]) -> tuple[dict[str, Algorithm], dict[str, Unusable]]:
     usable: dict[str, Algorithm] = {}
     unusable: dict[str, Unusable] = {}
-    taken = {name: "aligntune itself" for algorithm in own() for name in _names(algorithm)}
+    owners = {name: "aligntune itself" for algorithm in own() for name in _names(algorithm)}
     claims: dict[str, set[str]] = {}
     for point in points:
         claims.setdefault(point.name, set()).add(str(point.distribution))
     for point in points:
-        made = _made(point, claims[point.name], taken)
-        if isinstance(made, Algorithm):
-            usable[made.name] = made
-            taken.update(dict.fromkeys(_names(made), str(point.distribution)))
+        outcome = _algorithm_of(point, claims[point.name], owners)
+        if isinstance(outcome, Algorithm):
+            usable[outcome.name] = outcome
+            owners.update(dict.fromkeys(_names(outcome), str(point.distribution)))
         elif point.name not in unusable:
-            unusable[point.name] = made
-            _log.warning('algorithm "%s" is left out: %s', point.name, made.reason)
+            unusable[point.name] = outcome
+            _log.warning('algorithm "%s" is left out: %s', point.name, outcome.reason)
     return usable, unusable
 
 
-def _made(point: EntryPoint, claims: set[str], taken: Mapping[str, str]) -> Algorithm | Unusable:
-    """What an entry point brings, or why it cannot be used."""
+def _algorithm_of(point: EntryPoint, claims: set[str], owners: Mapping[str, str]) -> Algorithm | Unusable:
+    """The algorithm that an entry point names, or why it cannot be used."""
     if len(claims) > 1:
         return Unusable(f"claimed by {' and '.join(sorted(claims))}; uninstall one of them", "conflict")
     origin = str(point.distribution)
@@ -177,8 +177,8 @@ def _made(point: EntryPoint, claims: set[str], taken: Mapping[str, str]) -> Algo
         algorithm = point.load()
         if not isinstance(algorithm, Algorithm):
             raise TypeError(f"{point.value} is {a_type(algorithm)}, not an Algorithm")
-        clash = _clash(algorithm, taken)
-    except (Exception, SystemExit) as error:  # one stranger's module must not stop the rest
+        clash = _clash(algorithm, owners)
+    except (Exception, SystemExit) as error:  # a broken module of another distribution must not stop the rest
         if isinstance(error, TypeError) and _OLD.match(str(error)):
             return Unusable(f"{origin}: {_CHANGE} ({error})", "incompatible")
         return Unusable(f"{origin}: {type(error).__name__}: {error}", "broken")

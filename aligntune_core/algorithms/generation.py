@@ -1,4 +1,4 @@
-"""What every algorithm has that generates completions and scores them."""
+"""Parameters of every algorithm that generates completions and scores them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from aligntune_core.fields import Section, option
 
 
 class Generation(Section):
-    """How completions are drawn."""
+    """Parameters for drawing completions."""
 
     max_prompt_length: Annotated[
         int | None, option("tokens a prompt may have", ge=1, off="max_seq_length less max_completion_length")

@@ -134,16 +134,18 @@ class GrpoParameters(Generation):
         return self
 
     def _way_out(self) -> str:
-        """What to take in place of a sequence's ratio with a loss that adds up tokens."""
-        if len(get_args(type(self).model_fields["loss_type"].annotation)) == 1:  # it makes the algorithm
+        """The advice to a user who sets a sequence's ratio with a loss that adds up tokens."""
+        if (
+            len(get_args(type(self).model_fields["loss_type"].annotation)) == 1
+        ):  # the algorithm allows no other loss
             return 'leave importance_sampling_level out, or take algorithm="gspo", which is made for it'
         return 'take loss_type="grpo", or importance_sampling_level="token"'
 
 
 def updates_per_epoch(parameters: GrpoParameters, batch: Batch) -> int:
     """Steps of one pass: whole batches of groups only, each used ``num_iterations`` times."""
-    asked = parameters.steps_per_generation  # of one process; several share them
-    steps = asked // batch.world_size if asked else batch.accumulation
+    shared = parameters.steps_per_generation  # as one process would have; several processes share them
+    steps = shared // batch.world_size if shared else batch.accumulation
     prompts = batch.size * batch.world_size * steps // parameters.num_generations
     if prompts == 0:
         return 0
@@ -197,13 +199,15 @@ def problems(config: Any) -> Iterator[str]:
 
 
 def _nearest(**values: list[int]) -> str:
-    return ", or ".join(f"{name}={' or '.join(map(str, found))}" for name, found in values.items() if found)
+    return ", or ".join(
+        f"{name}={' or '.join(map(str, numbers))}" for name, numbers in values.items() if numbers
+    )
 
 
 def _divisors(number: int, near: int, least: int = 2) -> list[int]:
     """The divisors of ``number`` on either side of ``near``."""
-    found = [n for n in range(least, number + 1) if number % n == 0]
-    return [*[n for n in found if n < near][-1:], *[n for n in found if n > near][:1]]
+    divisors = [n for n in range(least, number + 1) if number % n == 0]
+    return [*[n for n in divisors if n < near][-1:], *[n for n in divisors if n > near][:1]]
 
 
 def _multiples(near: int, unit: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""``Backend``: a typed face on one backend's hooks, one method a hook. Nothing else in core calls a hook."""
+"""``Backend``: a typed facade over one backend's hooks, one method a hook. Nothing else in core calls a hook."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Backend:
         return prepared
 
     def problems(self, config: Config) -> list[str]:
-        """What the backend and its extensions cannot run in a configuration, one sentence each.
+        """One sentence for each combination in a configuration that the backend or an extension cannot run.
 
         Raises:
             HookError: an answer is no list of sentences.
@@ -111,7 +111,7 @@ class Backend:
         return list(dict.fromkeys(sentences))
 
     def planned(self, config: Config, prepared: Prepared) -> Mapping[str, Any]:
-        """What the library would use, read back from its own argument objects."""
+        """The values that the library would use, read back from its own argument objects."""
         answer = self._call("planned", config=config, prepared=prepared)
         if not isinstance(answer, Mapping):
             raise HookError(f"hook planned of {self} returned {_described(answer)}; it must return a mapping")
@@ -220,7 +220,7 @@ def _uncallable(engine: object) -> list[str]:
             continue
         try:
             signature = inspect.signature(method)
-        except ValueError:  # compiled code that does not tell
+        except ValueError:  # compiled code has no signature to read
             continue
         try:
             signature.bind(*[None] * positional, **dict.fromkeys(keywords))

@@ -1,4 +1,4 @@
-"""Core's own answers to the hooks that a backend may leave out; asked after the backend and its extensions."""
+"""Core's own answers to the hooks that a backend may leave out; pluggy asks them last."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @hookimpl(trylast=True)
 def prepare(config: Config) -> Prepared:
-    """torch's device and the model's tokenizer.
+    """Return torch's device and the model's tokenizer.
 
     Raises:
         ConfigError: the model is not there, or has no tokenizer.
@@ -36,7 +36,7 @@ prepare_by_default = prepare
 
 @hookimpl(trylast=True)
 def planned() -> Mapping[str, Any]:
-    """Nothing is announced before weights load: what is in force shows in ``Engine.effective``."""
+    """Return no values: what is in force then shows in ``Engine.effective`` alone."""
     return {}
 
 

@@ -1,4 +1,4 @@
-"""The rows of listings: what ``aligntune backends`` and ``doctor`` show. Tolerant: a row never raises."""
+"""The rows that ``aligntune backends`` and ``doctor`` print. A faulty plugin becomes a row and never raises."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class BackendRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FoundRow:
+class EntryPointRow:
     """One entry point of any group of aligntune."""
 
     name: str
@@ -106,21 +106,21 @@ def backend_row(
     )
 
 
-def found_rows(
+def entry_point_rows(
     entries: Sequence[EntryPoint], state_of: Callable[[EntryPoint], tuple[State, str]]
-) -> list[FoundRow]:
+) -> list[EntryPointRow]:
     """One row an entry point, sorted by group and name. A name that two distributions claim is a conflict."""
     owners: dict[tuple[str, str], set[str]] = {}
     for entry in entries:
         owners.setdefault((entry.group, entry.name), set()).add(str(entry.distribution))
-    found = []
+    rows = []
     for entry in sorted(entries, key=lambda e: (e.group, e.name, e.distribution.canonical)):
         state, reason = state_of(entry)
         claimed = owners[entry.group, entry.name]
         if len(claimed) > 1 and state != "disabled":
             state, reason = "conflict", f"claimed by {' and '.join(sorted(claimed))}"
-        found.append(
-            FoundRow(
+        rows.append(
+            EntryPointRow(
                 name=entry.name,
                 group=entry.group,
                 state=state,
@@ -132,7 +132,7 @@ def found_rows(
                 editable=entry.distribution.editable,
             )
         )
-    return found
+    return rows
 
 
 def _algorithms(backend: Backend) -> dict[str, Support]:
@@ -149,12 +149,12 @@ def _support(backend: Backend, algorithm: str) -> Support:
 
 
 def _failed_hint(algorithms: dict[str, Support]) -> str:
-    """What the plugin raised, where asking it for an algorithm failed."""
+    """The error that the plugin raised when it was asked whether it trains an algorithm; else empty."""
     return next((s.reason for s in algorithms.values() if s.reason.startswith(_FAILED)), "")
 
 
 def _device_hint(backend: Backend) -> str:
-    here = probe()
-    if set(backend.info.devices) & set(here.kinds):
+    machine = probe()
+    if set(backend.info.devices) & set(machine.kinds):
         return ""
-    return f"trains on {listed(backend.info.devices)}, which this machine does not seem to have. {here}"
+    return f"trains on {listed(backend.info.devices)}, which this machine does not seem to have. {machine}"

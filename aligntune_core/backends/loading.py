@@ -1,4 +1,4 @@
-"""One backend's modules -> one ``Backend``: import, validate, register. Only this makes a PluginManager."""
+"""Make a ``Backend`` of a plugin's modules: import, validate, register. Only this module makes a PluginManager."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from aligntune_core.entrypoints import EntryPoint
 from aligntune_core.types import BackendInfo
 from aligntune_core.wording import one_line
 
-# What an extension adds to a backend's own answer.
+# Fields of ``BackendInfo`` that an extension may add to.
 _ADDED = ("honours", "quantizations", "strategies", "generators", "forbids")
 
 

@@ -1,4 +1,4 @@
-"""Which backends there are, and in what state: discover (metadata) -> load (one light module) -> call.
+"""The installed backends and their states: discover (metadata) -> load (one light module) -> call.
 
 A listing tolerates everything; a backend that is named raises. Nothing falls back in silence.
 """
@@ -16,9 +16,9 @@ from functools import lru_cache
 from packaging.requirements import InvalidRequirement
 
 from aligntune_core import entrypoints
-from aligntune_core.backends import listing as rows
+from aligntune_core.backends import listing
 from aligntune_core.backends.backend import Backend
-from aligntune_core.backends.listing import BackendRow, FoundRow
+from aligntune_core.backends.listing import BackendRow, EntryPointRow
 from aligntune_core.backends.loading import PluginFault, load
 from aligntune_core.backends.requirements import (
     CORE,
@@ -37,7 +37,7 @@ from aligntune_core.wording import did_you_mean, listed, one_line
 logger = logging.getLogger("aligntune")
 
 GROUP = "aligntune.backends"
-EXTENSIONS = "aligntune.extensions."
+EXTENSION_GROUPS = "aligntune.extensions."
 ALGORITHMS = "aligntune.algorithms"
 REWARDS = "aligntune.rewards"
 DISABLE = "ALIGNTUNE_DISABLE_BACKENDS"
@@ -51,7 +51,7 @@ HINTS = {name.removeprefix("aligntune-"): hint for name, hint in FROM_CLONE.item
 
 
 class Registry:
-    """The backends of this environment, found once; each loaded when first asked for.
+    """The backends of this environment, looked up once; each is loaded when it is first needed.
 
     Args:
         environ: where ``ALIGNTUNE_DISABLE_BACKENDS`` and ``ALIGNTUNE_BACKENDS`` (an allow-list) are read
@@ -59,16 +59,16 @@ class Registry:
 
     Attributes:
         unknown: name -> note, of the names in ``ALIGNTUNE_BACKENDS`` that no installed backend has.
-        notes: what is odd about the two variables.
+        notes: a warning for each name in the two variables that no installed backend has.
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
-        self._found: dict[str, list[EntryPoint]] = {}
+        self._entries: dict[str, list[EntryPoint]] = {}
         for entry in entrypoints.entry_points(GROUP):
             if entry.distribution.canonical not in IGNORED:
-                self._found.setdefault(entry.name, []).append(entry)
-        self._disabled = _named_in(environ, DISABLE)
-        self._allowed = _named_in(environ, ALLOW)
+                self._entries.setdefault(entry.name, []).append(entry)
+        self._disabled = _names_in(environ, DISABLE)
+        self._allowed = _names_in(environ, ALLOW)
         self._verdicts: dict[str, Verdict] = {}
         self.unknown = self._notes(ALLOW, self._allowed)
         self.notes = (*self._notes(DISABLE, self._disabled).values(), *self.unknown.values())
@@ -76,16 +76,16 @@ class Registry:
             logger.warning(note)
 
     def _notes(self, variable: str, names: set[str]) -> dict[str, str]:
-        """Name -> what to say about it, of the names in a variable that no installed backend has."""
+        """Name -> warning, of the names in a variable that no installed backend has."""
         return {
             name: f'{variable} names "{name}", but no such backend is installed.'
-            f"{did_you_mean(name, self._found)} Installed: {listed(self.names())}."
-            for name in sorted(names - self._found.keys())
+            f"{did_you_mean(name, self._entries)} Installed: {listed(self.names())}."
+            for name in sorted(names - self._entries.keys())
         }
 
     def names(self) -> list[str]:
-        """All backends found, whatever their state."""
-        return sorted(self._found)
+        """All installed backends, whatever their state."""
+        return sorted(self._entries)
 
     def entry(self, name: str) -> EntryPoint:
         """The entry point of a backend.
@@ -94,7 +94,7 @@ class Registry:
             BackendNotFound: no distribution brings it.
             BackendConflict: two do.
         """
-        entries = self._found.get(name)
+        entries = self._entries.get(name)
         if not entries:
             raise BackendNotFound(name, self.names(), HINTS.get(name, ""))
         if len(entries) > 1:
@@ -128,30 +128,30 @@ class Registry:
 
     def row(self, name: str) -> BackendRow:
         """The row of one backend."""
-        verdict, entries = self._verdict(name), self._found.get(name, [])
+        verdict, entries = self._verdict(name), self._entries.get(name, [])
         trace = "".join(traceback.format_exception(verdict.cause)) if verdict.cause else ""
-        return rows.backend_row(name, verdict, entries, self._extensions_of(name), trace)
+        return listing.backend_row(name, verdict, entries, self._extensions_of(name), trace)
 
-    def third_party(self) -> list[FoundRow]:
+    def third_party(self) -> list[EntryPointRow]:
         """All entry points in groups of aligntune, with their state: backends, extensions, and so on.
 
         Rewards are judged by metadata alone, as loading one may import anything.
         """
-        return rows.found_rows(
+        return listing.entry_point_rows(
             [
                 e
                 for e in entrypoints.entry_points("aligntune.")
-                if e.group != GROUP or e in self._found.get(e.name, ())
+                if e.group != GROUP or e in self._entries.get(e.name, ())
             ],
             self._state_of,
         )
 
-    def extensions(self) -> list[FoundRow]:
+    def extensions(self) -> list[EntryPointRow]:
         """The part of ``third_party`` that extends a backend."""
-        return [row for row in self.third_party() if row.group.startswith(EXTENSIONS)]
+        return [row for row in self.third_party() if row.group.startswith(EXTENSION_GROUPS)]
 
     def _extensions_of(self, name: str) -> list[EntryPoint]:
-        return list(entrypoints.entry_points(EXTENSIONS + name))
+        return list(entrypoints.entry_points(EXTENSION_GROUPS + name))
 
     def _state_of(self, entry: EntryPoint) -> tuple[State, str]:
         """State and reason of any entry point."""
@@ -161,9 +161,9 @@ class Registry:
         own = _metadata_verdict(entry)
         if own is not None:
             return own.state, own.reason
-        if not entry.group.startswith(EXTENSIONS):
+        if not entry.group.startswith(EXTENSION_GROUPS):
             return _state_of_other(entry)
-        name = entry.group.removeprefix(EXTENSIONS)
+        name = entry.group.removeprefix(EXTENSION_GROUPS)
         verdict = self._verdict(name)
         if verdict.fault == entry:
             return verdict.state, verdict.reason
@@ -180,8 +180,8 @@ class Registry:
         return self._verdicts[name]
 
     def _judge(self, name: str) -> Verdict:
-        """The state, found with as little work as possible."""
-        entries = self._found.get(name)
+        """Judge a backend with as little work as possible: metadata first, then an import."""
+        entries = self._entries.get(name)
         if not entries:
             return Verdict("unknown", "not installed", HINTS.get(name, ""))
         if name in self._disabled:
@@ -206,38 +206,38 @@ class Registry:
             return Verdict(fault.state, str(fault), hint, cause=fault.__cause__, fault=fault.entry)
 
     def _error(self, name: str, verdict: Verdict) -> Exception:
-        """What to raise when a backend that is not ready is named."""
+        """The error for a call that names a backend which is not ready."""
         if verdict.state in ("unknown", "conflict"):
             try:
                 self.entry(name)
             except (BackendNotFound, BackendConflict) as error:
                 return error
         kind = BackendUnavailable if verdict.state in ("missing", "disabled") else BackendBroken
-        said = f"{verdict.state}: {verdict.reason}".replace("disabled: disabled", "disabled")
-        text = f'backend "{name}" ({self.entry(name).distribution}) is {said}'
+        state = f"{verdict.state}: {verdict.reason}".replace("disabled: disabled", "disabled")
+        text = f'backend "{name}" ({self.entry(name).distribution}) is {state}'
         return kind(f"{text}. To mend it: {verdict.hint}" if verdict.hint else f"{text}.")
 
 
-def _named_in(environ: Mapping[str, str], variable: str) -> set[str]:
+def _names_in(environ: Mapping[str, str], variable: str) -> set[str]:
     return {name.strip() for name in environ.get(variable, "").split(",") if name.strip()}
 
 
 def _metadata_verdict(entry: EntryPoint) -> Verdict | None:
-    """What metadata rules out before anything is imported: the distribution's own, and of plugins that it requires."""
+    """The verdict of metadata alone, of the distribution and the plugins that it requires; None where all is well."""
     lacking: list[Demand] = []
     for distribution in with_plugins(entry.distribution):
         try:
-            wanted, unmet = core_mismatch(distribution), missing(distribution)
+            core_versions, unmet = core_mismatch(distribution), missing(distribution)
         except InvalidRequirement as error:
             return Verdict(
                 "broken",
                 f"{distribution} has a requirement that cannot be read: {one_line(error)}",
                 fault=entry,
             )
-        if wanted is not None:
+        if core_versions is not None:
             return Verdict(
                 "incompatible",
-                f"{distribution} was built for aligntune {wanted}; this is aligntune {__version__}",
+                f"{distribution} was built for aligntune {core_versions}; this is aligntune {__version__}",
                 FROM_CLONE.get(distribution.canonical)
                 or f"install a release of {distribution.name} for aligntune {__version__}, or the aligntune it wants",
                 fault=entry,
@@ -294,7 +294,7 @@ def _cached(path: tuple[str, ...], disable: str, allow: str) -> Registry:
 
 
 def refresh() -> None:
-    """Look at the disk again, e.g. after ``pip install`` in a notebook."""
+    """Forget what was read from disk, e.g. after ``pip install`` in a notebook."""
     from aligntune_core.algorithms import catalogue
 
     entrypoints.refresh()

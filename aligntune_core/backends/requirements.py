@@ -1,4 +1,4 @@
-"""What distributions require against what is installed, from metadata alone.
+"""Compare the requirements of distributions with what is installed, from metadata alone.
 
 ``walk`` goes down from any of them. A listing, which has to be quick, looks at a plugin's own requirements and at
 those of the plugins below it; ``aligntune doctor`` at the whole tree.
@@ -52,7 +52,7 @@ class Demand:
 
     @cached_property
     def name(self) -> str:
-        """What is required, normalised."""
+        """The required distribution's normalised name."""
         return canonicalize_name(self.requirement.name)
 
     @cached_property
@@ -105,7 +105,7 @@ def walk(
 ) -> Iterator[tuple[Distribution, frozenset[str]]]:
     """``roots`` and all that lies below them with the extras that are asked for, breadth first, no pair twice.
 
-    Each is parsed after it was yielded, so that who cannot read one knows which it was.
+    The requirements of each are parsed after it was yielded, so that the caller of a parse error knows whose they are.
 
     Args:
         roots: where to start.
@@ -116,8 +116,8 @@ def walk(
     for pair in queue:  # grows while it is walked
         yield pair
         for demand in demands(*pair):
-            if there := below(demand):
-                lower = (there, frozenset(demand.requirement.extras))
+            if lower_distribution := below(demand):
+                lower = (lower_distribution, frozenset(demand.requirement.extras))
                 if lower not in seen:
                     seen.add(lower)
                     queue.append(lower)
@@ -126,7 +126,7 @@ def walk(
 def with_plugins(distribution: Distribution) -> Iterator[Distribution]:
     """``distribution``, then the installed plugins of aligntune that it requires, and those that they require.
 
-    Not one whose version will not do: another version needs other things.
+    A plugin of the wrong version is left out, as another version has other requirements.
     """
     seen = set()
     for below, _ in walk([distribution], _plugin):
@@ -156,10 +156,12 @@ def missing(distribution: Distribution) -> list[Demand]:
         extras = frozenset(demand.requirement.extras)
         if demand.name != CORE and not demand.met:
             unmet.append(demand)
-        elif demand.name != CORE and extras and (there := installed(demand.name)):
-            own = demands(there)
+        elif demand.name != CORE and extras and (dependency := installed(demand.name)):
+            own = demands(dependency)
             unmet += [
-                replace(d, because=demand.spelt) for d in demands(there, extras) if d not in own and not d.met
+                replace(d, because=demand.spelt)
+                for d in demands(dependency, extras)
+                if d not in own and not d.met
             ]
     return unmet
 

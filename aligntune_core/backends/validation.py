@@ -1,4 +1,4 @@
-"""Does a plugin's module fulfil the hook contract? Checked once, when it is loaded.
+"""Check a plugin's module against the hook contract, once, when it is loaded.
 
 pluggy itself reports neither missing hooks nor keyword-only arguments nor functions that lack the marker.
 """
@@ -32,7 +32,7 @@ def hook_arguments() -> dict[str, tuple[str, ...]]:
 
 
 def old_seam(module: ModuleType) -> str | None:
-    """What to change in a plugin that is written for the hooks of aligntune 1.0, or None where it is not."""
+    """A sentence on what to change in a plugin that is written for the hooks of aligntune 1.0; None for another."""
     if not inspect.ismodule(module):
         return None
     changes = []
@@ -72,17 +72,17 @@ def problems(module: ModuleType, required: Iterable[str] = REQUIRED) -> list[str
     if not inspect.ismodule(module):
         return [f"the entry point must name a module whose top level holds the hooks, not {_kind(module)}"]
     routines = {name: value for name, value in vars(module).items() if inspect.isroutine(value)}
-    found = [problem for name, value in routines.items() for problem in function_problems(name, value)]
+    faults = [problem for name, value in routines.items() for problem in function_problems(name, value)]
     answered = {_hook_of(name, value) for name, value in routines.items() if _is_answer(value)}
     unmarked = hook_arguments().keys() & {name for name, value in routines.items() if _options(value) is None}
     lacking = [name for name in required if name not in answered and name not in unmarked]
     if lacking:
-        found.append(f"missing hook {listed(lacking)}: a backend must implement {listed(REQUIRED)}")
-    return found
+        faults.append(f"missing hook {listed(lacking)}: a backend must implement {listed(REQUIRED)}")
+    return faults
 
 
 def _options(function: Any) -> dict[str, Any] | None:
-    """What ``@hookimpl(...)`` left on the function, or None."""
+    """The options that ``@hookimpl(...)`` stored on the function, or None."""
     mark = getattr(function, _MARK, None)
     return mark if isinstance(mark, dict) else None
 
@@ -92,13 +92,13 @@ def _hook_of(name: str, function: Any) -> str:
 
 
 def _is_answer(function: Any) -> bool:
-    """A wrapper adds to an answer; it is none by itself."""
+    """Whether a function answers its hook; a wrapper only adds to an answer."""
     options = _options(function)
     return options is not None and not options.get("wrapper") and not options.get("hookwrapper")
 
 
 def function_problems(name: str, function: Any) -> Iterator[str]:
-    """What is wrong with one function at the top level of a plugin's module.
+    """Yield a sentence for each fault of one function at the top level of a plugin's module.
 
     Args:
         name: what the module calls it.
@@ -119,7 +119,7 @@ def function_problems(name: str, function: Any) -> Iterator[str]:
 
 
 def _kind_problems(hook: str, function: Any, options: dict[str, Any]) -> Iterator[str]:
-    """A coroutine or a generator would be handed on as if it were the answer."""
+    """Refuse a coroutine or a generator: core would take the object itself for the answer."""
     yields = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
     wraps = options.get("wrapper") or options.get("hookwrapper")
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
@@ -147,44 +147,44 @@ def _argument_problems(hook: str, function: Any) -> Iterator[str]:
 
 
 def info_problems(info: object) -> list[str]:
-    """What is wrong with an answer of ``backend_info``; the paths in ``honours`` are ``check_honours``'."""
+    """Sentences on the faults of a ``backend_info`` answer; ``check_honours`` checks the paths in ``honours``."""
     from aligntune_core.types import BackendInfo
 
     if not isinstance(info, BackendInfo):
         return [f"backend_info returned {_kind(info)}; it must return aligntune_core.BackendInfo"]
-    found = []
+    faults = []
     if not isinstance(info.honours, (set, frozenset)) or not all(isinstance(p, str) for p in info.honours):
-        found.append(f"backend_info: honours must be a frozenset of config paths, not {_kind(info.honours)}")
+        faults.append(f"backend_info: honours must be a frozenset of config paths, not {_kind(info.honours)}")
     for name in ("devices", "opt_in_devices", "quantizations", "strategies", "generators", "forbids"):
         value = getattr(info, name)
         if not isinstance(value, tuple) or not all(isinstance(v, str) for v in value):
-            found.append(f"backend_info: {name} must be a tuple of strings, not {value!r}")
+            faults.append(f"backend_info: {name} must be a tuple of strings, not {value!r}")
     if isinstance(info.priority, bool) or not isinstance(info.priority, int):
-        found.append(f"backend_info: priority must be a whole number, not {info.priority!r}")
+        faults.append(f"backend_info: priority must be a whole number, not {info.priority!r}")
     if info.options is not None and not (
         isinstance(info.options, type) and hasattr(info.options, "model_fields")
     ):
-        found.append(
+        faults.append(
             f"backend_info: options must be a pydantic model class or None, not {_kind(info.options)}"
         )
-    return found
+    return faults
 
 
 def check_honours(info: BackendInfo) -> list[str]:
-    """What is wrong with ``info.honours``: every path must be a field of the configuration tree.
+    """Sentences on the faults of ``info.honours``: every path must be a field of the configuration tree.
 
     Paths below ``parameters.`` belong to algorithms and are let pass. A whole section ("optim") is refused:
     fields that core adds to it later would count as honoured by a plugin that has never seen them.
     """
     from aligntune_core.config.keywords import sections, tree
 
-    found = []
+    faults = []
     for path in sorted(info.honours):
         if path in sections():
-            found.append(f'honours: "{path}" is a section; name its fields')
+            faults.append(f'honours: "{path}" is a section; name its fields')
         elif path not in tree() and not path.startswith("parameters."):
-            found.append(f'honours: there is no config path "{path}".{did_you_mean(path, tree())}')
-    return found
+            faults.append(f'honours: there is no config path "{path}".{did_you_mean(path, tree())}')
+    return faults
 
 
 def _kind(value: object) -> str:

@@ -1,4 +1,4 @@
-"""What became of one backend: its state, why, and what to do about it."""
+"""The verdict on one backend: its state, the reason, and what to do about it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ State = Literal["ready", "missing", "broken", "incompatible", "conflict", "disab
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one backend.
+    """The verdict on one backend.
 
     Attributes:
         state: see ``State``.

@@ -17,19 +17,7 @@ if TYPE_CHECKING:
     from aligntune_core.errors import BadRows
     from aligntune_core.types import BadRow, DataReport
 
-__getattr__, __dir__ = lazy(
-    __name__,
-    {
-        "BadRow": "aligntune_core.types",
-        "BadRows": "aligntune_core.errors",
-        "DataReport": "aligntune_core.types",
-        "prepare_datasets": "aligntune_core.data.prepare",
-        "prepare_rows": "aligntune_core.data.prepare",
-        "reasoning_gym_rows": "aligntune_core.data.sources.reasoning_gym",
-        "render": "aligntune_core.data.render",
-        "render_sequences": "aligntune_core.data.render",
-    },
-)
+__getattr__, __dir__ = lazy(__name__)
 
 __all__ = [
     "BadRow",

@@ -1,7 +1,7 @@
-"""What the worker answers, opened in the parent without importing anything: no answer may bring torch along.
+"""Answers of a worker process, opened in the parent without importing anything: no answer may bring torch along.
 
-The worker makes numbers plain before they leave and takes exceptions to pieces (``plain``); the parent opens only what
-needs no module that it has not got already (``opened``). An error whose class needs one becomes a RunError that quotes
+The worker turns numbers into Python's and takes exceptions apart (``plain``); the parent opens only what
+needs no module that it has not imported (``unpickled``). An error whose class needs one becomes a RunError that quotes
 it (``rebuilt``).
 """
 
@@ -19,7 +19,7 @@ import cloudpickle
 
 from aligntune_core.errors import WORKER_TRACEBACK, RunError
 
-# Besides the standard library: what is imported where it is needed, since it is known to be light.
+# Packages that may be imported to open an answer, beside the standard library: they are light.
 LIGHT = frozenset({"aligntune", "aligntune_core"})
 
 
@@ -28,7 +28,7 @@ def _as_it_is(value: Any) -> Any:
 
 
 class _Plain(cloudpickle.Pickler):  # type: ignore[misc]
-    """By value where needed (functions, classes of a script); scalars and arrays of a library as plain numbers."""
+    """Pickles functions and classes of a script by value, and a library's scalars and arrays as plain numbers."""
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, BaseException):
@@ -39,17 +39,17 @@ class _Plain(cloudpickle.Pickler):  # type: ignore[misc]
 
 
 def _pieces(error: BaseException) -> Any:
-    """How to pickle an exception so that nothing of its class runs when it is opened, for a constructor may want more.
+    """Reduce an exception so that no code of its class runs when it is opened, as its constructor may take more.
 
-    Its built-in base says what it holds (the filename of an OSError, the code of a SystemExit) and takes it again. Each
-    attribute is pickled by itself and goes without where it cannot be: an open file, a lock. Notes travel apart.
+    Its built-in base gives its own state (the filename of an OSError, the code of a SystemExit) and takes it back. Each
+    attribute is pickled by itself, and left out where that fails: an open file, a lock. Notes travel apart.
     """
     kind = type(error)
     base = _built_in(kind)
     _, args, *more = base.__reduce__(error)
     try:
         base.__new__(kind, *args)
-    except TypeError:  # a class of compiled code, which says itself how it is pickled
+    except TypeError:  # a class of compiled code pickles itself in its own way
         return NotImplemented
     state = {}
     for name, value in ((more and more[0]) or {}).items():
@@ -64,7 +64,7 @@ def _assembled(kind: type[BaseException], args: tuple[Any, ...], state: dict[str
     error: BaseException = base.__new__(kind, *args)
     base.__init__(error, *args)
     for name, content in state.items():
-        with contextlib.suppress(Exception):  # what needs a library that is not here
+        with contextlib.suppress(Exception):  # an attribute whose library is not imported here is left out
             object.__setattr__(error, name, _open(content))
     return error
 
@@ -97,7 +97,7 @@ class _Guarded(pickle.Unpickler):
     """Refuses whatever would import a library."""
 
     def find_class(self, module: str, name: str, /) -> Any:
-        if name == "subimport":  # how cloudpickle has a module imported
+        if name == "subimport":  # the function by which cloudpickle imports a module
             return _module
         _check(module)
         return super().find_class(module, name)
@@ -107,12 +107,12 @@ def _open(content: bytes) -> Any:
     return _Guarded(io.BytesIO(content)).load()
 
 
-def opened(content: bytes, asked: str) -> Any:
-    """What ``plain`` pickled.
+def unpickled(content: bytes, method: str) -> Any:
+    """Unpickle an answer that ``plain`` pickled.
 
     Args:
         content: from the worker.
-        asked: what it was asked for, for the message.
+        method: that was called, for the message.
 
     Raises:
         RunError: it cannot be opened here.
@@ -121,22 +121,22 @@ def opened(content: bytes, asked: str) -> Any:
         return _open(content)
     except Exception as error:
         raise RunError(
-            f"what the worker process answered to {asked} cannot be opened in this process: {error}. "
+            f"what the worker process answered to {method} cannot be opened in this process: {error}. "
             "Import that here first, or create the trainer without isolation."
         ) from error
 
 
-def parcel(value: Any) -> tuple[str, bytes]:
-    """A value that may be of the library's own kind, with its text for a parent that cannot have it."""
+def value_with_text(value: Any) -> tuple[str, bytes]:
+    """Pickle a value together with its text, for a parent that has not imported the library of its type."""
     text = repr(value)
     try:
         return text, plain(value)
-    except Exception:  # nothing that can travel; a text says what it is
+    except Exception:  # the value cannot be pickled, so its text stands for it
         return text, plain(text)
 
 
 def value_or_text(sent: tuple[str, bytes]) -> Any:
-    """What ``parcel`` packed; its text where the value would import something."""
+    """Unpickle the pair of ``value_with_text``: the value, or its text where the value would import something."""
     text, content = sent
     try:
         return _open(content)
@@ -144,7 +144,7 @@ def value_or_text(sent: tuple[str, bytes]) -> Any:
         return text
 
 
-def _said(error: BaseException) -> str:
+def _quoted(error: BaseException) -> str:
     kind = type(error)
     module = "" if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}."
     return f"{module}{kind.__qualname__}: {error}"
@@ -152,39 +152,39 @@ def _said(error: BaseException) -> str:
 
 @dataclass(frozen=True)
 class Failure:
-    """An exception on its way.
+    """An exception on its way to the parent.
 
     Attributes:
-        said: "module.Class: message".
+        text: "module.Class: message".
         notes: its own, and the worker's traceback.
         content: the exception, pickled; empty where that cannot be done.
-        why: then what hindered it, in words to add to ``said``.
+        why: the reason for that, in words to add to ``text``.
     """
 
-    said: str
+    text: str
     notes: list[str]
     content: bytes
     why: str = ""
 
 
 def failure(error: BaseException) -> Failure:
-    """What the worker sends of an exception."""
+    """Pack an exception for the parent."""
     text = "".join(traceback.format_exception(error))
     notes = [*map(str, getattr(error, "__notes__", ())), f"{WORKER_TRACEBACK}\n{text}"]
     try:
-        return Failure(_said(error), notes, plain(error))
+        return Failure(_quoted(error), notes, plain(error))
     except Exception as refused:
-        return Failure(_said(error), notes, b"", f" (the exception itself cannot be sent: {refused})")
+        return Failure(_quoted(error), notes, b"", f" (the exception itself cannot be sent: {refused})")
 
 
 def rebuilt(sent: Failure) -> BaseException:
     """The worker's exception; a RunError that quotes it where its class cannot be had without an import."""
-    error: BaseException = RunError(sent.said + sent.why)
+    error: BaseException = RunError(sent.text + sent.why)
     notes = sent.notes
     if sent.content:
         try:
             itself = _open(sent.content)
-            _said(itself)  # which may need what was left out
+            _quoted(itself)  # its text may need an attribute that was left out
             error = itself
         except Exception as refused:
             notes = [f"the exception itself cannot be opened in this process: {refused}", *notes]

@@ -1,4 +1,4 @@
-"""Messages over a socket pair: a kind and a content, which stays bytes until whoever received it opens it."""
+"""Messages over a socket pair: a kind and a content, which stays bytes until its receiver opens it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Channel:
             self._connection.send_bytes(kind.encode() + b"\n" + content)
 
     def wait(self, seconds: float | None) -> bool:
-        """Whether a message, or the end of the other side, is there within so many seconds; None: any time.
+        """Wait so many seconds, None: for ever, and return whether a message or the other side's end has come.
 
         Raises:
             OSError: this end is closed.
@@ -71,5 +71,5 @@ class Outbox:
         while (message := self._waiting.get()) is not None:
             try:
                 self._channel.send(*message)
-            except OSError:  # the other side is gone; whoever receives notices it
+            except OSError:  # the other side is gone, which the receiving thread notices
                 return

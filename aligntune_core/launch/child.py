@@ -1,6 +1,6 @@
-"""A child Python process as the parent sees it: started, asked, and ended, on purpose or not.
+"""The parent's side of a child Python process: start it, call it, and learn how it ended.
 
-It serves one object, whose methods are called here and run there; ``service`` is its side.
+The child serves one object, whose methods are called here and run there; ``service`` is the child's side.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import cloudpickle
 
 from aligntune_core.errors import RunError
 from aligntune_core.launch import environment
-from aligntune_core.launch.answers import opened, rebuilt
+from aligntune_core.launch.answers import rebuilt, unpickled
 from aligntune_core.launch.channel import Channel
 from aligntune_core.run.signals import StopFlag
 from aligntune_core.wording import a_type
@@ -45,12 +45,12 @@ class Ended(RunError):
 
 
 class Child:
-    """A process that serves one object, and the channel to it; killed when this object or its process goes.
+    """A process that serves one object, and the channel to it; it is killed when this object or this process ends.
 
     Args:
-        target: "package.module:Class", made over there, or "package.module", whose functions are called.
+        target: "package.module:Class", made in the child, or "package.module", whose functions are called.
         arguments: of the class.
-        shown: whether what it prints appears on this process's stdout and stderr as it comes.
+        echo: whether what it prints appears on this process's stdout and stderr as it comes.
         environ: its environment; by default the user's own.
     """
 
@@ -58,7 +58,7 @@ class Child:
         self,
         target: str,
         arguments: Sequence[Any] = (),
-        shown: bool = False,
+        echo: bool = False,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         ours, theirs = socket.socketpair()
@@ -80,9 +80,7 @@ class Child:
         """Fate and last output, once it can no longer be asked."""
         self._last_lines: deque[str] = deque(maxlen=_LINES_KEPT)
         self._readers = [
-            threading.Thread(
-                target=_copy, args=(source, name if shown else "", self._last_lines), daemon=True
-            )
+            threading.Thread(target=_copy, args=(source, name if echo else "", self._last_lines), daemon=True)
             for name, source in (("stdout", self.process.stdout), ("stderr", self.process.stderr))
         ]
         for reader in self._readers:
@@ -98,7 +96,7 @@ class Child:
         on_event: Callable[[Mapping[str, Any]], None] | None = None,
         timeout: float | None = None,
     ) -> Any:
-        """Call a method over there and wait for it; log records and events that come meanwhile are passed on.
+        """Call a method of the child's object and wait; log records and events that come meanwhile are passed on.
 
         Args:
             method: of the object that the child serves.
@@ -122,13 +120,13 @@ class Child:
         try:
             kind, answer = self._ask(method, content, on_event, timeout)
         except BaseException as error:
-            # Else what is still under way would be taken for the next call's answer.
+            # Otherwise this call's answer, still under way, would be taken for the next call's.
             self.end("Ctrl-C" if isinstance(error, KeyboardInterrupt) else a_type(error))
             raise
         if kind == "failed":
-            # In no variable: it would hold this frame, which holds it, and so the child.
-            raise rebuilt(opened(answer, method))
-        return opened(answer, method)
+            # The error is kept in no variable: its traceback would hold this frame, and that the error and the child.
+            raise rebuilt(unpickled(answer, method))
+        return unpickled(answer, method)
 
     def _ask(
         self,
@@ -140,14 +138,14 @@ class Child:
         deadline = None if timeout is None else time.monotonic() + timeout
         self._guarded(self._channel.send, method, content)
         while True:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if not self._guarded(self._channel.wait, left):
+            remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not self._guarded(self._channel.wait, remaining):
                 self._kill()
                 self._gone(f"took more than {timeout:g} s")
             kind, message = self._guarded(self._channel.receive)
             if kind in ("done", "failed"):
                 return kind, message
-            value = opened(message, method)
+            value = unpickled(message, method)
             if kind == "log":
                 logger.log(*value)
             elif on_event:
@@ -168,7 +166,7 @@ class Child:
         raise self.ended(*self._end)
 
     def ended(self, fate: str, output: str | None) -> RunError:
-        """What to raise where the child is gone; see ``Ended`` for the arguments."""
+        """The error for a child that is gone; see ``Ended`` for the arguments."""
         return Ended(fate, output)
 
     def passing_on(self) -> StopFlag:
@@ -201,7 +199,7 @@ def call_once(module: str, function: str, *args: Any, timeout: float) -> Any:
 
 
 def death(code: int) -> str:
-    """How a process ended that returned ``code``, negative for a signal: "was killed by SIGSEGV (signal 11)"."""
+    """Describe the end of a process by its exit code, negative for a signal: "was killed by SIGSEGV (signal 11)"."""
     if code >= 0:
         return f"ended with exit code {code}"
     name = next((s.name for s in signal.Signals if s == -code), "a signal")
@@ -211,7 +209,7 @@ def death(code: int) -> str:
 
 def _copy(source: Any, stream: str, last_lines: deque[str]) -> None:
     """Keep the last lines of ``source``, and write all of them to the stream of ``sys`` of that name, if any."""
-    for line in source:  # to the end, come what may: the child would wait for a full pipe
+    for line in source:  # to the end in every case: on a full pipe the child would wait
         last_lines.append(line)
         if stream:
             try:

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from aligntune_core.types import TrainResult
 
 
-class Worker(Child):
-    """The process of a ``RemoteTrainer``; what it prints is shown."""
+class TrainerProcess(Child):
+    """The process of a ``RemoteTrainer``; what it prints appears here."""
 
     def __init__(self) -> None:
         level = logging.getLogger("aligntune").getEffectiveLevel()
-        super().__init__("aligntune_core.launch.worker:TrainerService", (level,), shown=True)
+        super().__init__("aligntune_core.launch.trainer_service:TrainerService", (level,), echo=True)
 
     def ended(self, fate: str, output: str | None) -> RunError:
         remedy = "Create the trainer again"
@@ -39,11 +39,11 @@ class Worker(Child):
 
 
 class RemoteTrainer(Trainer):
-    """A Trainer whose backend lives in a worker process. Same methods; models stay over there."""
+    """A Trainer whose backend lives in a worker process. It has the same methods; models stay in the worker."""
 
     def __init__(self, config: Config, backend: str) -> None:
         packed = pack(config.model_copy(update={"backend": backend, "isolation": "none"}))
-        self._worker = Worker()
+        self._worker = TrainerProcess()
         try:
             described = self._worker.call("create", (packed,))
         except BaseException:
@@ -61,8 +61,8 @@ class RemoteTrainer(Trainer):
 
     @property
     def planned(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self._planned_arguments
-        return found
+        arguments: Mapping[str, Any] = self._planned_arguments
+        return arguments
 
     @property
     def backend(self) -> str:
@@ -100,14 +100,14 @@ class RemoteTrainer(Trainer):
                 )
         except RunError:
             if stop.reason == "SIGTERM" and self._worker.process.returncode == -signal.SIGTERM:
-                # It came before or after the run itself, where it ends a process of its own at once, too.
+                # The signal came outside the run itself, where it would have ended this process at once, too.
                 signal.raise_signal(signal.SIGTERM)
             raise
         return result
 
     def evaluate(self, dataset: Any = None) -> dict[str, float]:
-        found: dict[str, float] = self._worker.call("evaluate", (dataset,))
-        return found
+        figures: dict[str, float] = self._worker.call("evaluate", (dataset,))
+        return figures
 
     def save_model(self, path: str | Path | None = None, merged: bool = False) -> str:
         return str(self._worker.call("save_model", (path, merged)))

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 MARKERS = ("UNSLOTH_IS_PRESENT", "UNSLOTH_PATCHED", "UNSLOTH_ZOO_IS_PRESENT")
 
 _changes: dict[str, tuple[str | None, str | None]] = {}
-"""Variable -> its value before, and what a library made of it: another value since is the user's own."""
+"""Variable -> its value before, and the one that a library set; any other value since then is the user's own."""
 
 
 @contextmanager
 def recorded() -> Iterator[None]:
-    """Remember what each variable was that changes inside; for a plugin to put around such an import."""
+    """Remember the earlier value of each variable that changes inside; a plugin puts it around such an import."""
     earlier = dict(os.environ)
     try:
         yield
@@ -33,12 +33,12 @@ def changed() -> Mapping[str, str | None]:
 
 def clean() -> dict[str, str]:
     """The environment for a worker: the user's own."""
-    found = {name: value for name, value in os.environ.items() if name not in MARKERS}
-    for name, (before, written) in _changes.items():
-        if os.environ.get(name) != written:
+    environ = {name: value for name, value in os.environ.items() if name not in MARKERS}
+    for name, (before, after) in _changes.items():
+        if os.environ.get(name) != after:
             continue
         if before is None:
-            found.pop(name, None)
+            environ.pop(name, None)
         else:
-            found[name] = before
-    return found
+            environ[name] = before
+    return environ

@@ -1,6 +1,6 @@
-"""A child process's own side: makes the object that its parent names and answers calls of its methods.
+"""The child's side: make the object that the parent names, and answer calls of its methods.
 
-It ends when the parent does, however that ended.
+The process ends when its parent does, however that ended.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from aligntune_core.launch.answers import failure, plain
 from aligntune_core.launch.channel import Channel, Outbox
 
 _outbox: list[Outbox] = []
-"""The one of this process, once it serves."""
+"""Holds this process's outbox, once it serves."""
 
 
 def send(kind: str, value: Any) -> None:
@@ -46,7 +46,7 @@ def serve(descriptor: int) -> None:
 
 
 def _calls(channel: Channel) -> queue.Queue[tuple[str, bytes]]:
-    """Receive calls on a thread, unopened, so that the parent's end is noticed whatever this process is at."""
+    """Receive calls on a thread, unopened, so that the parent's end is noticed whatever this process is doing."""
     calls: queue.Queue[tuple[str, bytes]] = queue.Queue()
 
     def listen() -> None:
@@ -79,12 +79,12 @@ class _Service:
         self._process = os.getpid()
 
     def interrupt(self, *_: Any) -> None:
-        """On SIGINT outside of a run's own handling; one that comes when all is done is for nobody."""
+        """Handle SIGINT outside of a run: interrupt the call at work; where there is none, do nothing."""
         if self._busy:
             raise KeyboardInterrupt
 
     def answer(self, method: str, content: bytes) -> tuple[str, bytes]:
-        """What to send back for a call."""
+        """Run one call and return what to send back."""
         self._busy = True
         try:
             return "done", plain(self._result(method, content))

@@ -1,7 +1,7 @@
-"""Which kinds of device this machine seems to have, and which one torch would train on.
+"""The kinds of device that this machine seems to have, and the one that torch would train on.
 
 ``probe`` looks at files, environment and metadata, without torch: a hint for listings and for ``backend="auto"``.
-Whether a device will do is judged by ``prepare``, with ``torch_device``.
+``prepare`` judges with ``torch_device`` whether a device will do.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ logger = logging.getLogger("aligntune")
 
 @dataclass(frozen=True)
 class Probe:
-    """What was found.
+    """The result of looking for devices.
 
     Attributes:
         kinds: usable device kinds, the likeliest first; "cpu" always last.
@@ -40,7 +40,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Machine:
-    """What can be looked at without torch.
+    """The facts of a machine that can be read without torch.
 
     Attributes:
         root: top of the file system.
@@ -89,12 +89,12 @@ def probe(root: Path = Path("/"), environ: Mapping[str, str] = os.environ, torch
     machine = Machine(root, environ, version)
     note = " (a build for CPUs only)" if machine.build == "cpu" else ""
     kinds: list[str] = []
-    looked: list[str] = []
+    phrases: list[str] = []
     for kind in KINDS:
         present, places = kind.look(machine)
         kinds += [kind.name] if present else []
-        looked += places
-    return Probe((*kinds, "cpu"), (*looked, f"torch {version or 'not installed'}{note}"))
+        phrases += places
+    return Probe((*kinds, "cpu"), (*phrases, f"torch {version or 'not installed'}{note}"))
 
 
 def available() -> tuple[str, ...]:
@@ -111,26 +111,26 @@ def _nvidia(machine: Machine) -> tuple[bool, list[str]]:
     windows = sys.platform == "win32" and shutil.which("nvidia-smi") is not None
     visible = machine.environ.get("CUDA_VISIBLE_DEVICES")
     hidden = visible is not None and visible.strip() in ("", "-1", "NoDevFiles")
-    seen = "not set" if visible is None else repr(visible)
-    looked = [
-        f"NVIDIA driver (/proc/driver/nvidia/version): {_there(driver)}",
+    value = "not set" if visible is None else repr(visible)
+    phrases = [
+        f"NVIDIA driver (/proc/driver/nvidia/version): {_presence(driver)}",
         f"device nodes /dev/nvidia*: {', '.join(nodes) or ('through WSL' if wsl else 'none')}",
-        f"nvidia-smi on PATH: {_there(shutil.which('nvidia-smi') is not None)}",
-        f"CUDA_VISIBLE_DEVICES: {seen}{' (hides every GPU)' if hidden else ''}",
+        f"nvidia-smi on PATH: {_presence(shutil.which('nvidia-smi') is not None)}",
+        f"CUDA_VISIBLE_DEVICES: {value}{' (hides every GPU)' if hidden else ''}",
     ]
-    return bool(nodes or wsl or windows) and not hidden and machine.build in ("", "cuda"), looked
+    return bool(nodes or wsl or windows) and not hidden and machine.build in ("", "cuda"), phrases
 
 
 def _amd(machine: Machine) -> tuple[bool, list[str]]:
     """Whether an AMD GPU is there and torch is a ROCm build; torch calls it "cuda" too."""
     node = (machine.root / "dev/kfd").exists()
     hidden = machine.environ.get("HIP_VISIBLE_DEVICES", "0").strip() in ("", "-1")
-    return node and not hidden and machine.build == "rocm", [f"AMD driver (/dev/kfd): {_there(node)}"]
+    return node and not hidden and machine.build == "rocm", [f"AMD driver (/dev/kfd): {_presence(node)}"]
 
 
 def _cuda(machine: Machine) -> tuple[bool, list[str]]:
-    (nvidia, looked), (amd, more) = _nvidia(machine), _amd(machine)
-    return nvidia or amd, looked + more
+    (nvidia, phrases), (amd, more) = _nvidia(machine), _amd(machine)
+    return nvidia or amd, phrases + more
 
 
 def _npu(machine: Machine) -> tuple[bool, list[str]]:
@@ -149,7 +149,7 @@ def _mps(machine: Machine) -> tuple[bool, list[str]]:
     return platform.machine() == "arm64", [f"Apple GPU: machine is {platform.machine()}"]
 
 
-def _there(present: bool) -> str:
+def _presence(present: bool) -> str:
     return "there" if present else "absent"
 
 
@@ -165,8 +165,8 @@ KINDS = (
 def torch_device() -> Device:
     """The device that torch would train on.
 
-    A GPU that the machine seems to have but torch cannot use is told with a warning; ``ACCELERATE_USE_CPU``
-    is obeyed, as accelerate obeys it.
+    A GPU that the machine seems to have but torch cannot use is reported in a warning. ``ACCELERATE_USE_CPU`` is
+    obeyed, as accelerate obeys it.
     """
     import torch
 
@@ -174,13 +174,13 @@ def torch_device() -> Device:
         return Device(kind="cpu", name="CPU (ACCELERATE_USE_CPU)")
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     if accelerator is None:
-        here = probe()
-        if here.kinds[0] != "cpu":
+        machine = probe()
+        if machine.kinds[0] != "cpu":
             logger.warning(
                 "torch %s cannot use the %s device here; training on the CPU. %s",
                 torch.__version__,
-                here.kinds[0],
-                here,
+                machine.kinds[0],
+                machine,
             )
         return Device(kind="cpu", name="CPU")
     kind = accelerator.type

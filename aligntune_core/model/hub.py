@@ -1,4 +1,4 @@
-"""The hub, asked once and quickly, so that a wrong name or no network is a sentence and not a minute of retries."""
+"""Ask the hub once and quickly, so that a wrong name or no network is a sentence and not a minute of retries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ logger = logging.getLogger("aligntune")
 PROBE_SECONDS = 10.0
 
 EXTENSIONS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
-"""Of the data files that are read; a name with one of them is no hub id."""
+"""Suffixes of the data files that are read; a name with one of them is no hub id."""
 
 
 def looks_local(spec: str) -> bool:
@@ -88,7 +88,7 @@ def check(
         )
 
 
-@lru_cache(maxsize=32)  # a model is looked for as model and as tokenizer; what raises is asked again
+@lru_cache(maxsize=32)  # a model is asked for as model and as tokenizer; a call that raised is not cached
 def _ask(kind: str, name: str, revision: str | None, token: str | None) -> None:
     """Raise what the hub's client raises where it has no such repository, or cannot be reached."""
     from huggingface_hub import HfApi

@@ -1,4 +1,4 @@
-"""What a model can be trained as, told from its configuration before weights load, and on rows of what length."""
+"""Judge from a model's configuration what it can be trained as, and how long its rows may be."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _is_bare(model_config: Any, architectures: Sequence[str]) -> bool:
 
 
 def check_positions(model: Any, config: Config, report: DataReport | None) -> None:
-    """Refuse rows that a model of learned positions has no place for: it would end in an index error at that row.
+    """Refuse rows longer than a model's table of learned positions: training would end in an index error there.
 
     Args:
         model: the loaded policy, with or without adapter.
@@ -99,11 +99,11 @@ def check_positions(model: Any, config: Config, report: DataReport | None) -> No
     online = find(config.algorithm).generates
     longest = report.max_tokens + completion if online else min(report.max_tokens, limit or report.max_tokens)
     if longest > places:
-        made = f" with max_completion_length={completion}" if online else ""
+        generated = f" with max_completion_length={completion}" if online else ""
         instead = "Lower it, or drop long prompts" if online else f"Set max_seq_length={places} to cut them"
         raise ConfigError(
             f"this {model.config.model_type} has places for {places} tokens, and the longest row takes {longest}"
-            f"{made}. {instead}, or take a model of more positions"
+            f"{generated}. {instead}, or take a model of more positions"
         )
 
 

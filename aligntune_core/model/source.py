@@ -1,4 +1,4 @@
-"""What ``model.name`` names, judged before anything is loaded: a folder of weights, an adapter, or a hub id."""
+"""Judge what ``model.name`` names before anything is loaded: a folder of weights, an adapter, or a hub id."""
 
 from __future__ import annotations
 
@@ -80,12 +80,12 @@ def check_folder(folder: Path) -> None:
     inner = [name for name in names if _has_configuration(folder / name)]
     also = f" Did you mean one of its own folders: {listed(inner)}?" if inner else ""
     if not _has_configuration(folder):
-        found = f"holds {listed(names[:8])}" if names else "is empty"
+        content = f"holds {listed(names[:8])}" if names else "is empty"
         raise ConfigError(
-            f'"{folder}" is no model folder: it has neither config.json nor {ADAPTER_FILE}; it {found}.{also}'
+            f'"{folder}" is no model folder: it has neither config.json nor {ADAPTER_FILE}; it {content}.{also}'
         )
     if not any(name.endswith(_WEIGHTS) and name not in _NO_WEIGHTS for name in names):
-        # Enough to plan with; loading it is what fails.
+        # It is enough to plan with; only loading it would fail.
         logger.warning(
             '"%s" holds no weights (%s), only %s. Copy or download it again.%s',
             folder,
@@ -126,7 +126,7 @@ def check_base(adapter: str, base: str) -> None:
 
 
 def adapter_config(name: Any) -> Mapping[str, Any] | None:
-    """What a local adapter folder's ``adapter_config.json`` says; None where ``name`` is no such folder.
+    """The content of a local adapter folder's ``adapter_config.json``; None where ``name`` is no such folder.
 
     Raises:
         ConfigError: the file is there and is no JSON object.
@@ -137,9 +137,9 @@ def adapter_config(name: Any) -> Mapping[str, Any] | None:
     if not file.is_file():
         return None
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        settings = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConfigError(f"{file} is no valid JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise ConfigError(f"{file} must hold a JSON object, not {type(found).__name__}")
-    return found
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{file} must hold a JSON object, not {type(settings).__name__}")
+    return settings

@@ -31,14 +31,14 @@ def load_tokenizer(model: ModelConfig) -> Any:
     """
     if model.chat_template is not None:
         _check_template(model.chat_template)
-    given = model.tokenizer
-    if given is None or isinstance(given, (str, os.PathLike)):
+    source = model.tokenizer
+    if source is None or isinstance(source, (str, os.PathLike)):
         tokenizer = _loaded_tokenizer(model)
-    elif callable(getattr(given, "apply_chat_template", None)):
-        tokenizer = copy.deepcopy(given)
+    elif callable(getattr(source, "apply_chat_template", None)):
+        tokenizer = copy.deepcopy(source)
     else:
         raise ConfigError(
-            f"tokenizer_name (model.tokenizer) is {a_type(given)}; give a hub id, a folder or a transformers tokenizer"
+            f"tokenizer_name (model.tokenizer) is {a_type(source)}; give a hub id, a folder or a transformers tokenizer"
         )
     if model.chat_template is not None:
         tokenizer.chat_template = model.chat_template
@@ -71,7 +71,9 @@ def _loaded_tokenizer(model: ModelConfig) -> Any:
     try:
         return AutoTokenizer.from_pretrained(source, **options)
     except ImportError as error:
-        below = root_cause(error)  # transformers names the module that it wanted, not who broke it
+        below = root_cause(
+            error
+        )  # transformers names the module that it imports, not the library that is broken
         raise ConfigError(
             f'no tokenizer could be loaded from "{source}", since a library does not import: '
             f"{type(below).__name__}: {str(below).rstrip('.')}. `aligntune doctor` says which, and what mends it."
@@ -85,7 +87,7 @@ def _loaded_tokenizer(model: ModelConfig) -> Any:
 
 
 def tokenizer_source(model: ModelConfig) -> tuple[str, str | None]:
-    """Where the tokenizer is loaded from, and the revision there.
+    """The name or folder that the tokenizer is loaded from, and its revision.
 
     Raises:
         ConfigError: a model in memory that does not say where it came from.
@@ -109,7 +111,7 @@ def tokenizer_source(model: ModelConfig) -> tuple[str, str | None]:
 
 
 def _name_of(model: Any) -> str:
-    """Where a model in memory came from, by its own account."""
+    """The name that a model in memory was loaded from, as its configuration states it."""
     config = getattr(model, "config", None)
     name = getattr(config, "_name_or_path", None) or getattr(model, "name_or_path", None)
     if isinstance(name, str) and name:

@@ -1,4 +1,4 @@
-"""From a plan to a Trainer: run folder, weights, adapter, trainer, and the comparison with what was asked for."""
+"""Make a Trainer of a plan: run folder, weights, adapter, trainer, and the comparison with the configuration."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def build(plan: Plan) -> Trainer:
 
 
 def _released(loaded: LoadedModel) -> LoadedModel:
-    # The engine holds the model; a second handle here would keep a replaced one alive.
+    # The engine holds the model; a second reference here would keep a model alive that the engine has replaced.
     return replace(loaded, model=None, roles={})
 
 
@@ -60,7 +60,7 @@ def verify(plan: Plan, engine: Engine) -> Mapping[str, Any]:
     effective = engine.effective()
     if not isinstance(effective, Mapping):
         raise HookError(f"{backend}: Engine.effective() returned {type(effective).__name__}, not a mapping")
-    contract.compare(backend.name, "the library uses", config, effective)
+    contract.refuse_differences(backend.name, "the library uses", config, effective)
     contract.require_echo(backend, config, set(plan.planned) | set(effective))
     accepted, rows = effective.get("data.rows"), plan.datasets.train
     if accepted is not None and hasattr(rows, "__len__") and accepted != len(rows):

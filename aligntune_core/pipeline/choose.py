@@ -1,4 +1,4 @@
-"""Which backend runs a configuration: the one that was named, or for "auto" the best that can."""
+"""Choose the backend of a configuration: the one that it names, or for "auto" the best that can run it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ logger = logging.getLogger("aligntune")
 
 
 def choose(config: Config) -> tuple[Backend, str]:
-    """The backend that was named, or the best one for "auto", and why.
+    """Choose the named backend, or for "auto" the best one that can run this, and say why.
 
     Raises:
         BackendError: the named backend cannot run this; or, for "auto", none can, with the reason of each.
@@ -41,29 +41,29 @@ def choose(config: Config) -> tuple[Backend, str]:
 def _choose_auto(config: Config) -> tuple[Backend, str]:
     ready = registry().ready()
     order = sorted(ready, key=lambda name: (-ready[name].info.priority, name))
-    passed = [
+    passed_over = [
         f"{row.name}: {row.state}" + (f", {row.reason}" if row.state in ("broken", "incompatible") else "")
         for row in registry().rows()
         if row.name not in ready
     ]
     devices = list(available())
     for name in order:
-        why = _passed_over(ready[name], config, devices)
+        why = _why_not(ready[name], config, devices)
         if why is None:
             reason = f"auto: {name} trains {config.algorithm} on {listed(devices)}"
-            reason += f" (passed over: {'; '.join(passed)})" if passed else ""
+            reason += f" (passed over: {'; '.join(passed_over)})" if passed_over else ""
             logger.info('backend "%s" chosen (%s)', name, reason)
             return registry().get(name), reason
-        passed.append(f"{name}: {why}")
+        passed_over.append(f"{name}: {why}")
     raise BackendUnavailable(
         f"no backend can run this {config.algorithm} job:\n  - "
-        + "\n  - ".join(passed or ["none is installed"])
+        + "\n  - ".join(passed_over or ["none is installed"])
         + "\n"
         "See `aligntune backends -v`."
     )
 
 
-def _passed_over(backend: Backend, config: Config, devices: list[str]) -> str | None:
+def _why_not(backend: Backend, config: Config, devices: list[str]) -> str | None:
     """Why "auto" does not take this backend; a plugin that fails when it is asked does not end the search."""
     try:
         return refusals.why_not(backend, config, devices)

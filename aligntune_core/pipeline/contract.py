@@ -1,4 +1,4 @@
-"""What a library would do, or does, against what was asked for: a difference raises."""
+"""Compare what a library would do, or does, with the configuration: a difference raises."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from aligntune_core.config import Config
 
 
-def compare(backend: str, stage: str, config: Config, arguments: Mapping[str, Any]) -> None:
-    """What the library would do, or does, equals the configuration.
+def refuse_differences(backend: str, stage: str, config: Config, arguments: Mapping[str, Any]) -> None:
+    """Refuse a library's values that differ from the configuration.
 
     Args:
         backend: its name.
@@ -40,7 +40,11 @@ def compare(backend: str, stage: str, config: Config, arguments: Mapping[str, An
 
 
 def require_echo(backend: Backend, config: Config, returned: set[str]) -> None:
-    """Each honoured field that was set has come back from the library's own objects."""
+    """Refuse a backend that claims to honour a field which is set, but whose library did not return it.
+
+    Raises:
+        ContractViolation: names each such field.
+    """
     paths_set = sorted(changed(config, owner="backend"))
     lost = [p for p in paths_set if covers(backend.info.honours, p) and not covers(returned, p)]
     if lost:

@@ -1,4 +1,4 @@
-"""Everything that can be known and refused before weights load: the first ten steps of a run, in their order."""
+"""Plan a run: everything that can be worked out, and refused, before weights load."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from aligntune_core.model.source import adapter_config
 from aligntune_core.pipeline import contract, refusals
 from aligntune_core.pipeline.choose import choose
 from aligntune_core.rewards import build_rewards
-from aligntune_core.rewards.early import check_columns, check_models
+from aligntune_core.rewards.check import check_columns, check_models
 from aligntune_core.run import logs
 from aligntune_core.run.topology import world_size
 
@@ -49,8 +49,8 @@ class Plan:
     planned: Mapping[str, Any] = field(default_factory=dict)
 
 
-def load(config: Config | str | Path | Mapping[str, Any]) -> Config:
-    """The configuration that a caller gave in whatever form; log lines are shown from here on."""
+def as_config(config: Config | str | Path | Mapping[str, Any]) -> Config:
+    """Make a configuration of any form that a caller gives, and show log lines from here on."""
     logs.show_by_default()
     return config if isinstance(config, Config) else load_config(config)
 
@@ -61,17 +61,17 @@ def plan(config: Config | str | Path | Mapping[str, Any]) -> Plan:
     Raises:
         As ``create_sft_trainer``.
     """
-    config = load(config)
+    config = as_config(config)
     backend, reason = choose(config)
     refusals.guard(backend)
     with logs.kept(None):
         prepared = backend.prepare(config)
-        # Only now: the backend has done its imports, and the user's objects may import what they like.
+        # Unpacked only here, after the backend's imports: the user's objects may import any library.
         config = unpack(config)
         config = resolve(continued(config, adapter_config(config.model.name)), prepared.device)
         rewards = _rewards(config, prepared)
         planned = backend.planned(config, prepared)
-        contract.compare(backend.name, "the library would use", config, planned)
+        contract.refuse_differences(backend.name, "the library would use", config, planned)
         tokenize = partial(backend.tokenize, config=config, prepared=prepared)
         datasets = prepare_datasets(config, find(config.algorithm), prepared.tokenizer, tokenize)
         if rewards is not None:
@@ -82,7 +82,7 @@ def plan(config: Config | str | Path | Mapping[str, Any]) -> Plan:
 
 
 def _rewards(config: Config, prepared: Prepared) -> RewardSet | None:
-    """The rewards of a run, made to be judged: functions are imported, reward models looked for."""
+    """Make the rewards of a run and refuse those that cannot score; functions are imported, no model is loaded."""
     if find(config.algorithm).scored_by != "rewards":
         return None
     limit = getattr(config.parameters, "max_completion_length", None)

@@ -33,7 +33,7 @@ Ready = Callable[[], Mapping[str, "Backend"]]
 PATCHED_LIBRARIES = ("transformers", "trl", "peft", "accelerate")
 
 
-# Fields whose "no" a backend that lacks them fulfils.
+# Fields whose value "no" every backend fulfils, even one that does not honour the field.
 ASK_NOTHING = frozenset({"run.save_strategy", "run.eval_strategy"})
 
 
@@ -69,7 +69,7 @@ def refuse_unsupported(backend: Backend, config: Config, others: Ready) -> None:
 
 
 def _able(backend: Backend, others: Ready, does: Callable[[Backend], bool]) -> list[str]:
-    """Other ready backends that would do, for a hint only: a plugin that fails when it is asked is none to name."""
+    """Names of other ready backends that would do, for a hint only; one that fails when it is asked is left out."""
 
     def answer(other: Backend) -> bool:
         try:
@@ -131,7 +131,7 @@ def _strategy_problems(backend: Backend, others: Ready) -> list[str]:
 
 
 def _option_problems(backend: Backend, config: Config) -> list[str]:
-    """What is wrong with ``backend_options`` by the backend's own model."""
+    """What the backend's own model finds wrong with ``backend_options``."""
     from pydantic import ValidationError
 
     options, model = config.backend_options, backend.info.options
@@ -169,10 +169,8 @@ def interference(name: str, info: BackendInfo) -> str | None:
     first = info.import_first
     if first is None:
         return None
-    started = _first_seen()
-    early = [
-        m for m in PATCHED_LIBRARIES if m in sys.modules and started[m] < started.get(first, sys.maxsize)
-    ]
+    ranks = _load_ranks()
+    early = [m for m in PATCHED_LIBRARIES if m in sys.modules and ranks[m] < ranks.get(first, sys.maxsize)]
     if early:
         were = "was" if len(early) == 1 else "were"
         return (
@@ -185,15 +183,15 @@ def interference(name: str, info: BackendInfo) -> str | None:
     return None
 
 
-def _first_seen() -> dict[str, int]:
+def _load_ranks() -> dict[str, int]:
     """Top-level package -> when the first of its modules was loaded, as a rank.
 
-    A package itself takes its place in ``sys.modules`` when its import ends, those that it imports come before it.
+    A package takes its place in ``sys.modules`` when its import ends, after the modules that it imports.
     """
-    found: dict[str, int] = {}
+    ranks: dict[str, int] = {}
     for rank, name in enumerate(list(sys.modules)):
-        found.setdefault(name.partition(".")[0], rank)
-    return found
+        ranks.setdefault(name.partition(".")[0], rank)
+    return ranks
 
 
 def guard(backend: Backend) -> None:

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from aligntune_core.config import in_memory, plain
 from aligntune_core.errors import HookError, RunError
 from aligntune_core.run import checkpoints, events, logs
-from aligntune_core.run import resume as resuming
 from aligntune_core.run.folder import MERGED, local_base, model_folder, publishable
 from aligntune_core.run.listeners import installed
 from aligntune_core.run.listeners.progress import Progress
 from aligntune_core.run.manifest import Manifest, now
+from aligntune_core.run.resume import check_resume, step_of
 from aligntune_core.run.session import RunSession, peak_memory_bytes
 from aligntune_core.run.topology import is_main
 from aligntune_core.types import Sampling
@@ -114,19 +114,19 @@ class Trainer:
         start, damaged = checkpoints.find(folder.path, resume)
         remarks = [f"passed over a damaged checkpoint: {remark}" for remark in damaged]
         if start is not None:
-            remarks += resuming.compare(start, self.config, self._plan.datasets.fingerprint)
+            remarks += check_resume(start, self.config, self._plan.datasets.fingerprint)
         with folder.locked():
             if start is None:
                 self._remark_second_run()
                 folder.set_aside(model_folder(self.config.model.name))
             elif is_main():
-                events.rewind(folder.metrics, resuming.step_of(start))
+                events.rewind(folder.metrics, step_of(start))
             for remark in remarks:
                 logger.warning(remark)
             return self._run(start)
 
     def _remark_second_run(self) -> None:
-        """The weights of this trainer are those that its last run left; only a new trainer starts anew."""
+        """Warn that a second run goes on from the weights that the first one left."""
         if self._trained:
             logger.warning(
                 "this trainer has trained before: the run goes on from its weights. "
@@ -182,7 +182,7 @@ class Trainer:
 
     @contextmanager
     def _recorded(self) -> Iterator[None]:
-        """Keep the log; on failure say so in the manifest and name the plugin on the exception."""
+        """Keep the log; record a failure in the manifest and name the plugin in a note on the exception."""
         try:
             with logs.kept(self._session.log):
                 yield
@@ -256,9 +256,9 @@ class Trainer:
                 "nothing to evaluate on: pass evaluate(dataset), or create the trainer with eval_dataset or eval_split"
             )
         with logs.kept(self._session.log):
-            found = dict(self._engine.evaluate(rows))
-        plain = {name.removeprefix("eval_"): value for name, value in found.items()}
-        return {**plain, **found}
+            figures = dict(self._engine.evaluate(rows))
+        plain = {name.removeprefix("eval_"): value for name, value in figures.items()}
+        return {**plain, **figures}
 
     def _canonical(self, dataset: Any) -> Any:
         from aligntune_core.algorithms import find

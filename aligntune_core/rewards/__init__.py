@@ -1,4 +1,4 @@
-"""Rewards: what scores completions in online reinforcement learning. See docs/rewards.md.
+"""Rewards, which score completions in online reinforcement learning. See docs/rewards.md.
 
 Light: torch and transformers are imported when a reward model is loaded, other libraries when their reward scores.
 """
@@ -10,42 +10,24 @@ from typing import TYPE_CHECKING
 from aligntune_core._lazy import lazy
 
 if TYPE_CHECKING:
-    from aligntune_core.rewards.batch import Batch, Reward
-    from aligntune_core.rewards.building import build_rewards
+    from aligntune_core.rewards.batch import Reward, Samples
     from aligntune_core.rewards.catalogue import RewardInfo, list_rewards
     from aligntune_core.rewards.function import FunctionReward, reference_column
     from aligntune_core.rewards.model import RewardModel
-    from aligntune_core.rewards.reward_set import RewardSet, Scores
+    from aligntune_core.rewards.reward_set import RewardSet, Scores, build_rewards
     from aligntune_core.rewards.signature import reads
     from aligntune_core.rewards.spec import RewardSpec, read_rewards
 
-__getattr__, __dir__ = lazy(
-    __name__,
-    {
-        "Batch": "aligntune_core.rewards.batch",
-        "FunctionReward": "aligntune_core.rewards.function",
-        "Reward": "aligntune_core.rewards.batch",
-        "RewardInfo": "aligntune_core.rewards.catalogue",
-        "RewardModel": "aligntune_core.rewards.model",
-        "RewardSet": "aligntune_core.rewards.reward_set",
-        "RewardSpec": "aligntune_core.rewards.spec",
-        "Scores": "aligntune_core.rewards.reward_set",
-        "build_rewards": "aligntune_core.rewards.building",
-        "list_rewards": "aligntune_core.rewards.catalogue",
-        "read_rewards": "aligntune_core.rewards.spec",
-        "reads": "aligntune_core.rewards.signature",
-        "reference_column": "aligntune_core.rewards.function",
-    },
-)
+__getattr__, __dir__ = lazy(__name__)
 
 __all__ = [
-    "Batch",
     "FunctionReward",
     "Reward",
     "RewardInfo",
     "RewardModel",
     "RewardSet",
     "RewardSpec",
+    "Samples",
     "Scores",
     "build_rewards",
     "list_rewards",

@@ -1,4 +1,4 @@
-"""What is scored at once, and what a reward looks like to its callers."""
+"""The samples of one scoring call, and the protocol that every reward follows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aligntune_core.rewards.text import TextOrMessages, completion_text, prompt_
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
+class Samples:
     """Samples to score.
 
     Attributes:
@@ -47,7 +47,7 @@ class Reward(Protocol):
 
     @property
     def name(self) -> str:
-        """What metrics and errors call it."""
+        """Its name in metrics and errors."""
         ...
 
     @property
@@ -69,12 +69,12 @@ class Reward(Protocol):
         """Do what is heavy: read weights. Does nothing the second time."""
         ...
 
-    def score(self, batch: Batch) -> list[float]:
+    def score(self, batch: Samples) -> list[float]:
         """One finite number a sample."""
         ...
 
 
-def checked(name: str, values: Any, batch: Batch) -> list[float]:
+def checked(name: str, values: Any, batch: Samples) -> list[float]:
     """The scores as floats.
 
     Args:
@@ -103,14 +103,14 @@ def checked(name: str, values: Any, batch: Batch) -> list[float]:
     return [_number(name, value, batch, index) for index, value in enumerate(values)]
 
 
-def _number(name: str, value: Any, batch: Batch, index: int) -> float:
+def _number(name: str, value: Any, batch: Samples, index: int) -> float:
     if not isinstance(value, Real | Decimal) and hasattr(value, "item"):
         value = _item(value)
     if isinstance(value, Real | Decimal) and math.isfinite(value):
         return float(value)
-    found = "None" if value is None else f"{type(value).__name__} {shorten(str(value), 80)}"
+    text = "None" if value is None else f"{type(value).__name__} {shorten(str(value), 80)}"
     raise RewardError(
-        f'reward "{name}" gave {found} for {batch.described(index)}; it must give a finite number',
+        f'reward "{name}" gave {text} for {batch.described(index)}; it must give a finite number',
         name,
         index,
     )

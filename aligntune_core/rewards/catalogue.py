@@ -1,4 +1,4 @@
-"""Which rewards there are by name: the built-in ones and those that other distributions register."""
+"""The rewards that have a name: the built-in ones and those that other distributions register."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from aligntune_core.errors import ConfigError, UnknownReward
-from aligntune_core.rewards.unavailable import UNAVAILABLE
 from aligntune_core.wording import did_you_mean, listed
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ _log = logging.getLogger("aligntune.rewards")
 
 @dataclass(frozen=True)
 class BuiltIn:
-    """Where a built-in reward lives.
+    """The entry of a built-in reward.
 
     Attributes:
         target: "module:function" below ``aligntune_core.rewards``.
@@ -39,8 +38,8 @@ class BuiltIn:
     def load(self) -> Callable[..., Any]:
         """The function itself. Its library is imported only when it scores."""
         module, _, function = self.target.partition(":")
-        found = importlib.import_module(f"aligntune_core.rewards.{module}")
-        loaded: Callable[..., Any] = getattr(found, function)
+        imported = importlib.import_module(f"aligntune_core.rewards.{module}")
+        loaded: Callable[..., Any] = getattr(imported, function)
         return loaded
 
 
@@ -59,8 +58,72 @@ BUILT_IN: dict[str, BuiltIn] = {
 }
 
 
+_MODEL = "A reward model judges this: give its hub id or folder as reward_model_name"
+_CODE = (
+    "Running generated code is not offered; a function of your own that does so in a sandbox goes in as "
+    '"package.module:function"'
+)
+_MATHS = "It compares the final answer with the row's, mathematically"
+
+UNAVAILABLE: dict[str, tuple[str, str]] = {
+    "math_correctness": ("math", _MATHS),
+    "math_reasoning": ("math", _MATHS + '; add "think_format" for a visible chain of thought'),
+    "math_accuracy": ("math", _MATHS),
+    "math_equivalence": ("math", _MATHS),
+    "math_verify": ("math", _MATHS),
+    "accuracy": ("math", _MATHS + '; "exact_answer" compares text'),
+    "accuracy_reward": ("math", _MATHS + '. TRL\'s own is "trl.rewards:accuracy_reward"'),
+    "correctness": ("exact_answer", 'For mathematics there is "math"'),
+    "exact_match": ("exact_answer", "It compares the final answer inside the completion"),
+    "bleu": ("exact_answer", "Overlap with a reference is not offered"),
+    "rouge": ("exact_answer", "Overlap with a reference is not offered"),
+    "length_penalty": ("length", "Its parameters are min_length, max_length, unit"),
+    "length_reward": ("length", "Its parameters are min_length, max_length, unit"),
+    "conciseness": ("length", "Its parameters are min_length, max_length, unit"),
+    "brevity": ("length", "Its parameters are min_length, max_length, unit"),
+    "soft_overlong_punishment": ("overlong", "It is the same formula under a shorter name"),
+    "diversity": ("repetition", "It penalises n-grams that repeat within one completion"),
+    "fluency": ("repetition", _MODEL),
+    "coherence": ("repetition", _MODEL),
+    "repetition_penalty": ("repetition", "That word is a sampling parameter of generation"),
+    "safety": ("keyword", f"With forbidden=[...] it is a crude filter. {_MODEL}"),
+    "toxicity": ("keyword", f"With forbidden=[...] it is a crude filter. {_MODEL}"),
+    "harmlessness": ("keyword", f"With forbidden=[...] it is a crude filter. {_MODEL}"),
+    "sentiment": ("keyword", _MODEL),
+    "politeness": ("keyword", _MODEL),
+    "helpfulness": ("keyword", _MODEL),
+    "honesty": ("keyword", _MODEL),
+    "factuality": ("exact_answer", _MODEL),
+    "relevance": ("keyword", _MODEL),
+    "domain_specific": ("keyword", "Its words are those of your domain"),
+    "instruction_following": (
+        "regex",
+        'Instructions that a program can check fit "regex", "keyword" or "json_schema"',
+    ),
+    "code_correctness": ("exact_answer", _CODE),
+    "code_execution": ("exact_answer", _CODE),
+    "code_quality": ("regex", _CODE),
+    "code_syntax": ("regex", _CODE),
+    "mbpp_reward": ("exact_answer", _CODE),
+    "format": ("xml_tags", 'Others are "think_format", "regex" and "json_schema"'),
+    "format_reward": ("xml_tags", 'Others are "think_format", "regex" and "json_schema"'),
+    "think_format_reward": ("think_format", 'TRL\'s own is "trl.rewards:think_format_reward"'),
+    "reasoning_format": ("think_format", 'Others are "xml_tags" and "regex"'),
+    "json": ("json_schema", "Without a schema it asks for JSON alone"),
+    "custom": (
+        "exact_answer",
+        'A function of your own goes in as {"type": "custom", "params": {"function": f}}',
+    ),
+}
+"""Names that tutorials use and that do not exist here -> the nearest built-in, and a sentence that helps.
+
+None is an alias: those names promise more, or something else, than what is here, and a run that silently trains on
+another reward than the one it names is worse than an error.
+"""
+
+
 @dataclass(frozen=True)
-class Parameter:
+class RewardParameter:
     """One parameter of a reward."""
 
     name: str
@@ -87,7 +150,7 @@ class RewardInfo:
     summary: str
     scores: str = ""
     reads: tuple[str, ...] = ()
-    parameters: tuple[Parameter, ...] = ()
+    parameters: tuple[RewardParameter, ...] = ()
     requires: str = ""
     distribution: str = "aligntune"
 
@@ -108,16 +171,16 @@ def registered(name: str) -> EntryPoint | None:
     Raises:
         ConfigError: several distributions claim the name.
     """
-    found = [e for e in _entry_points() if normalised(e.name) == normalised(name)]
-    if len(found) > 1:
+    claims = [e for e in _entry_points() if normalised(e.name) == normalised(name)]
+    if len(claims) > 1:
         raise ConfigError(
-            f'the reward "{name}" is claimed by {" and by ".join(str(e.distribution) for e in found)}. Uninstall one, '
-            f'or name the function: "{found[0].value}"'
+            f'the reward "{name}" is claimed by {" and by ".join(str(e.distribution) for e in claims)}. Uninstall one, '
+            f'or name the function: "{claims[0].value}"'
         )
-    return found[0] if found else None
+    return claims[0] if claims else None
 
 
-def find(name: str) -> BuiltIn | EntryPoint | None:
+def find_reward(name: str) -> BuiltIn | EntryPoint | None:
     """The reward of that name, or None; a built-in one keeps its name, whoever else claims it.
 
     Raises:
@@ -137,14 +200,14 @@ def find(name: str) -> BuiltIn | EntryPoint | None:
     return BUILT_IN[normalised(name)]
 
 
-def known() -> list[str]:
+def reward_names() -> list[str]:
     """All names, sorted."""
     return sorted({*BUILT_IN, *(normalised(e.name) for e in _entry_points())})
 
 
 def refuse(name: str) -> UnknownReward:
-    """The error for a name that is not known: the nearest that we have, and the other ways to give a reward."""
-    names = known()
+    """The error for an unknown name: it gives the nearest name and the other ways to give a reward."""
+    names = reward_names()
     if normalised(name) in UNAVAILABLE:
         nearest, help_ = UNAVAILABLE[normalised(name)]
         return UnknownReward(
@@ -159,38 +222,38 @@ def refuse(name: str) -> UnknownReward:
 
 def list_rewards() -> list[RewardInfo]:
     """Every reward known by name: the built-in ones, then the registered ones. Nothing of a third party is imported."""
-    found = [describe(name, entry) for name, entry in BUILT_IN.items()]
+    infos = [describe(name, entry) for name, entry in BUILT_IN.items()]
     for entry in [e for e in _entry_points() if not is_own(e.name)]:
-        found.append(RewardInfo(entry.name, entry.value, distribution=str(entry.distribution)))
-    return found
+        infos.append(RewardInfo(entry.name, entry.value, distribution=str(entry.distribution)))
+    return infos
 
 
 def describe(name: str, entry: BuiltIn) -> RewardInfo:
-    """What a built-in reward's signature and docstring say of it."""
+    """Describe a built-in reward from its signature and docstring."""
     function = entry.load()
     parameters = inspect.signature(function).parameters
-    taken = [p.name for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    inputs = [p.name for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     return RewardInfo(
         name=name,
         summary=(inspect.getdoc(function) or "").partition("\n")[0],
         scores=entry.scores,
-        reads=tuple(taken[1:]),
+        reads=tuple(inputs[1:]),
         parameters=_parameters(function),
         requires=entry.requires,
     )
 
 
-def _parameters(function: Callable[..., Any]) -> tuple[Parameter, ...]:
+def _parameters(function: Callable[..., Any]) -> tuple[RewardParameter, ...]:
     hints = get_type_hints(function, include_extras=True)
-    found = []
+    parameters = []
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind is parameter.KEYWORD_ONLY:
             described = next((m.description for m in hints[parameter.name].__metadata__ if m.description), "")
             required = parameter.default is parameter.empty
-            found.append(
-                Parameter(parameter.name, described, required, None if required else parameter.default)
+            parameters.append(
+                RewardParameter(parameter.name, described, required, None if required else parameter.default)
             )
-    return tuple(found)
+    return tuple(parameters)
 
 
 def _entry_points() -> tuple[EntryPoint, ...]:

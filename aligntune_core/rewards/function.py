@@ -1,4 +1,4 @@
-"""Callables as rewards: each called as its signature says, once for what it scores, and never again to find a fault.
+"""Callables as rewards. Each is called as its signature says and once only, also where it fails.
 
 A batch function is called in TRL's form: ``f(prompts=..., completions=..., completion_ids=..., **columns)``, each
 a list with one entry a sample: texts where the rows' prompts are texts (unless the function reads messages), else
@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aligntune_core.errors import RewardError
-from aligntune_core.rewards.batch import Batch, checked
+from aligntune_core.rewards.batch import Samples, checked
 from aligntune_core.rewards.signature import BATCH_NAMES, TEXT_NAMES, Signature, signature_of
 from aligntune_core.rewards.text import completion_text, prompt_text
 from aligntune_core.wording import listed
 
 _IN_PLURAL = {"prompt": "prompts", "completion": "completions"}
-# What trainers pass to functions of TRL's form beside these and the rows' columns.
+# Arguments that trainers pass to functions of TRL's form beside the batch and the rows' columns.
 TRAINERS_OWN = ("trainer_state", "log_extra", "log_metric", "environments")
 # Names for the right answer of a row. A function that declares one of them gets the column of that name, or else the
 # first of these that the rows have.
@@ -70,19 +70,20 @@ class FunctionReward:
     @property
     def wants_tokens(self) -> bool:
         """Whether it declares ``completion_ids``."""
-        return "completion_ids" in self.signature.named or self.signature.first == "completion_ids"
+        return "completion_ids" in self.signature.keywords or self.signature.first == "completion_ids"
 
     @property
     def reads_reference(self) -> bool:
         """Whether it declares a name of the right answer, or takes any column."""
         return (
-            any(n in self.signature.named for n in (*REFERENCE_NAMES, "reasoning_gym")) or self.signature.open
+            any(n in self.signature.keywords for n in (*REFERENCE_NAMES, "reasoning_gym"))
+            or self.signature.open
         )
 
     def load(self) -> None:
         """Nothing to do."""
 
-    def score(self, batch: Batch) -> list[float]:
+    def score(self, batch: Samples) -> list[float]:
         """One number a sample.
 
         Raises:
@@ -94,7 +95,7 @@ class FunctionReward:
 
     # --- batch functions ---------------------------------------------------------------------------------------------
 
-    def _of_batch(self, batch: Batch) -> Any:
+    def _of_batch(self, batch: Samples) -> Any:
         arguments = self._batch_arguments(batch)
         try:
             result = self.function(**arguments)
@@ -103,7 +104,7 @@ class FunctionReward:
             error.add_note(self._blame(batch, error))
             raise
 
-    def _batch_arguments(self, batch: Batch) -> dict[str, Any]:
+    def _batch_arguments(self, batch: Samples) -> dict[str, Any]:
         offered: dict[str, Any] = {**batch.columns, **batch.extras}
         offered |= {"prompts": batch.prompts, "completions": batch.completions}
         if batch.text_prompts and self.signature.form != "messages":
@@ -111,10 +112,10 @@ class FunctionReward:
             offered["completions"] = [completion_text(completion) for completion in batch.completions]
         if batch.completion_ids is not None:
             offered["completion_ids"] = batch.completion_ids
-        return self._chosen(self._with_references(offered, batch.columns), batch.columns)
+        return self._keywords(self._with_references(offered, batch.columns), batch.columns)
 
-    def _blame(self, batch: Batch, error: Exception) -> str:
-        """Which samples were in the call: on which of them it raised, another call alone could tell."""
+    def _blame(self, batch: Samples, error: Exception) -> str:
+        """A note that names the samples of the call; only further calls could tell on which of them it raised."""
         size = len(batch)
         note = f'reward "{self.name}" raised on a batch of {size}'
         if size:
@@ -131,7 +132,7 @@ class FunctionReward:
 
     # --- per-sample functions ----------------------------------------------------------------------------------------
 
-    def _of_samples(self, batch: Batch) -> list[Any]:
+    def _of_samples(self, batch: Samples) -> list[Any]:
         results: list[Any] = []
         for index in range(len(batch)):
             args, kwargs = self._arguments(batch, index)
@@ -148,7 +149,7 @@ class FunctionReward:
                     raise result
         return results
 
-    def _arguments(self, batch: Batch, index: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def _arguments(self, batch: Samples, index: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
         text, prompt = completion_text(batch.completions[index]), prompt_text(batch.prompts[index])
         row = {name: values[index] for name, values in batch.columns.items()}
         # A column of the rows wins over our reading of a name, but for the first parameter, which is always ours.
@@ -156,26 +157,26 @@ class FunctionReward:
         if batch.completion_ids is not None:
             offered["completion_ids"] = batch.completion_ids[index]
         for name in TEXT_NAMES:
-            if name in self.signature.named:
+            if name in self.signature.keywords:
                 offered.setdefault(name, text)
         offered = self._with_references(offered, row)
         first = prompt if self.signature.first == "prompt" else text
         offered[str(self.signature.first)] = first
-        chosen = self._chosen(offered, row)
+        keywords = self._keywords(offered, row)
         if self.signature.first_positional:
-            chosen.pop(str(self.signature.first))
-            return (first,), chosen
-        return (), chosen
+            keywords.pop(str(self.signature.first))
+            return (first,), keywords
+        return (), keywords
 
     # --- both --------------------------------------------------------------------------------------------------------
 
     def _with_references(self, offered: dict[str, Any], columns: Mapping[str, Any]) -> dict[str, Any]:
         column = reference_column(columns)
         if column is not None:
-            wanted = [n for n in REFERENCE_NAMES if n in self.signature.named]
+            names = [n for n in REFERENCE_NAMES if n in self.signature.keywords]
             if self.signature.open and self.signature.shape == "sample":
-                wanted.append("reference")
-            for name in wanted:
+                names.append("reference")
+            for name in names:
                 offered.setdefault(name, columns[column])
         return offered
 
@@ -195,16 +196,16 @@ class FunctionReward:
             offered |= {"prompt", *TEXT_NAMES}
         if reference_column(dict.fromkeys(columns)) is not None:
             offered |= {*REFERENCE_NAMES}
-        self._chosen(dict.fromkeys(offered), columns)
+        self._keywords(dict.fromkeys(offered), columns)
 
-    def _chosen(self, offered: dict[str, Any], columns: Collection[str]) -> dict[str, Any]:
-        """Of what is offered, what the function takes; its params over everything."""
-        chosen = {**{n: v for n, v in offered.items() if self.signature.takes(n)}, **self.params}
-        lacking = [n for n, required in self.signature.named.items() if required and n not in chosen]
+    def _keywords(self, offered: dict[str, Any], columns: Collection[str]) -> dict[str, Any]:
+        """The keyword arguments of a call: those of the offered values that the function takes, then its own params."""
+        keywords = {**{n: v for n, v in offered.items() if self.signature.takes(n)}, **self.params}
+        lacking = [n for n, required in self.signature.keywords.items() if required and n not in keywords]
         if single := [n for n in lacking if n in _IN_PLURAL]:
-            given = listed(_IN_PLURAL[n] for n in single)
+            plural = listed(_IN_PLURAL[n] for n in single)
             raise RewardError(
-                f'reward "{self.name}" needs {listed(single)}; a function of a batch is given {given}',
+                f'reward "{self.name}" needs {listed(single)}; a function of a batch is given {plural}',
                 self.name,
             )
         if lacking:
@@ -213,7 +214,7 @@ class FunctionReward:
                 f"{listed(sorted({'prompt', *columns}))}. {_remedy(lacking)}",
                 self.name,
             )
-        return chosen
+        return keywords
 
 
 def _remedy(lacking: Sequence[str]) -> str:
@@ -234,7 +235,7 @@ async def _gathered(results: Sequence[Any]) -> list[Any]:
 
 
 def _awaited(awaitable: Any) -> Any:
-    """Run it in an event loop of its own, in a thread of its own: a notebook's loop is already running in this one."""
+    """Run a coroutine in an event loop and thread of its own, as a notebook's loop already runs in this thread."""
 
     async def whole() -> Any:
         return await awaitable

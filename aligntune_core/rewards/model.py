@@ -1,22 +1,31 @@
-"""A sequence-classification model as a reward.
+"""A sequence-classification model as a reward: scoring with it, reading it, and refusing what is none.
 
-It has its own tokenizer: what the policy wrote reaches it as text. Conversations are rendered by its chat template;
+It has its own tokenizer, so the policy's completions reach it as text. Conversations are rendered by its chat template;
 plain text is prompt and completion joined, closed by the end-of-text token, as TRL's RewardTrainer trains on.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from aligntune_core.errors import ConfigError
+from aligntune_core.model.source import adapter_config, check_base, check_folder, check_source
+from aligntune_core.rewards.batch import Samples, checked
 from aligntune_core.rewards.text import TextOrMessages, completion_text, content_text, conversation
+from aligntune_core.wording import listed
 
 _log = logging.getLogger("aligntune.rewards")
 
 # Tokenizers without a limit of their own state 1e30.
 _NO_LIMIT = 10**8
+
+_HOW = 'Train one with algorithm="reward", or name a sequence-classification model with one output'
 
 
 class RewardModel:
@@ -38,7 +47,7 @@ class RewardModel:
         token: str | None = None,
         trust_remote_code: bool = False,
     ) -> None:
-        """Say what to load.
+        """Store what to load.
 
         Args:
             model: folder or hub id of a model or of a LoRA adapter with a trained head, or a torch module.
@@ -59,14 +68,14 @@ class RewardModel:
                 raise ConfigError(f"reward model: {name} must be a whole number of at least 1, not {value!r}")
         self.label = model if isinstance(model, str) else type(model).__name__
         self.batch_size, self.max_length, self.device, self.dtype = batch_size, max_length, device, dtype
-        self._given, self._given_tokenizer = model, tokenizer
+        self._source, self._tokenizer_source = model, tokenizer
         self._hub: dict[str, Any] = {
             "revision": revision,
             "token": token,
             "trust_remote_code": trust_remote_code,
         }
         self._loaded = False
-        self._said_plain = False
+        self._warned_of_template = False
         self.model: Any = None
         self.tokenizer: Any = None
 
@@ -74,19 +83,15 @@ class RewardModel:
         return f"RewardModel({self.label!r})"
 
     def check(self) -> None:
-        """Judge by name and configuration, before any weights are read. A hub id costs one question to the hub.
+        """Judge the model by name and configuration, before weights are read. A hub id costs one request to the hub.
 
         Raises:
             ConfigError: it is not there, or is no reward model.
         """
-        if isinstance(self._given, str):
-            from aligntune_core.rewards import checkpoint
-
-            checkpoint.check_name(self._given, self._hub)
-        if isinstance(self._given_tokenizer, str):
-            from aligntune_core.model.source import check_source
-
-            check_source(self._given_tokenizer, self._hub["revision"], self._hub["token"])
+        if isinstance(self._source, str):
+            _check_name(self._source, self._hub)
+        if isinstance(self._tokenizer_source, str):
+            check_source(self._tokenizer_source, self._hub["revision"], self._hub["token"])
 
     def load(self) -> None:
         """Read tokenizer and weights; does nothing the second time.
@@ -100,17 +105,16 @@ class RewardModel:
         import torch
 
         from aligntune_core.model.device import torch_device
-        from aligntune_core.rewards import checkpoint
 
         device = torch.device(self.device or torch_device().kind)
-        if isinstance(self._given, str):
+        if isinstance(self._source, str):
             dtype = "float32" if self.dtype == "auto" and device.type == "cpu" else self.dtype
-            self.model = checkpoint.load_classifier(self._given, dtype, self._hub).to(device)
+            self.model = _load_classifier(self._source, dtype, self._hub).to(device)
         else:
-            checkpoint.check_outputs(self._given.config, self.label)
-            self.model = self._given.to(device)
+            _check_outputs(self._source.config, self.label)
+            self.model = self._source.to(device)
         self.model.eval()
-        self.tokenizer = checkpoint.load_tokenizer(self._given_tokenizer, self._given, self._hub)
+        self.tokenizer = _load_tokenizer(self._tokenizer_source, self._source, self._hub)
         if self.model.config.get_text_config().pad_token_id is None:
             # The head reads the last token that is no padding, so the model has to know which one pads.
             self.model.config.get_text_config().pad_token_id = self.tokenizer.pad_token_id
@@ -135,10 +139,10 @@ class RewardModel:
         longest_first = sorted(range(len(texts)), key=lambda i: -len(texts[i][0]))  # less padding
         with torch.inference_mode():
             for start in range(0, len(texts), self.batch_size):
-                chosen = longest_first[start : start + self.batch_size]
-                inputs = self._inputs([texts[i] for i in chosen])
+                indices = longest_first[start : start + self.batch_size]
+                inputs = self._inputs([texts[i] for i in indices])
                 for index, value in zip(
-                    chosen, self.model(**inputs).logits[:, 0].float().tolist(), strict=True
+                    indices, self.model(**inputs).logits[:, 0].float().tolist(), strict=True
                 ):
                     scores[index] = value
         return scores
@@ -149,11 +153,11 @@ class RewardModel:
         if messages is not None and self.tokenizer.chat_template:
             return self.tokenizer.apply_chat_template(messages, tokenize=False), False
         if messages is not None:
-            if not self._said_plain:
+            if not self._warned_of_template:
                 _log.warning(
                     "reward model %s has no chat template: messages are joined by newlines", self.label
                 )
-                self._said_plain = True
+                self._warned_of_template = True
             text = "\n".join(content_text(m.get("content")) for m in messages)
         else:
             text = f"{prompt}{completion_text(completion)}"
@@ -179,5 +183,172 @@ class RewardModel:
             self.tokenizer.model_max_length,
             getattr(self.model.config.get_text_config(), "max_position_embeddings", None),
         ]
-        stated = [n for n in limits if isinstance(n, int) and 0 < n < _NO_LIMIT]
-        return min(stated, default=None)
+        finite = [n for n in limits if isinstance(n, int) and 0 < n < _NO_LIMIT]
+        return min(finite, default=None)
+
+
+@dataclass(frozen=True)
+class ModelReward:
+    """A reward model as a reward."""
+
+    name: str
+    model: RewardModel
+    weight: float = 1.0
+    wants_tokens: bool = False
+    reads_reference: bool = False
+
+    def load(self) -> None:
+        """Read the weights."""
+        try:
+            self.model.load()
+        except Exception as error:
+            error.add_note(f'reward "{self.name}" could not be loaded from {self.model.label}')
+            raise
+
+    def score(self, batch: Samples) -> list[float]:
+        """The model's output for each sample."""
+        self.load()
+        return checked(self.name, self.model.score(batch.prompts, batch.completions), batch)
+
+
+# --- checkpoints of reward models ------------------------------------------------------------------------------------
+
+
+def _load_classifier(name: str, dtype: str, hub: dict[str, Any]) -> Any:
+    """Load a model with one output, or a LoRA adapter on one with its adapter merged in.
+
+    Args:
+        name: folder or hub id.
+        dtype: as transformers takes it.
+        hub: revision, token, trust_remote_code.
+
+    Raises:
+        ConfigError: it has not one output, or its head is not in the
+    """
+    if os.path.isfile(os.path.join(name, "adapter_config.json")):
+        return _load_adapter(name, dtype, hub)
+    from transformers import AutoConfig
+
+    _check_outputs(AutoConfig.from_pretrained(name, **hub), name)
+    model, missing = _load(name, dtype, hub)
+    if missing:
+        raise ConfigError(f"{name} is no reward model: its checkpoint lacks {listed(missing)}. {_HOW}.")
+    return model
+
+
+def _check_name(name: str, hub: dict[str, Any]) -> None:
+    """Refuse a name that leads nowhere, or to no reward model by its configuration; no weights are read.
+
+    Args:
+        name: folder or hub id.
+        hub: revision, token, trust_remote_code.
+
+    Raises:
+        ConfigError: says which.
+    """
+    check_source(name, hub["revision"], hub["token"])
+    if os.path.isdir(name):
+        check_folder(Path(name))
+        if (adapter := adapter_config(name)) is not None:  # its head is in its weights
+            base = str(adapter.get("base_model_name_or_path") or "")
+            check_base(name, base)
+            check_source(base or None)
+            return
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(name, **hub)
+    except (OSError, ValueError, KeyError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ConfigError(f'the configuration of "{name}" cannot be read: {reason}') from error
+    _check_outputs(config, name)
+
+
+def _check_outputs(config: Any, name: str) -> None:
+    """Refuse a configuration that does not have exactly one output.
+
+    Raises:
+        ConfigError: says what the checkpoint is instead.
+    """
+    if config.num_labels != 1:
+        made_for = listed(config.architectures or ())
+        raise ConfigError(
+            f"{name} is no reward model: its head has {config.num_labels} outputs (the checkpoint was made for "
+            f"{made_for}), a reward has 1. {_HOW}."
+        )
+
+
+def _load_tokenizer(spec: Any, model: Any, hub: dict[str, Any]) -> Any:
+    """The reward model's tokenizer, with a padding token, cutting at the start.
+
+    Args:
+        spec: a tokenizer, a folder, a hub id, or None for the model's own.
+        model: the reward model itself: a folder, a hub id or a module.
+        hub: revision, token, trust_remote_code.
+
+    Raises:
+        ConfigError: a module whose tokenizer nobody knows, or a tokenizer that cannot pad.
+    """
+    from transformers import AutoTokenizer
+
+    if spec is not None and not isinstance(spec, str):
+        tokenizer = spec
+    else:
+        source = spec or (model if isinstance(model, str) else getattr(model.config, "_name_or_path", ""))
+        if not source:
+            raise ConfigError(
+                "the tokenizer of a reward model in memory is not known: give RewardModel(model, tokenizer=...) from "
+                "aligntune_core.rewards"
+            )
+        if os.path.isfile(os.path.join(source, "adapter_config.json")) and not _has_tokenizer(source):
+            source = _base_of(source)
+        tokenizer = AutoTokenizer.from_pretrained(source, **hub)
+    if tokenizer.pad_token_id is None:
+        if tokenizer.eos_token is None:
+            raise ConfigError("the reward model's tokenizer has neither a padding nor an end-of-text token")
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.truncation_side = "left"  # the completion, at the end, is what is judged
+    return tokenizer
+
+
+def _load(name: str, dtype: str, hub: dict[str, Any]) -> tuple[Any, list[str]]:
+    """A model with one output, and the names of weights that its checkpoint did not have."""
+    from transformers import AutoModelForSequenceClassification
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # its report of missing weights: the caller judges them
+    try:
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            name, num_labels=1, dtype=dtype, output_loading_info=True, **hub
+        )
+    finally:
+        logging.set_verbosity(verbosity)
+    return model, sorted(info["missing_keys"])
+
+
+def _load_adapter(folder: str, dtype: str, hub: dict[str, Any]) -> Any:
+    from peft import PeftModel, load_peft_weights
+
+    # The revision is the adapter's, not its base model's.
+    model, missing = _load(_base_of(folder), dtype, {**hub, "revision": None})
+    saved = list(load_peft_weights(folder, device="cpu"))
+    lacking = [name for name in missing if not any(key.endswith(name) for key in saved)]
+    if lacking:
+        raise ConfigError(
+            f"{folder} is no reward model: neither this adapter nor its base has trained weights for "
+            f"{listed(lacking)}. {_HOW}."
+        )
+    with warnings.catch_warnings():  # peft still asks for an attribute by its old name
+        warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
+        return PeftModel.from_pretrained(model, folder).merge_and_unload()
+
+
+def _base_of(folder: str) -> str:
+    from peft import PeftConfig
+
+    return str(PeftConfig.from_pretrained(folder).base_model_name_or_path)
+
+
+def _has_tokenizer(folder: str) -> bool:
+    return any(os.path.isfile(os.path.join(folder, f)) for f in ("tokenizer.json", "tokenizer_config.json"))

@@ -1,24 +1,37 @@
-"""What a run scores with: rewards and their weights."""
+"""The rewards of a run with their weights, and how a configuration becomes one such set."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
-from aligntune_core.errors import RewardError
-from aligntune_core.rewards.batch import Batch, Reward, checked
-from aligntune_core.rewards.model import RewardModel
+from pydantic import TypeAdapter, ValidationError
+
+from aligntune_core.errors import ConfigError, RewardError
+from aligntune_core.rewards.batch import Reward, Samples
+from aligntune_core.rewards.catalogue import BuiltIn
+from aligntune_core.rewards.function import FunctionReward
+from aligntune_core.rewards.model import ModelReward, RewardModel
+from aligntune_core.rewards.spec import RewardSpec, read_rewards
 from aligntune_core.rewards.text import TextOrMessages, completion_text
-from aligntune_core.wording import listed
+from aligntune_core.wording import a_type, did_you_mean, listed
 
-# What TRL keeps to itself when it hands a row's columns to reward functions.
+if TYPE_CHECKING:
+    from aligntune_core.config.schema.sections import RewardsConfig
+
+# Columns that TRL does not hand to reward functions with the row's others.
 _RESERVED = ("prompt", "completion", "completion_ids")
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What a set of rewards says of a batch.
+    """The scores that a set of rewards gives a batch.
 
     Attributes:
         names: of the rewards, in their order.
@@ -29,30 +42,6 @@ class Scores:
     names: tuple[str, ...]
     values: list[list[float]]
     total: list[float]
-
-
-@dataclass(frozen=True)
-class ModelReward:
-    """A reward model as a reward."""
-
-    name: str
-    model: RewardModel
-    weight: float = 1.0
-    wants_tokens: bool = False
-    reads_reference: bool = False
-
-    def load(self) -> None:
-        """Read the weights."""
-        try:
-            self.model.load()
-        except Exception as error:
-            error.add_note(f'reward "{self.name}" could not be loaded from {self.model.label}')
-            raise
-
-    def score(self, batch: Batch) -> list[float]:
-        """The model's output for each sample."""
-        self.load()
-        return checked(self.name, self.model.score(batch.prompts, batch.completions), batch)
 
 
 class RewardSet:
@@ -93,7 +82,7 @@ class RewardSet:
         columns: Mapping[str, Sequence[Any]] | None = None,
         completion_ids: Sequence[Sequence[int]] | None = None,
         extras: Mapping[str, Any] | None = None,
-    ) -> Batch:
+    ) -> Samples:
         """Put samples together; see ``score``."""
         columns = {name: values for name, values in (columns or {}).items() if name not in _RESERVED}
         lengths = {"prompts": len(prompts), **{name: len(values) for name, values in columns.items()}}
@@ -109,7 +98,7 @@ class RewardSet:
         ):
             texts = [completion_text(c) for c in completions]
             completion_ids = [self._tokenizer(t, add_special_tokens=False)["input_ids"] for t in texts]
-        return Batch(
+        return Samples(
             prompts=prompts,
             completions=completions,
             columns=columns,
@@ -147,3 +136,151 @@ class RewardSet:
             for sample in zip(*values, strict=True)
         ]
         return Scores(self.names, values, total)
+
+
+# --- made of a configuration -----------------------------------------------------------------------------------------
+
+
+def build_rewards(
+    config: RewardsConfig,
+    tokenizer: Any = None,
+    device: Any = None,
+    defaults: Mapping[str, Any] | None = None,
+) -> RewardSet:
+    """Make the rewards that a configuration asks for.
+
+    Imports functions that are given by name, and checks names, parameters and signatures; reward models are loaded
+    by ``RewardSet.load`` or the first score.
+
+    Args:
+        config: the rewards section.
+        tokenizer: the policy's, for rewards that count tokens when the caller has no token ids.
+        device: where reward models run; default CUDA where there is one.
+        defaults: values of the run that built-in rewards take for parameters that are not set, such as
+            ``max_completion_length`` (tokens).
+
+    Raises:
+        ConfigError: no reward, an unknown name, parameters that do not fit, or a function whose form cannot be told.
+        Exception: what importing a function raised, with a note that names the reward.
+    """
+    return RewardSet([_reward_of(spec, device, defaults or {}) for spec in read_rewards(config)], tokenizer)
+
+
+def _reward_of(spec: RewardSpec, device: Any, defaults: Mapping[str, Any]) -> Reward:
+    if spec.kind == "model":
+        return ModelReward(spec.name, _reward_model(spec, device), spec.weight)
+    if isinstance(spec.target, BuiltIn):
+        function, params = spec.target.load(), dict(spec.params)
+        declared = _declared(function)
+        params = {**{n: v for n, v in defaults.items() if n in declared}, **params}
+        params = _validated(spec.name, function, params)
+        reward = FunctionReward(spec.name, function, params, spec.weight)
+        _try(reward, spec.target)
+        return reward
+    function = _imported(spec)
+    reward = FunctionReward(spec.name, function, dict(spec.params), spec.weight)
+    names = [*reward.signature.keywords, *([reward.signature.first] if reward.signature.first else [])]
+    for name in spec.params:
+        if not reward.signature.takes(name):
+            raise ConfigError(
+                f'reward "{spec.name}" has no parameter "{name}".{did_you_mean(name, names)} '
+                f"It takes {listed(names)}"
+            )
+    return reward
+
+
+def _reward_model(spec: RewardSpec, device: Any) -> RewardModel:
+    if isinstance(spec.target, RewardModel):
+        return spec.target
+    try:
+        return RewardModel(spec.target, **{"device": device, **spec.params})
+    except TypeError as error:
+        raise ConfigError(f'reward model "{spec.name}": {error}') from error
+
+
+def _imported(spec: RewardSpec) -> Callable[..., Any]:
+    """The function itself; one that is given by name is imported here and no earlier."""
+    try:
+        if spec.kind == "registered":
+            function: Callable[..., Any] = spec.target.load()
+        elif spec.kind == "import":
+            function = _by_path(spec.target)
+        else:
+            function = spec.target
+    except Exception as error:
+        error.add_note(
+            f'reward "{spec.name}" could not be imported from {getattr(spec.target, "value", spec.target)}'
+        )
+        raise
+    return function
+
+
+def _by_path(path: str) -> Callable[..., Any]:
+    module, _, attribute = path.partition(":")
+    folder = os.getcwd()
+    if importlib.util.find_spec(module.partition(".")[0]) is None and folder not in sys.path:
+        sys.path.append(folder)  # as `python script.py` would have it; a console command does not
+    try:
+        value: Any = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # the module is there, and lacks one that it imports
+        raise ConfigError(
+            f'"{path}": there is no module {error.name}; looked in {folder} and sys.path'
+        ) from error
+    for part in attribute.split("."):
+        if not hasattr(value, part):
+            names = [n for n in vars(value) if not n.startswith("_")] if hasattr(value, "__dict__") else []
+            raise ConfigError(f'"{path}": there is no {part} in {module}.{did_you_mean(part, names)}')
+        value = getattr(value, part)
+    if not callable(value):
+        raise ConfigError(f'"{path}" is {a_type(value)}, which cannot be called')
+    return value  # type: ignore[no-any-return]
+
+
+def _declared(function: Callable[..., Any]) -> list[str]:
+    """Names of the keyword-only parameters, which ``params`` may set."""
+    return [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+
+
+def _validated(name: str, function: Callable[..., Any], params: Mapping[str, Any]) -> dict[str, Any]:
+    declared = _declared(function)
+    for key in params:
+        if key not in declared:
+            takes = f"It takes {listed(declared)}" if declared else "It takes none"
+            raise ConfigError(
+                f'reward "{name}" has no parameter "{key}".{did_you_mean(key, declared)} {takes}'
+            )
+    lacking = [
+        p.name
+        for p in inspect.signature(function).parameters.values()
+        if p.kind is p.KEYWORD_ONLY and p.default is p.empty and p.name not in params
+    ]
+    if lacking:
+        raise ConfigError(f'reward "{name}" needs {listed(lacking)} in its params')
+    hints = get_type_hints(function, include_extras=True)
+    valid: dict[str, Any] = {}
+    for key, value in params.items():
+        try:
+            valid[key] = TypeAdapter(hints[key]).validate_python(value)
+        except ValidationError as error:
+            problems = [f'reward "{name}", {key} = {value!r}: {e["msg"]}' for e in error.errors()]
+            raise ConfigError(problems) from error
+    return valid
+
+
+def _try(reward: FunctionReward, entry: BuiltIn) -> None:
+    """Call a built-in once on an empty text, so that a missing library or a wrong pattern shows before weights load."""
+    if entry.requires == "reasoning-gym":
+        return  # it scores rows of its own only, and making those has shown that the library is there
+    try:
+        row = {n: "" for n in reward.signature.keywords if n in ("reference", "completion_ids")}
+        reward.function("", **row, **reward.params)
+    except ImportError as error:
+        raise ConfigError(
+            f'reward "{reward.name}" needs {entry.requires}: pip install {entry.requires}'
+        ) from error
+    except Exception as error:
+        raise ConfigError(
+            f'reward "{reward.name}" cannot be used with {dict(reward.params)}: {error}'
+        ) from error

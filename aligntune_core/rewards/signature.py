@@ -1,4 +1,4 @@
-"""How a callable wants to be called: told once, from its parameters, their annotations and what it declares."""
+"""The calling form of a function, read once from its parameters, their annotations and its own declaration."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any, Literal, TypeVar
 from aligntune_core.errors import ConfigError
 from aligntune_core.wording import listed
 
-Shape = Literal["batch", "sample"]
-Form = Literal["texts", "messages"]
+CallShape = Literal["batch", "sample"]
+TextForm = Literal["texts", "messages"]
 
 BATCH_NAMES = ("completions", "prompts", "completion_ids")
 TEXT_NAMES = ("text", "completion", "response", "output", "generation", "generated_text")
@@ -24,7 +24,7 @@ _DECLARED = "reward_reads"
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def reads(form: Form) -> Callable[[Function], Function]:
+def reads(form: TextForm) -> Callable[[Function], Function]:
     """Declare what a function of a batch reads where the rows' prompts are texts.
 
     Args:
@@ -43,27 +43,27 @@ def reads(form: Form) -> Callable[[Function], Function]:
 
 @dataclass(frozen=True)
 class Signature:
-    """How a callable wants to be called.
+    """The calling form of a function.
 
     Attributes:
         shape: "batch" or "sample".
         first: its first parameter, None for ``**kwargs`` alone.
         first_positional: whether that one is passed by position.
-        named: the other parameters that take a keyword -> whether they are required.
+        keywords: the other parameters that take a keyword -> whether they are required.
         open: whether it takes ``**kwargs``.
         form: what a function of a batch reads of rows with text prompts; None where nothing tells, which means texts.
     """
 
-    shape: Shape
+    shape: CallShape
     first: str | None
     first_positional: bool
-    named: Mapping[str, bool]
+    keywords: Mapping[str, bool]
     open: bool
-    form: Form | None = None
+    form: TextForm | None = None
 
     def takes(self, name: str) -> bool:
         """Whether this keyword may be passed."""
-        return self.open or name in self.named or name == self.first
+        return self.open or name in self.keywords or name == self.first
 
 
 def signature_of(function: Callable[..., Any], name: str) -> Signature:
@@ -82,31 +82,31 @@ def signature_of(function: Callable[..., Any], name: str) -> Signature:
             f'reward "{name}": its parameters cannot be read ({error}); wrap it in a function'
         ) from error
     parameters = [p for p in signature.parameters.values() if p.kind is not p.VAR_POSITIONAL]
-    opened = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
     declared = [p for p in parameters if p.kind is not p.VAR_KEYWORD]
     first = declared[0] if declared else None
-    shape = _shape(declared, opened)
+    shape = _shape(declared, takes_any)
     if shape is None:
         raise ConfigError(
             f'reward "{name}": its first parameter, {first.name if first else "missing"}, does not tell how to '
             f"call it. A function of a batch starts with {listed(BATCH_NAMES)}; one of a single sample with "
             f"{listed((*TEXT_NAMES, 'prompt'))}"
         )
-    named = {
+    keywords = {
         p.name: p.default is p.empty for p in declared if p is not first and p.kind is not p.POSITIONAL_ONLY
     }
     if shape == "batch" and first is not None:
-        named[first.name] = first.default is first.empty
+        keywords[first.name] = first.default is first.empty
     positional = shape == "sample" and first is not None and first.kind in _POSITIONAL
     form = _form(function, name, declared) if shape == "batch" else None
-    return Signature(shape, first.name if first else None, positional, named, opened, form)
+    return Signature(shape, first.name if first else None, positional, keywords, takes_any, form)
 
 
-def _shape(declared: Iterable[inspect.Parameter], opened: bool) -> Shape | None:
+def _shape(declared: Iterable[inspect.Parameter], takes_any: bool) -> CallShape | None:
     """Whether the parameters are those of a batch or of one sample; None where they do not tell."""
     names = [p.name for p in declared]
     if not names:
-        return "batch" if opened else None
+        return "batch" if takes_any else None
     if names[0] in TEXT_NAMES or names[0] == "prompt":
         return "sample"
     # TRL calls by keyword, so the order of a function written for it is free.
@@ -116,14 +116,14 @@ def _shape(declared: Iterable[inspect.Parameter], opened: bool) -> Shape | None:
 # --- texts or messages -----------------------------------------------------------------------------------------------
 
 
-def _form(function: Any, name: str, declared: Iterable[inspect.Parameter]) -> Form | None:
-    """What it declares, or else what the annotation of its completions says, or else that of its prompts."""
+def _form(function: Any, name: str, declared: Iterable[inspect.Parameter]) -> TextForm | None:
+    """The form that the function declares, or else the one that its completions' or its prompts' annotation shows."""
     inner = function
     while not hasattr(inner, _DECLARED) and hasattr(inner, "func"):  # functools.partial
         inner = inner.func
-    form: Form | None = getattr(inner, _DECLARED, None)
+    form: TextForm | None = getattr(inner, _DECLARED, None)
     if form is not None:
-        if form not in typing.get_args(Form):
+        if form not in typing.get_args(TextForm):
             raise ConfigError(f'reward "{name}": {_DECLARED} is {form!r}; it must be "texts" or "messages"')
         return form
     annotations = {p.name: _resolved(p.annotation, inner) for p in declared}
@@ -132,7 +132,7 @@ def _form(function: Any, name: str, declared: Iterable[inspect.Parameter]) -> Fo
 
 
 def _resolved(annotation: Any, function: Any) -> Any:
-    """The annotation as a type; one whose names exist for a type checker only says nothing."""
+    """The annotation as a type; None for one whose names exist for a type checker only."""
     if not isinstance(annotation, str):
         return annotation
     code = inspect.unwrap(function)
@@ -145,9 +145,9 @@ def _resolved(annotation: Any, function: Any) -> Any:
         return None
 
 
-def _annotated(annotation: Any) -> Form | None:
-    """What a list of prompts or completions with this annotation holds: ``list[str]`` texts, ``list[list[...]]`` or
-    ``list[dict]`` messages; anything else, ``Any`` and unions among it, says nothing."""
+def _annotated(annotation: Any) -> TextForm | None:
+    """The form of prompts or completions with this annotation: ``list[str]`` is texts, ``list[list[...]]`` and
+    ``list[dict]`` are messages; anything else, ``Any`` and unions among it, is None."""
     arguments = typing.get_args(annotation)
     if not arguments or not _is_collection(typing.get_origin(annotation)):
         return None

@@ -1,4 +1,4 @@
-"""Read ``RewardsConfig``: what each entry means, with its name, parameters and weight. Imports nothing of a user's."""
+"""Read ``RewardsConfig``: each entry's kind, name, parameters and weight. No code of a user's is imported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from aligntune_core.wording import did_you_mean, listed
 if TYPE_CHECKING:
     from aligntune_core.config.schema.sections import RewardsConfig
 
-Kind = Literal["function", "built-in", "registered", "import", "model"]
+RewardKind = Literal["function", "built-in", "registered", "import", "model"]
 
 _KEYS = ("type", "name", "function", "reward_function", "params", "weight")
 _FUNCTION_KEYS = ("function", "reward_function")
@@ -26,7 +26,7 @@ _IMPORT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 @dataclass(frozen=True)
 class RewardSpec:
-    """One reward as it was asked for.
+    """One reward as the configuration gives it.
 
     Attributes:
         kind: how it was given.
@@ -37,7 +37,7 @@ class RewardSpec:
         weight_given: whether the entry itself states the weight.
     """
 
-    kind: Kind
+    kind: RewardKind
     name: str
     target: Any
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -73,9 +73,9 @@ def read_rewards(config: RewardsConfig) -> list[RewardSpec]:
     if not specs:
         raise ConfigError(
             "no reward is given. Give reward_functions (a function, a name, a list of them) or reward_model_name "
-            f"(folder or hub id of a sequence-classification model). Names: {listed(catalogue.known())}."
+            f"(folder or hub id of a sequence-classification model). Names: {listed(catalogue.reward_names())}."
         )
-    specs = _named(_weighted(specs, config))
+    specs = _uniquely_named(_weighted(specs, config))
     if not any(spec.weight for spec in specs):
         raise ConfigError(
             f"every reward has weight 0 ({listed(spec.name for spec in specs)}), so there is nothing to learn from: "
@@ -96,7 +96,7 @@ def _read(item: Any) -> RewardSpec:
     if _is_model(item):
         return _model(item)
     if item is not None and not isinstance(item, int | float | type):
-        # Whether it can be called is asked when it is: an object on its way to another process is not opened here.
+        # Whether it can be called shows when it is: an object on its way to another process is not opened here.
         return RewardSpec("function", _callable_name(item), item)
     raise ConfigError(
         f"{item!r} is no reward; give a function, a name, package.module:function, a model's folder or hub id, or a "
@@ -107,8 +107,8 @@ def _read(item: Any) -> RewardSpec:
 def _read_name(name: str) -> RewardSpec:
     if _IMPORT.fullmatch(name):
         return RewardSpec("import", name.rpartition(":")[2].rpartition(".")[2], name)
-    if (entry := catalogue.find(name)) is not None:
-        kind: Kind = "built-in" if isinstance(entry, catalogue.BuiltIn) else "registered"
+    if (entry := catalogue.find_reward(name)) is not None:
+        kind: RewardKind = "built-in" if isinstance(entry, catalogue.BuiltIn) else "registered"
         return RewardSpec(kind, catalogue.normalised(name), entry)
     if "/" in name or os.sep in name or name.startswith((".", "~")) or os.path.isdir(name):
         return _model(name)
@@ -123,15 +123,15 @@ def _read_mapping(item: Mapping[str, Any]) -> RewardSpec:
                 f'a reward has no "{key}".{did_you_mean(str(key), _KEYS)} It has {listed(_KEYS)}'
             )
     params = dict(item.get("params") or {})
-    given = [params.pop(key) for key in _FUNCTION_KEYS if key in params]
-    given += [item[key] for key in _FUNCTION_KEYS if key in item]
-    kind = item.get("type", None if given else item.get("name"))
-    if len(given) > 1 or (given and kind not in (None, "custom")):
+    functions = [params.pop(key) for key in _FUNCTION_KEYS if key in params]
+    functions += [item[key] for key in _FUNCTION_KEYS if key in item]
+    kind = item.get("type", None if functions else item.get("name"))
+    if len(functions) > 1 or (functions and kind not in (None, "custom")):
         raise ConfigError(
             f"type {kind!r} and function name two rewards; a function needs no type, or type custom"
         )
-    if given:
-        spec = _read(given[0])
+    if functions:
+        spec = _read(functions[0])
     elif kind == "reward_model":
         if "model" not in params:
             raise ConfigError('type reward_model needs params: {"model": FOLDER_OR_HUB_ID}')
@@ -184,16 +184,16 @@ def _weighted(specs: list[RewardSpec], config: RewardsConfig) -> list[RewardSpec
     return [replace(s, weight=w) for s, w in zip(specs, weights, strict=False)] + specs[len(weights) :]
 
 
-def _named(specs: list[RewardSpec]) -> list[RewardSpec]:
+def _uniquely_named(specs: list[RewardSpec]) -> list[RewardSpec]:
     """Make names unique: a second ``length`` is ``length_2``."""
-    taken: set[str] = set()
+    names: set[str] = set()
     result = []
     for spec in specs:
         name, count = spec.name, 1
-        while name in taken:
+        while name in names:
             count += 1
             name = f"{spec.name}_{count}"
-        taken.add(name)
+        names.add(name)
         result.append(replace(spec, name=name))
     return result
 

@@ -1,4 +1,4 @@
-"""Text out of what trainers hold: strings, message lists, answers inside longer texts."""
+"""Take text out of prompts and completions, which are strings or message lists, and answers out of longer texts."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ def content_text(content: Any) -> str:
 
 
 def completion_text(completion: TextOrMessages) -> str:
-    """What the model said: the string itself, or the assistant's messages joined by newlines."""
+    """The model's text: the string itself, or the assistant's messages joined by newlines."""
     if isinstance(completion, str):
         return completion
-    spoken = [m for m in completion if m.get("role", "assistant") == "assistant"]
-    return "\n".join(content_text(m.get("content")) for m in spoken)
+    messages = [m for m in completion if m.get("role", "assistant") == "assistant"]
+    return "\n".join(content_text(m.get("content")) for m in messages)
 
 
 def prompt_text(prompt: TextOrMessages) -> str:
-    """What was asked: the string itself, or the last user message of a conversation."""
+    """The question: the string itself, or the last user message of a conversation."""
     if isinstance(prompt, str):
         return prompt
-    asked = [m for m in prompt if m.get("role") == "user"] or list(prompt)
-    return content_text(asked[-1].get("content")) if asked else ""
+    messages = [m for m in prompt if m.get("role") == "user"] or list(prompt)
+    return content_text(messages[-1].get("content")) if messages else ""
 
 
 def conversation(prompt: TextOrMessages, completion: TextOrMessages) -> list[dict[str, Any]] | None:
     """Prompt and completion as one message list, or None where the prompt is a plain string."""
     if isinstance(prompt, str):
         return None
-    said = completion
-    if isinstance(said, str):
-        said = [{"role": "assistant", "content": said}]
-    return [dict(m) for m in (*prompt, *said)]
+    turns = completion
+    if isinstance(turns, str):
+        turns = [{"role": "assistant", "content": turns}]
+    return [dict(m) for m in (*prompt, *turns)]
 
 
 def after_thinking(text: str) -> str:
@@ -64,16 +64,16 @@ def final_answer(text: str) -> str:
     """
     text = after_thinking(text)
     if tagged := _ANSWER_TAG.findall(text):
-        found = tagged[-1]
+        answer = tagged[-1]
     elif (boxed := _last_boxed(text)) is not None:
-        found = boxed
+        answer = boxed
     elif "####" in text:
-        found = text.rpartition("####")[2]
+        answer = text.rpartition("####")[2]
     elif phrased := _ANSWER_PHRASE.findall(text):
-        found = phrased[-1]
+        answer = phrased[-1]
     else:
-        found = text
-    return str(found).strip().removesuffix(".").strip()
+        answer = text
+    return str(answer).strip().removesuffix(".").strip()
 
 
 def shorten(text: str, limit: int = 300) -> str:

@@ -1,1 +1,1 @@
-"""What a run leaves behind: folder, lock, manifest, metrics, checkpoints, log; and how it is stopped."""
+"""A run's folder, lock, manifest, metrics, checkpoints and log, and the signals that stop it."""

@@ -18,7 +18,7 @@ _NAME = re.compile(rf"{CHECKPOINT}(\d+)$")
 
 
 def checkpoint_dir(output_dir: Path, step: int) -> Path:
-    """Where the checkpoint of ``step`` belongs."""
+    """The folder for the checkpoint of ``step``."""
     return output_dir / f"{CHECKPOINT}{step}"
 
 
@@ -26,8 +26,8 @@ def checkpoints(output_dir: Path) -> list[Path]:
     """All checkpoint folders, oldest first, complete or not."""
     if not output_dir.is_dir():
         return []
-    found = [(int(m[1]), p) for p in output_dir.iterdir() if p.is_dir() and (m := _NAME.match(p.name))]
-    return [p for _, p in sorted(found)]
+    numbered = [(int(m[1]), p) for p in output_dir.iterdir() if p.is_dir() and (m := _NAME.match(p.name))]
+    return [p for _, p in sorted(numbered)]
 
 
 def _safetensors_problem(path: Path) -> str | None:
@@ -60,15 +60,15 @@ def _json_problem(path: Path) -> str | None:
 def weights_problem(folder: Path) -> str | None:
     """Why weights in ``folder`` cannot be loaded, or None: a safetensors file is cut off, or a shard is missing."""
     for path in sorted(folder.glob("*.safetensors")):
-        if found := _safetensors_problem(path):
-            return found
+        if fault := _safetensors_problem(path):
+            return fault
     return _shard_problem(folder)
 
 
 def _shard_problem(folder: Path) -> str | None:
     for path in sorted(folder.glob("*.index.json")):
-        if found := _json_problem(path):
-            return found
+        if fault := _json_problem(path):
+            return fault
         shards = set(json.loads(path.read_text()).get("weight_map", {}).values())
         if missing := sorted(s for s in shards if not (folder / s).is_file()):
             return f"{missing[0]}, named by {path.name}, is missing"
@@ -89,11 +89,11 @@ def problem(folder: Path) -> str | None:
     if not weights:
         return "it holds no *.safetensors weights"
     for path in sorted(folder.glob("*.json")):
-        if found := _json_problem(path):
-            return found
+        if fault := _json_problem(path):
+            return fault
     for path in weights:
-        if found := _safetensors_problem(path):
-            return found
+        if fault := _safetensors_problem(path):
+            return fault
     for path in sorted(folder.glob("*.pt")):
         # torch also writes a legacy pickle format for tiny objects; only a zip can be checked for its end.
         if path.stat().st_size == 0 or (path.open("rb").read(2) == b"PK" and not zipfile.is_zipfile(path)):

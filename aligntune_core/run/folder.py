@@ -31,10 +31,10 @@ SAMPLES = "samples.jsonl"
 MERGED = "merged"
 MERGED_BASE = "base"
 COMPARISON = "compare"
-# In the folder of a comparison, beside its runs.
+# The files of a comparison, beside its runs.
 COMPARISON_PLOT = "losses.png"
 COMPARISON_SUMMARY = "compare.json"
-# Of the demo, in its runs.
+# The demo's plots, in its run folders.
 LOSS_PLOT = "loss.png"
 LOSS_AND_MARGIN_PLOT = "loss_and_margin.png"
 
@@ -93,7 +93,7 @@ def publishable(folder: Path) -> list[str]:
 
 
 def _settings(file: Path) -> Mapping[str, Any]:
-    """What a JSON file holds; nothing where there is none."""
+    """The content of a JSON file; empty where there is no file."""
     settings: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     return settings
 
@@ -151,7 +151,7 @@ class RunFolder:
         return self.path / CACHE
 
     def artifact(self, name: str) -> Path:
-        """Where a further file of the run belongs that a backend writes.
+        """The path for a further file of the run that a backend writes.
 
         Raises:
             ValueError: not a plain file name.

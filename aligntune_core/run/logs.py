@@ -47,7 +47,7 @@ def kept(path: Path | None) -> Iterator[None]:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)
-    shown = warnings.showwarning
+    print_warning = warnings.showwarning
 
     def show(
         message: Warning | str,
@@ -62,12 +62,12 @@ def kept(path: Path | None) -> Iterator[None]:
         )
         handler.handle(record)
         if not _HARMLESS.search(str(message)):
-            shown(message, category, filename, lineno, file, line)
+            print_warning(message, category, filename, lineno, file, line)
 
     warnings.showwarning = show
     try:
         yield
     finally:
-        warnings.showwarning = shown
+        warnings.showwarning = print_warning
         root.removeHandler(handler)
         handler.close()

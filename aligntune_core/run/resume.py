@@ -1,4 +1,4 @@
-"""Is a checkpoint one of this very run? Its folder's manifest says what wrote it.
+"""Compare a run that resumes with the one that wrote the checkpoint, by the manifest beside it.
 
 A checkpoint brings its own weights, optimiser and learning rate. Settings that it would overrule, or that do not fit
 its weights, are refused; others that change the run are remarked on. Which are which, each field says (``on_resume``).
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aligntune_core.config import Config
 
 
-def compare(checkpoint: Path, config: Config, fingerprint: str) -> list[str]:
+def check_resume(checkpoint: Path, config: Config, fingerprint: str) -> list[str]:
     """Compare a run that is to be resumed with the one that wrote ``checkpoint``.
 
     Args:
@@ -37,23 +37,23 @@ def compare(checkpoint: Path, config: Config, fingerprint: str) -> list[str]:
     from aligntune_core.config import plain
     from aligntune_core.config.keywords import keyword_of, on_resume
 
-    written = manifest.read(checkpoint.parent)
-    if written is None or not written.config:
+    record = manifest.read(checkpoint.parent)
+    if record is None or not record.config:
         return []
     now = dict(_flat(json.loads(json.dumps(plain(config), default=str))))
-    before = dict(_flat(written.config))
+    before = dict(_flat(record.config))
     differences: dict[str, list[str]] = {"held": [], "changes": [], "": []}
     for path in sorted(now.keys() & before.keys()):
         if not _same(path, before[path], now[path]):
             text = f"{keyword_of(path)}={now[path]!r}, there {before[path]!r}"
             differences[on_resume(path, find(config.algorithm))].append(text)
-    if held := differences["held"]:
+    if fixed := differences["held"]:
         raise CheckpointError(
-            f"{checkpoint} belongs to another run: {'; '.join(held)}. Set these as they were, or start a new run from "
+            f"{checkpoint} belongs to another run: {'; '.join(fixed)}. Set these as they were, or start a new run from "
             f'its weights with model_name="{checkpoint}" and another output_dir.'
         )
     remarks = [f"changed since {checkpoint.name}: {text}" for text in differences["changes"]]
-    if written.dataset_fingerprint not in ("", fingerprint):
+    if record.dataset_fingerprint not in ("", fingerprint):
         remarks.append(f"the training rows are not those of {checkpoint.name}")
     step, last = step_of(checkpoint), config.optim.max_steps
     if last is not None and step >= last:
@@ -70,7 +70,7 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 
 def _same(path: str, before: Any, now: Any) -> bool:
-    """Equality; a model may be named by another path to the same place, or be an object both times."""
+    """Whether two values are equal; a model may be named by another path to the same folder."""
     if path == "model.name" and isinstance(before, str) and isinstance(now, str):
         return before == now or Path(before).resolve() == Path(now).resolve()
     return bool(before == now)

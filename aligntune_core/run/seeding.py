@@ -1,4 +1,4 @@
-"""Core owns the seed: it is set right before every adapter or head is made, and before the trainer is built."""
+"""Set the seed. Core does so right before every adapter or head is made, and before the trainer is built."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class RunSession:
         self.sink(event)
 
     def context(self, topology: Topology | None = None) -> RunContext:
-        """What the backend gets.
+        """The context that the backend gets.
 
         Args:
             topology: as its ``prepare`` had it; by default as launchers announce it.

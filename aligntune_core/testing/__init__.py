@@ -21,6 +21,6 @@ from aligntune_core._lazy import lazy
 if TYPE_CHECKING:
     from aligntune_core.testing.conformance import BackendConformance
 
-__getattr__, __dir__ = lazy(__name__, {"BackendConformance": "aligntune_core.testing.conformance"})
+__getattr__, __dir__ = lazy(__name__)
 
 __all__ = ["BackendConformance"]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from aligntune.comparison import Measured, _Clock, differences, untold
+from aligntune.comparison import BackendRun, _Clock, differences, untold
 from aligntune_core.config import Config
 from aligntune_core.testing.site import Site, plugin
 
@@ -209,10 +209,10 @@ def test_each_backends_figures_are_written_when_it_is_done(
     for name in ("acme", "apex"):
         failing(name, "Exception('no luck')")
 
-    def measure(job: Config) -> Measured:
+    def measure(job: Config) -> BackendRun:
         if job.backend == "apex":
             raise KeyboardInterrupt
-        return Measured(job.backend, steps=2, losses=[(1, 2.0), (2, 1.0)])
+        return BackendRun(job.backend, steps=2, losses=[(1, 2.0), (2, 1.0)])
 
     monkeypatch.setattr("aligntune.comparison.measure", measure)
     result = command("compare", sft_file, "--backends", "acme,apex")
@@ -239,7 +239,7 @@ def test_without_matplotlib_no_curves_are_drawn(
 ) -> None:
     for name in ("acme", "apex"):
         failing(name, "Exception('no luck')")
-    monkeypatch.setattr("aligntune.comparison.measure", lambda job: Measured(job.backend))
+    monkeypatch.setattr("aligntune.comparison.measure", lambda job: BackendRun(job.backend))
     monkeypatch.setattr("aligntune.comparison.importlib.util.find_spec", lambda name: None)
     result = command("compare", sft_file, "--backends", "acme,apex")
     assert result.exit_code == 0, result.output
@@ -261,8 +261,8 @@ def test_an_unknown_backend_stops_before_anything_runs(command: Command, sft_fil
 
 def test_differences_are_named_and_equal_spellings_are_none() -> None:
     common = {"run.output_dir": "x", "optim.learning_rate": 1e-4, "optim.optimizer": "adamw_torch"}
-    one = Measured("one", effective=common | {"optim.batch_size": 2, "data.packing": False})
-    two = Measured(
+    one = BackendRun("one", effective=common | {"optim.batch_size": 2, "data.packing": False})
+    two = BackendRun(
         "two",
         effective=common
         | {"optim.batch_size": 4, "optim.optimizer": "adamw_torch_fused", "run.output_dir": "y"},

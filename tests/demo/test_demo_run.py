@@ -18,7 +18,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from aligntune.demo import model, plots, recipe, rows, run
+from aligntune.demo import dataset, model, plots, recipe, run
 from aligntune.demo.run import Settings, Stopped, free_folder
 from aligntune.demo.screen import Screen
 from aligntune_core.errors import BackendNotFound, ConfigError, RunError
@@ -89,7 +89,7 @@ def test_answers_are_those_of_the_three_stages(ended: Ended, tiny_model_dir: Pat
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     (entry,) = ended.summary["answers"]
-    assert entry["question"] == rows.questions(1)[0]
+    assert entry["question"] == dataset.questions(1)[0]
     tokenizer = AutoTokenizer.from_pretrained(tiny_model_dir)
     prompt = tokenizer.apply_chat_template(
         [{"role": "user", "content": entry["question"]}], add_generation_prompt=True, return_tensors="pt"
@@ -114,7 +114,7 @@ def test_the_screen_shows_model_figures_and_what_to_type_next(ended: Ended) -> N
     for heading in ("before", "after SFT", "after DPO", "SFT held-out loss", "DPO held-out pairs told apart"):
         assert heading in printed
     assert f"{ended.summary['sft']['held_out_loss_after']:.4f}" in printed
-    assert rows.read(rows.INSTRUCTIONS)[0]["prompt"] in printed
+    assert dataset.read(dataset.INSTRUCTIONS)[0]["prompt"] in printed
 
 
 def test_the_printed_command_goes_on_from_the_result(ended: Ended, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_the_printed_command_goes_on_from_the_result(ended: Ended, tmp_path: Pat
 
     (line,) = [line for line in ended.printed.splitlines() if line.strip().startswith("aligntune train")]
     own = tmp_path / "my_rows.jsonl"
-    own.write_text("".join(json.dumps(row) + "\n" for row in rows.read(rows.INSTRUCTIONS)[:8]))
+    own.write_text("".join(json.dumps(row) + "\n" for row in dataset.read(dataset.INSTRUCTIONS)[:8]))
     words = shlex.split(line.replace("my_rows.jsonl", str(own)))[1:]
     result = CliRunner().invoke(app, [*words, "max_steps=1", "backend=trl"])
     assert result.exit_code == 0, result.output

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from aligntune_core.errors import BadRows, ConfigError, RunError
-from aligntune_core.launch.answers import failure, opened, parcel, plain, rebuilt, value_or_text
+from aligntune_core.launch.answers import failure, plain, rebuilt, unpickled, value_or_text, value_with_text
 from aligntune_core.wording import a_type
 
 LIBRARY = """
@@ -41,7 +41,7 @@ def forget() -> None:
 def test_an_error_of_a_library_that_is_here_is_itself(library: Any) -> None:
     error = library.OutOfMemory("too big")
     error.add_note("reward 2")
-    found = rebuilt(opened(plain(failure(error)), "train"))
+    found = rebuilt(unpickled(plain(failure(error)), "train"))
     assert type(found) is library.OutOfMemory
     assert str(found) == "too big"
     assert found.__notes__[0] == "reward 2"
@@ -52,7 +52,7 @@ def test_an_error_of_a_library_that_is_here_is_itself(library: Any) -> None:
 def test_an_error_of_a_library_that_is_not_here_is_quoted_and_imports_nothing(library: Any) -> None:
     sent = plain(failure(library.OutOfMemory("too big")))
     forget()
-    found = rebuilt(opened(sent, "train"))
+    found = rebuilt(unpickled(sent, "train"))
     assert type(found) is RunError
     assert str(found) == "a_heavy_library.OutOfMemory: too big"
     assert any("OutOfMemory: too big" in note and "worker process" in note for note in found.__notes__)
@@ -64,16 +64,16 @@ def test_nor_does_a_function_of_a_script_that_uses_the_library(library: Any) -> 
     script = {"__name__": "__main__", "library": library}
     exec("class Mine(ValueError):\n    def about(self):\n        return library.OutOfMemory", script)
     sent = plain(failure(script["Mine"]("mine")))
-    assert type(rebuilt(opened(sent, "train"))) is script["Mine"]
+    assert type(rebuilt(unpickled(sent, "train"))) is script["Mine"]
     sent = plain(failure(ValueError("no", library)))
     forget()
-    assert type(rebuilt(opened(sent, "train"))) is RunError
+    assert type(rebuilt(unpickled(sent, "train"))) is RunError
     assert "a_heavy_library" not in sys.modules
 
 
 def test_our_own_and_pythons_errors_are_themselves() -> None:
     for error in (ConfigError(["a", "b"], "here"), BadRows("row 0", [1]), KeyError("k"), KeyboardInterrupt()):
-        found = rebuilt(opened(plain(failure(error)), "train"))
+        found = rebuilt(unpickled(plain(failure(error)), "train"))
         assert type(found) is type(error)
         assert str(found) == str(error)
 
@@ -110,7 +110,7 @@ class Frozen(Exception):
 
 
 def arrived(error: BaseException) -> Any:
-    return rebuilt(opened(plain(failure(error)), "train"))
+    return rebuilt(unpickled(plain(failure(error)), "train"))
 
 
 @pytest.mark.parametrize(
@@ -135,9 +135,9 @@ def test_what_cannot_travel_of_an_error_is_left_out(library: Any) -> None:
     error = ValueError("too long")
     error.__dict__.update(lock=threading.Lock(), row=3, kind=library.Kind("k"))
     sent = plain(failure(error))
-    assert vars(rebuilt(opened(sent, "train")))["kind"] == "k"
+    assert vars(rebuilt(unpickled(sent, "train")))["kind"] == "k"
     forget()
-    found = rebuilt(opened(sent, "train"))
+    found = rebuilt(unpickled(sent, "train"))
     assert type(found) is ValueError
     assert str(found) == "too long"
     assert {name: value for name, value in vars(found).items() if name != "__notes__"} == {"row": 3}
@@ -173,7 +173,7 @@ def test_numbers_of_a_library_arrive_as_pythons() -> None:
         "c": torch.ones(2),
         "d": 3,
     }
-    found = opened(plain({**figures, numpy.str_("e"): [numpy.int64(4)]}), "evaluate")
+    found = unpickled(plain({**figures, numpy.str_("e"): [numpy.int64(4)]}), "evaluate")
     assert found == {"a": 1.5, "b": 2.0, "c": [1.0, 1.0], "d": 3, "e": [4]}
     assert {type(v) for v in found.values()} == {float, list, int}
     assert type(found["e"][0]) is int
@@ -181,11 +181,11 @@ def test_numbers_of_a_library_arrive_as_pythons() -> None:
 
 
 def test_an_answer_that_would_import_is_refused_and_a_value_in_force_told_as_text(library: Any) -> None:
-    answer, value = plain({"x": library.Kind("k")}), parcel(library.Kind("k"))
+    answer, value = plain({"x": library.Kind("k")}), value_with_text(library.Kind("k"))
     assert type(value_or_text(value)) is library.Kind
-    assert value_or_text(parcel(i for i in "ab")).startswith("<generator")
+    assert value_or_text(value_with_text(i for i in "ab")).startswith("<generator")
     forget()
     with pytest.raises(RunError, match=r"answered to evaluate cannot be opened .* a_heavy_library"):
-        opened(answer, "evaluate")
+        unpickled(answer, "evaluate")
     assert value_or_text(value) == "'k'"
     assert "a_heavy_library" not in sys.modules

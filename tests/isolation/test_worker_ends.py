@@ -18,7 +18,7 @@ import pytest
 
 from aligntune_core.config import payload
 from aligntune_core.errors import RunError
-from aligntune_core.launch.client import Worker
+from aligntune_core.launch.client import TrainerProcess
 
 
 class Call:
@@ -32,9 +32,9 @@ class Call:
 
 
 @pytest.fixture
-def worker() -> Iterator[Worker]:
+def worker() -> Iterator[TrainerProcess]:
     """One that has no trainer."""
-    made = Worker()
+    made = TrainerProcess()
     yield made
     made.end("the test")
 
@@ -48,7 +48,7 @@ def stranger(monkeypatch: pytest.MonkeyPatch) -> Any:
     return module.__dict__["Rows"]()
 
 
-def test_an_argument_that_the_worker_cannot_read_is_told(worker: Worker, stranger: Any) -> None:
+def test_an_argument_that_the_worker_cannot_read_is_told(worker: TrainerProcess, stranger: Any) -> None:
     with pytest.raises(RunError, match=r"could not read the arguments of evaluate\(\).*only_here.*sys\.path"):
         worker.call("evaluate", ((stranger,), {}))
     with pytest.raises(RunError, match=r"FileNotFoundError.*/not/there"):
@@ -67,7 +67,7 @@ def test_an_object_of_the_configuration_that_cannot_be_read_is_named(stranger: A
         payload.unpack(packed)
 
 
-def test_an_argument_that_cannot_be_sent_leaves_the_worker_as_it_is(worker: Worker) -> None:
+def test_an_argument_that_cannot_be_sent_leaves_the_worker_as_it_is(worker: TrainerProcess) -> None:
     with pytest.raises(RunError, match=r"arguments of evaluate\(\) cannot be sent.*generator"):
         worker.call("evaluate", (((i for i in "ab"),), {}))
     with pytest.raises(RunError, match="was asked for"):
@@ -75,7 +75,7 @@ def test_an_argument_that_cannot_be_sent_leaves_the_worker_as_it_is(worker: Work
 
 
 def test_output_that_cannot_be_shown_does_not_stop_the_worker(
-    worker: Worker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    worker: TrainerProcess, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Closed:
         def write(self, text: str) -> None:
@@ -92,7 +92,7 @@ def test_a_failed_call_does_not_keep_the_worker() -> None:
     gc.collect()
     gc.disable()
     try:
-        worker = Worker()
+        worker = TrainerProcess()
         process = worker.process
         with pytest.raises(RunError, match="was asked for"):
             worker.call("evaluate", ((None,), {}))
@@ -107,19 +107,19 @@ def test_a_trainer_that_cannot_be_created_leaves_no_worker(monkeypatch: pytest.M
     from aligntune_core.errors import BackendError
     from aligntune_core.launch import client
 
-    made: list[Worker] = []
+    made: list[TrainerProcess] = []
 
-    def kept() -> Worker:
-        made.append(Worker())
+    def kept() -> TrainerProcess:
+        made.append(TrainerProcess())
         return made[0]
 
-    monkeypatch.setattr(client, "Worker", kept)
+    monkeypatch.setattr(client, "TrainerProcess", kept)
     with pytest.raises(BackendError, match="no backend"):
         client.RemoteTrainer(resolve_config("sft", model_name="m", dataset_name="d"), "not-there")
     assert made[0].process.returncode is not None
 
 
-def test_a_closed_worker_says_so_and_not_that_memory_ran_out(worker: Worker) -> None:
+def test_a_closed_worker_says_so_and_not_that_memory_ran_out(worker: TrainerProcess) -> None:
     worker.end("close()")
     for _ in range(2):
         with pytest.raises(RunError) as caught:
@@ -127,7 +127,7 @@ def test_a_closed_worker_says_so_and_not_that_memory_ran_out(worker: Worker) -> 
         assert str(caught.value) == "the worker process was ended by close(). Create the trainer again."
 
 
-def test_ctrl_c_ends_a_worker_that_is_at_work(worker: Worker) -> None:
+def test_ctrl_c_ends_a_worker_that_is_at_work(worker: TrainerProcess) -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     try:
         threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
@@ -141,7 +141,9 @@ def test_ctrl_c_ends_a_worker_that_is_at_work(worker: Worker) -> None:
 
 
 @pytest.mark.parametrize("code", [7, None, "no data"])
-def test_an_exit_over_there_is_one_here_and_leaves_the_worker(worker: Worker, code: int | str | None) -> None:
+def test_an_exit_over_there_is_one_here_and_leaves_the_worker(
+    worker: TrainerProcess, code: int | str | None
+) -> None:
     with pytest.raises(SystemExit) as caught:
         worker.call("generate", (Call(sys.exit, code),))
     assert caught.value.code == code
@@ -160,14 +162,14 @@ raise ValueError(f"the child ended with {os.waitstatus_to_exitcode(os.waitpid(ch
 """
 
 
-def test_the_exit_of_a_fork_of_the_worker_ends_the_fork_alone(worker: Worker) -> None:
+def test_the_exit_of_a_fork_of_the_worker_ends_the_fork_alone(worker: TrainerProcess) -> None:
     with pytest.raises(RunError, match="the child ended with 3"):
         worker.call("generate", (Call(exec, FORK),))
     with pytest.raises(RunError, match="was asked for"):
         worker.call("evaluate", ((None,), {}))
 
 
-def test_a_late_ctrl_c_does_not_end_an_idle_worker(worker: Worker) -> None:
+def test_a_late_ctrl_c_does_not_end_an_idle_worker(worker: TrainerProcess) -> None:
     with pytest.raises(RunError, match="was asked for"):
         worker.call("evaluate", ((None,), {}))
     worker.process.send_signal(signal.SIGINT)
@@ -176,7 +178,7 @@ def test_a_late_ctrl_c_does_not_end_an_idle_worker(worker: Worker) -> None:
         worker.call("evaluate", ((None,), {}))
 
 
-def test_a_worker_that_died_keeps_its_reason(worker: Worker) -> None:
+def test_a_worker_that_died_keeps_its_reason(worker: TrainerProcess) -> None:
     worker.process.send_signal(signal.SIGKILL)
     for _ in range(2):
         with pytest.raises(RunError, match=r"was killed by SIGKILL.*resume=True"):
@@ -186,12 +188,12 @@ def test_a_worker_that_died_keeps_its_reason(worker: Worker) -> None:
 TRAIN = """
 import sys, time
 from aligntune_core.config import resolve_config
-from aligntune_core.launch.client import RemoteTrainer, Worker
+from aligntune_core.launch.client import RemoteTrainer, TrainerProcess
 class Slow:
     def __reduce__(self):
         return time.sleep, (60,)
 trainer = RemoteTrainer.__new__(RemoteTrainer)
-trainer._worker, trainer._backend_name, trainer.on_event = Worker(), "trl", None
+trainer._worker, trainer._backend_name, trainer.on_event = TrainerProcess(), "trl", None
 trainer._resolved = resolve_config("sft", model_name="m", dataset_name="d")
 print(trainer._worker.process.pid, flush=True)
 trainer.train(Slow())

@@ -14,8 +14,7 @@ import pytest
 from aligntune_core.config.schema.sections import RewardsConfig
 from aligntune_core.errors import ConfigError, UnknownReward
 from aligntune_core.rewards import RewardSet, build_rewards, list_rewards, read_rewards
-from aligntune_core.rewards.catalogue import BUILT_IN
-from aligntune_core.rewards.unavailable import UNAVAILABLE
+from aligntune_core.rewards.catalogue import BUILT_IN, UNAVAILABLE
 
 Register = Callable[..., None]
 

@@ -1,5 +1,5 @@
 """The rewards that come with the package: one small function each, one theme a file.
 
-Positional arguments are what a sample brings (``text``, ``reference``, ``completion_ids``); keyword-only arguments are
+Positional arguments come from a sample (``text``, ``reference``, ``completion_ids``); keyword-only arguments are
 the parameters that a configuration may set.
 """

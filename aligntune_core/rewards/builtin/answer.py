@@ -29,6 +29,6 @@ def exact_answer(
         ignore_case: whether case is ignored; default True.
         extract: whether to look for the final answer; default True.
     """
-    said, right = (final_answer(t) if extract else t for t in (text, str(reference)))
-    said, right = (" ".join(t.split()) for t in (said, right))
-    return float(said.casefold() == right.casefold() if ignore_case else said == right)
+    answer, right = (final_answer(t) if extract else t for t in (text, str(reference)))
+    answer, right = (" ".join(t.split()) for t in (answer, right))
+    return float(answer.casefold() == right.casefold() if ignore_case else answer == right)

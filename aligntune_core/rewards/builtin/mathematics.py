@@ -31,23 +31,23 @@ def math(text: str, reference: Any) -> float:
     """
     from math_verify import verify
 
-    said, right = final_answer(text)[-_CHARACTERS:], final_answer(str(reference))[-_CHARACTERS:]
-    if said.casefold() == right.casefold():
+    answer, right = final_answer(text)[-_CHARACTERS:], final_answer(str(reference))[-_CHARACTERS:]
+    if answer.casefold() == right.casefold():
         return float(bool(right))
     limit = _SECONDS if threading.current_thread() is threading.main_thread() else None
     gold = _parsed(right, limit)
-    return float(bool(gold) and verify(list(gold), list(_parsed(said, limit)), timeout_seconds=limit))
+    return float(bool(gold) and verify(list(gold), list(_parsed(answer, limit)), timeout_seconds=limit))
 
 
 @lru_cache(maxsize=4096)
 def _parsed(text: str, limit: int | None) -> tuple[Any, ...]:
-    """What math-verify reads in ``text``.
+    """The expressions that math-verify reads in ``text``.
 
     A bare expression is read as LaTeX: as prose, ``1+x`` would be the number 1 in it.
     """
     from math_verify import parse
 
-    found = []
+    expressions = []
     if "$" not in text and not _WORD.search(text):
-        found = parse(f"${text}$", parsing_timeout=limit)
-    return tuple(found or parse(text, parsing_timeout=limit))
+        expressions = parse(f"${text}$", parsing_timeout=limit)
+    return tuple(expressions or parse(text, parsing_timeout=limit))

@@ -51,8 +51,8 @@ def xml_tags(
         len(body) == 1 and bool(body[0].strip()) and text.count(f"<{t}>") == 1 and text.count(f"</{t}>") == 1
         for t, body in zip(tags, bodies, strict=True)
     ]
-    wanted = r"\s*".join(rf"<{re.escape(t)}>.*?</{re.escape(t)}>" for t in tags)
-    if all(once) and re.fullmatch(wanted, text.strip(), re.DOTALL):
+    layout = r"\s*".join(rf"<{re.escape(t)}>.*?</{re.escape(t)}>" for t in tags)
+    if all(once) and re.fullmatch(layout, text.strip(), re.DOTALL):
         return 1.0
     return partial * sum(once) / len(tags)
 

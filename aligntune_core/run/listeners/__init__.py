@@ -1,4 +1,4 @@
-"""Who hears the events of a run: one file a listener.
+"""Listeners to the events of a run, one file each.
 
 A listener takes each completed event, a line of ``metrics.jsonl``, on the process that writes. Installed distributions
 add theirs in the entry-point group ``aligntune.listeners``: a factory that is called with the resolved configuration
@@ -23,7 +23,7 @@ logger = logging.getLogger("aligntune")
 
 
 class Guarded:
-    """A listener of somebody else's: the first time it raises it is left out with a warning, and the run goes on."""
+    """Guards a listener of another distribution: when it raises it is left out with a warning, and the run goes on."""
 
     def __init__(self, name: str, listener: Listener) -> None:
         self._name = name

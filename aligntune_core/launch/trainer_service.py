@@ -1,4 +1,4 @@
-"""What a worker process serves: the Trainer that it is told to build; events and log records go back meanwhile."""
+"""The object that a worker process serves: one Trainer, whose events and log records go back as they come."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aligntune_core.config.payload import pack
 from aligntune_core.errors import RunError
-from aligntune_core.launch.answers import parcel
+from aligntune_core.launch.answers import value_with_text
 from aligntune_core.launch.service import send
 
 if TYPE_CHECKING:
@@ -19,14 +19,14 @@ CALLS = ("train", "evaluate", "save_model", "generate", "push_to_hub")
 
 
 class _Forward(logging.Handler):
-    """Log records go to the parent; also those of a signal handler."""
+    """Sends log records to the parent, those of a signal handler too."""
 
     def emit(self, record: logging.LogRecord) -> None:
         send("log", (record.levelno, "%s", record.getMessage()))
 
 
 class TrainerService:
-    """Builds one Trainer; then its methods, as far as their answers can travel.
+    """Builds one Trainer and offers those of its methods whose answers can travel.
 
     Args:
         log_level: of the parent's logger.
@@ -39,7 +39,7 @@ class TrainerService:
         self._trainer: Trainer | None = None
 
     def create(self, config: Config) -> Mapping[str, Any]:
-        """Build it, and say what it is: its configuration, and the values planned and in force, as parcels."""
+        """Build it, and return its configuration with the values planned and in force, each with its text."""
         from aligntune_core.pipeline.build import build
         from aligntune_core.pipeline.plan import plan
 
@@ -47,8 +47,8 @@ class TrainerService:
         trainer.on_event = lambda event: send("event", dict(event))
         return {
             "config": pack(trainer.config),
-            "effective": {path: parcel(value) for path, value in trainer.effective.items()},
-            "planned": {path: parcel(value) for path, value in trainer.planned.items()},
+            "effective": {path: value_with_text(value) for path, value in trainer.effective.items()},
+            "planned": {path: value_with_text(value) for path, value in trainer.planned.items()},
         }
 
     def __getattr__(self, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""What doctor says of requirements that are not met, over everything that a run would import, and how to mend it."""
+"""Requirements that are not met among everything that a run would import, each with the command that mends it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Conflict:
 
 @dataclass(frozen=True)
 class Tree:
-    """What was found below core and its backends.
+    """The installed distributions below core and its backends.
 
     Attributes:
         distributions: every installed one by normalised name, companions too.
@@ -67,7 +67,7 @@ def examine(backends: Iterable[Distribution]) -> Tree:
 
 
 def _normalised(demand: Demand) -> str:
-    """Name and versions, whoever spells them: "torch<2.13"."""
+    """Name and versions in one spelling: "torch<2.13"."""
     return f"{demand.name}{demand.requirement.specifier}"
 
 
@@ -95,12 +95,12 @@ def _remedy(unmet: Demand, replaced: dict[str, Demand], every: Sequence[Demand])
 
 
 def _of_companion(demand: Demand) -> bool:
-    """Whether it goes with the companion that asks."""
+    """Whether a companion makes this demand, so that removing the companion removes it."""
     return demand.version is not None and demand.by.canonical in COMPANIONS
 
 
 def _spare(demand: Demand) -> bool:
-    """Whether an absent requirement is none on this machine."""
+    """Whether an absent requirement is not needed on this machine."""
     torch = installed("torch")
     return (
         demand.version is None
