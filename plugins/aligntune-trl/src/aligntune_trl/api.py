@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from aligntune_trl.prepare import planned, prepare
     from aligntune_trl.problems import shared as problems
     from aligntune_trl.quiet import known_warnings_hidden, no_bars
-    from aligntune_trl.rows import tokenize
     from aligntune_trl.state import State
     from aligntune_trl.trainer import built as build
 
