@@ -45,7 +45,7 @@ def _label(value: Any, column: str) -> bool:
     if text in _FALSE:
         return False
     raise RowProblem(
-        column, f"must be true (a good completion) or false (a bad one), not {shortened(repr(value))}"
+        column, f"must be true (a good completion) or false (a bad one), not {shortened(str(value))}"
     )
 
 
