@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from aligntune_core.config.schema.sections import RewardsConfig
-from aligntune_core.errors import ConfigError, DataError
 from aligntune_core.data import reasoning_gym_rows
+from aligntune_core.errors import ConfigError, DataError
 from aligntune_core.rewards import build_rewards
 from aligntune_core.rewards.builtin.reasoning_gym import reasoning_gym
 
