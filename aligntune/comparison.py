@@ -124,7 +124,7 @@ def compare(config: Config, names: Sequence[str]) -> Comparison:
             # A failure of any kind is a row of the table, and the other backends still run.
             errors.append(error)
             run = _failed(job, error)
-        comparison = _written_so_far([*comparison.backends, run], folder)
+        comparison = _summarise([*comparison.backends, run], folder)
         if run.stopped:
             break
     if len(errors) == len(jobs):
@@ -142,7 +142,7 @@ def _job(config: Config, name: str, folder: Path) -> Config:
     return config.model_copy(update={"backend": name, "backend_options": options, "run": run})
 
 
-def _written_so_far(runs: list[BackendRun], folder: Path) -> Comparison:
+def _summarise(runs: list[BackendRun], folder: Path) -> Comparison:
     """Compare the runs so far and write the summary now, as a later run may be stopped."""
     from aligntune_core.run.folder import COMPARISON_PLOT, COMPARISON_SUMMARY
 

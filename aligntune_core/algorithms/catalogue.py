@@ -31,7 +31,7 @@ _SHARED = frozenset({"base", "catalogue", "generation"})
 # The order of listings begins with the algorithms that most people look for; the others follow by name.
 _FIRST = ("sft", "dpo", "reward", "ppo", "grpo", "gspo", "dapo", "dr_grpo")
 
-# How Python says that an Algorithm is made as aligntune 1.0 had it.
+# Matches Python's error for an Algorithm that is written as for aligntune 1.0.
 _OLD = re.compile(
     r"Algorithm\.__init__\(\) (got an unexpected keyword argument '(kind|columns)'|missing .*'formats')"
 )

@@ -120,7 +120,7 @@ class Backend:
     def tokenize(
         self, rows: Sequence[Mapping[str, Any]], loss: LossOn, config: Config, prepared: Prepared
     ) -> list[RowTokens]:
-        """How the library will see canonical rows.
+        """Return canonical rows as the library will see them.
 
         Raises:
             HookError: not one ``RowTokens`` a row, or tokens for some of the rows only.

@@ -51,7 +51,7 @@ def old_seam(module: ModuleType) -> str | None:
 
 
 def moved_import(error: BaseException) -> str | None:
-    """What to change in a plugin whose import failed on a module or a name of core's; None where that is not why."""
+    """A sentence on what to change in a plugin whose import failed on a module or name of core's; None for others."""
     package = hookspecs.__name__.partition(".")[0]
     if not isinstance(error, ImportError) or (error.name or "").partition(".")[0] != package:
         return None

@@ -69,8 +69,8 @@ def _recalled(recipe: str) -> tuple[Any, dict[str, Any]]:
             f'column "{RECIPE}" holds {recipe!r}, which is no recipe of a row. Use a dataset '
             f'"{PREFIX}TASK", or rows from aligntune_core.data.reasoning_gym_rows'
         ) from error
-    made = dataset_of(task, size, seed, settings)
-    return made, entry_of(made, index)
+    dataset = dataset_of(task, size, seed, settings)
+    return dataset, entry_of(dataset, index)
 
 
 def entry_of(dataset: Any, index: int) -> dict[str, Any]:
