@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 TOOL = runpy.run_path(str(ROOT / "docs" / "tools" / "configuration.py"))
-NAMES = ("sft", "dpo", "reward", "ppo", "grpo", "gspo", "dapo", "dr_grpo")
+NAMES = ("sft", "dpo", "kto", "reward", "ppo", "grpo", "gspo", "dapo", "dr_grpo")
 
 
 def page(name: str) -> Path:

@@ -37,7 +37,7 @@ def module_of(text: str) -> ModuleType:
 def test_hooks_on_the_page_fulfil_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "examples/extensions/aligntune-orpo/src"))
     algorithm, extension, _, *others = (module_of(text) for text in blocks("extend.md", "python"))
-    assert len(others) == 3  # a rule, a field, a wrapper
+    assert len(others) == 4  # a rule, a field, a wrapper, a listener
     for module in (extension, *others):
         assert validation.problems(module, ()) == []
         assert validation.old_seam(module) is None
@@ -65,11 +65,12 @@ def test_the_recipe_on_the_page_is_the_examples() -> None:
 
 
 def test_the_rule_and_the_field_on_the_page_do_what_it_says() -> None:
-    _, _, _, rule, field, _ = (module_of(text) for text in blocks("extend.md", "python"))
+    _, _, _, rule, field, _, listener = (module_of(text) for text in blocks("extend.md", "python"))
 
     def config(trusts: bool) -> Any:
         return resolve_config("sft", model_name="m", dataset_name="d", trust_remote_code=trusts)
 
+    assert listener.tracker(config(False), ROOT) is None
     assert rule.problems(config(False)) == []
     assert len(rule.problems(config(True))) == 1
     assert field.backend_info().honours == {"optim.max_grad_norm"}
