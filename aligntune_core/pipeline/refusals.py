@@ -219,6 +219,8 @@ def why_not(backend: Backend, config: Config, available: list[str]) -> str | Non
         return why.split(". ")[0]
     try:
         refuse_unsupported(backend, config, dict)
-    except (ConfigError, BackendUnavailable) as error:
+    except ConfigError as error:
+        return "; ".join(error.problems)
+    except BackendUnavailable as error:
         return str(error)
     return None
