@@ -101,7 +101,7 @@ FAULTS: dict[str, tuple[dict[str, str], str, str]] = {
     "strange_strategy": (
         {"backend_info": SOUND["backend_info"].replace('("cpu",)', '("cpu",), strategies=("pigeons",)')},
         "test_static_info_is_sound",
-        "strategies may be single, ddp",
+        "strategies may be single, ddp, fsdp2, deepspeed",
     ),
     "no_strategy": (
         {"backend_info": SOUND["backend_info"].replace('("cpu",)', '("cpu",), strategies=()')},

@@ -175,11 +175,14 @@ def _compared(path: str, config: Mapping[str, Any], in_force: Mapping[str, Any])
 
 
 def _tokenized(call: Plan, data: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """What the hook ``tokenize`` says of rows, beside the tokens of each by the chat template; None: no answer.
+    """What the hook ``tokenize`` says of rows, beside the tokens of each by the chat template.
 
-    "tokens" is None where the backend has no tokenizer of transformers.
+    None where nobody measures: the backend has no such hook, and no tokenizer of transformers for core's. "tokens" is
+    None where it has no such tokenizer.
     """
     report, tokenizer = call.datasets.report, call.prepared.tokenizer
+    if tokenizer is None and not call.backend.answers("tokenize"):
+        return None
     answers = call.backend.tokenize(data, report.loss if report else "all", call.config, call.prepared)
     seen = [{"length": row.length, "truncated": row.truncated, "problem": row.problem} for row in answers]
     return {"answers": seen, "tokens": [longest(row, tokenizer) for row in data] if tokenizer else None}

@@ -27,7 +27,7 @@ from aligntune_core.wording import listed
 
 DEVICES = ("cpu", *(kind.name for kind in KINDS))
 QUANTIZATIONS = ("4bit", "8bit")
-STRATEGIES = ("single", "ddp")
+STRATEGIES = ("single", "ddp", "fsdp2", "deepspeed")
 GENERATORS = ("transformers", "vllm")
 UNKNOWN = "an_algorithm_that_nobody_has"
 
