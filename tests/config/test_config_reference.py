@@ -70,7 +70,7 @@ def test_schema_of_one_field(field: str) -> None:
 def test_schema_of_an_alias_and_of_a_parameter() -> None:
     assert schema("epochs") == schema("num_epochs")
     titles = {option["title"] for option in schema("beta")["anyOf"]}
-    assert titles == {"dpo", "grpo", "gspo", "dapo", "dr_grpo"}
+    assert titles == {"dpo", "grpo", "gspo", "dapo", "dr_grpo", "kto"}
     assert schema("parameters.beta") == schema("beta")
 
 

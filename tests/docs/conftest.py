@@ -46,15 +46,17 @@ class Local:
     def __init__(self, folder: Path, model: Path) -> None:
         self.folder = folder
         alpaca, gsm8k = folder / "alpaca.jsonl", folder / "gsm8k.jsonl"
-        dialogues = folder / "hh.jsonl"
+        dialogues, labelled = folder / "hh.jsonl", folder / "kto.jsonl"
         alpaca.write_text("".join(json.dumps(self._instruction(n)) + "\n" for n in range(32)))
         gsm8k.write_text("".join(json.dumps(self._problem(n)) + "\n" for n in range(32)))
         dialogues.write_text("".join(json.dumps(self._dialogue(n)) + "\n" for n in range(32)))
+        labelled.write_text("".join(json.dumps(self._labelled(n)) + "\n" for n in range(32)))
         self._names = {
             MODEL: str(model),
             "tatsu-lab/alpaca": str(alpaca),
             "Anthropic/hh-rlhf": str(dialogues),
             "openai/gsm8k": str(gsm8k),
+            "trl-lib/kto-mix-14k": str(labelled),
         }
 
     @staticmethod
@@ -85,6 +87,13 @@ class Local:
         """A row in the schema of Anthropic/hh-rlhf."""
         prompt = f"\n\nHuman: What comes after {n}?\n\nAssistant:"
         return {"chosen": f"{prompt} It is {n + 1}.", "rejected": f"{prompt} Nobody can know that, {n}."}
+
+    @staticmethod
+    def _labelled(n: int) -> dict[str, object]:
+        """A row in the schema of trl-lib/kto-mix-14k."""
+        prompt = {"role": "user", "content": f"What comes after {n}?"}
+        answer = {"role": "assistant", "content": f"It is {n + 1}." if n % 3 else "Nobody can know that."}
+        return {"prompt": [prompt], "completion": [answer], "label": n % 3 != 0}
 
     def of(self, text: str) -> str:
         """The text with local names; a hub name that has no stand-in fails the test."""

@@ -75,7 +75,7 @@ FAULTS: dict[str, tuple[str, str]] = {
             from types import SimpleNamespace
             from aligntune_torch import load
             silent = SimpleNamespace(save_pretrained=lambda path: None)
-            load.save(self.model, silent, path, merged=form == "merged")
+            load.save(self.model, silent, path, form)
         """,
         "test_live_saved_model_reloads",
     ),
