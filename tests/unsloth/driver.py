@@ -33,6 +33,8 @@ def rows(algorithm: str) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"prompt": _said("user", _words(i, 2 + i % 5))}
         if algorithm == "sft":
             row["completion"] = _said("assistant", _words(i + 1, 3 + i % 4))
+        elif algorithm == "kto":
+            row |= {"completion": _said("assistant", _words(i + 1, 3 + i % 4)), "label": i % 3 != 0}
         elif algorithm in ("dpo", "reward"):
             row["chosen"] = _said("assistant", _words(i + 1, 3 + i % 4))
             row["rejected"] = _said("assistant", _words(i + 2, 2 + i % 5))

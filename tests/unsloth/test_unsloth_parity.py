@@ -45,6 +45,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "dpo-lora": ("dpo", LORA),
     "dpo-full": ("dpo", FULL),
     "dpo-qlora": ("dpo", QLORA),
+    "kto-lora": ("kto", LORA),
+    "kto-full": ("kto", FULL),
     "grpo": ("grpo", {**GROUP, "beta": 0.04}),
     "grpo-full": ("grpo", {**FULL, **GROUP, "beta": 0.04, "learning_rate": 1e-4}),
     "dr_grpo": ("dr_grpo", GROUP),
