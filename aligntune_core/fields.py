@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 Owner = Literal["core", "backend"]
 Only = Literal["", "supervised", "generates", "offline", "rewards", "cut"]
@@ -15,6 +17,7 @@ OnResume = Literal["", "held", "changes"]
 
 def option(
     description: str,
+    default: Any = PydanticUndefined,
     *,
     keyword: str = "",
     aliases: tuple[str, ...] = (),
@@ -35,6 +38,7 @@ def option(
 
     Args:
         description: what it is, with unit and range.
+        default: its value where nothing is said; without one it has to be given.
         keyword: its name in ``create_*`` calls; by default the field's own name.
         aliases: other names of the same meaning.
         owner: "core" where core itself serves it; "backend" where a backend has to honour it.
@@ -69,7 +73,11 @@ def option(
     extra.update({name: value for name, value in optional.items() if value})
     if example is not None:
         extra["example"] = example
-    return Field(description=description, json_schema_extra=extra, **constraints)
+    return Field(default, description=description, json_schema_extra=extra, **constraints)
+
+
+ours = partial(option, owner="core")
+"""Declare a field that core itself serves."""
 
 
 def extra_of(info: FieldInfo) -> dict[str, Any]:
