@@ -11,7 +11,7 @@ from aligntune_core.algorithms import Algorithm
 from aligntune_core.config.keywords import parameters_of
 from aligntune_core.config.read.layers import Setting
 from aligntune_core.config.read.translate import attention_problem
-from aligntune_core.config.resolve.defaults import Filled, has_eval
+from aligntune_core.config.resolve.defaults import has_eval
 from aligntune_core.config.schema.sections import Config, PeftConfig
 from aligntune_core.config.values import equal, excerpt
 from aligntune_core.fields import extra_of
@@ -20,10 +20,9 @@ Settings = Mapping[str, Setting]
 _HELD_OUT = "held-out rows: give eval_dataset or eval_split"
 
 
-def problems(filled: Filled, algorithm: Algorithm, settings: Settings) -> list[str]:
+def problems(config: Config, algorithm: Algorithm, settings: Settings) -> list[str]:
     """One sentence for each contradiction."""
-    config = filled.config
-    sentences = [*_empty(config), *_model(config), *_peft(filled, settings), *_evaluation(config, settings)]
+    sentences = [*_empty(config), *_model(config), *_peft(config, settings), *_evaluation(config)]
     if config.data.streaming and config.optim.max_steps is None:
         sentences.append("streaming=True needs max_steps: the number of rows is not known beforehand")
     if algorithm.generates:
@@ -33,17 +32,16 @@ def problems(filled: Filled, algorithm: Algorithm, settings: Settings) -> list[s
     return sentences
 
 
-def notes(filled: Filled, settings: Settings) -> list[str]:
+def notes(config: Config, settings: Settings) -> list[str]:
     """What is worth a log line: settings that pass, but have no effect."""
     sentences = []
-    config = filled.config
     steps, ratio = settings.get("optim.warmup_steps"), settings.get("optim.warmup_ratio")
     if steps and ratio and ratio.value:
         sentences.append(f"{steps} and {ratio}: the number of steps counts, the ratio does not")
     epochs, most = settings.get("optim.num_epochs"), settings.get("optim.max_steps")
     if epochs and most and most.value:
         sentences.append(f"{epochs} and {most}: the number of steps counts, the epochs do not")
-    not_default = "run.eval_steps" in settings and config.run.eval_steps != filled.values["run.eval_steps"]
+    not_default = "run.eval_steps" in settings and config.run.eval_steps != config._defaults["run.eval_steps"]
     if not_default and config.run.eval_strategy == "no":
         sentences.append(f"{settings['run.eval_steps']} has no effect without {_HELD_OUT}")
     packed = settings.get("data.packing_strategy")
@@ -105,18 +103,18 @@ def _model(config: Config) -> Iterator[str]:
         yield f"attn_implementation={kernel!r} {wrong}"
 
 
-def _peft(filled: Filled, settings: Settings) -> Iterator[str]:
-    if filled.config.peft.enabled is not False:
+def _peft(config: Config, settings: Settings) -> Iterator[str]:
+    if config.peft.enabled is not False:
         return
     for path, setting in settings.items():
         section, _, name = path.partition(".")
         if section == "peft" and name not in ("enabled", "merge_adapter"):
-            default = filled.values.get(path, PeftConfig.model_fields[name].default)
+            default = config._defaults.get(path, PeftConfig.model_fields[name].default)
             if not equal(setting.value, default):
                 yield f"{setting} has no effect with use_peft=False: drop one of them"
 
 
-def _evaluation(config: Config, settings: Settings) -> Iterator[str]:
+def _evaluation(config: Config) -> Iterator[str]:
     run = config.run
     if run.eval_strategy != "no" and not has_eval(config):
         yield f"eval_strategy={run.eval_strategy!r} needs {_HELD_OUT}"

@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from aligntune_core.config.record import CHECKPOINT, MANIFEST, written
-from aligntune_core.config.resolve.defaults import replace
 from aligntune_core.config.schema.sections import Config
 from aligntune_core.config.schema.weights import Quantization
-from aligntune_core.config.table import Argument, Table
 from aligntune_core.errors import ConfigError
 
 logger = logging.getLogger("aligntune")
@@ -21,23 +19,14 @@ logger = logging.getLogger("aligntune")
 QUANTIZATION = "model.quantization"
 
 
-def _in_order(names: Any) -> Any:
-    """peft writes a set, in any order."""
-    return sorted(names) if isinstance(names, list) else names
-
-
-# The fields of an adapter_config.json, by peft's names.
-ADAPTER: Table = (
-    Argument("peft.r", "adapter", "r"),
-    Argument("peft.alpha", "adapter", "lora_alpha"),
-    Argument("peft.dropout", "adapter", "lora_dropout"),
-    Argument("peft.target_modules", "adapter", "target_modules", back=_in_order),
-    Argument("peft.bias", "adapter", "bias"),
-    Argument("peft.use_rslora", "adapter", "use_rslora"),
-    Argument("peft.use_dora", "adapter", "use_dora"),
-    Argument("peft.modules_to_save", "adapter", "modules_to_save"),
-    Argument("peft.layers_to_transform", "adapter", "layers_to_transform"),
-)
+# Field of the section peft -> its name in an adapter_config.json.
+ADAPTER = {
+    "r": "r",
+    "alpha": "lora_alpha",
+    "dropout": "lora_dropout",
+    **{name: name for name in ("target_modules", "bias", "use_rslora", "use_dora", "modules_to_save")},
+    "layers_to_transform": "layers_to_transform",
+}
 
 
 def continued(config: Config, adapter: Mapping[str, Any] | None) -> Config:
@@ -50,17 +39,17 @@ def continued(config: Config, adapter: Mapping[str, Any] | None) -> Config:
     if adapter is None or not config.peft.enabled or config.peft.merge_adapter:
         return config
     chosen = written(config)
-    sources = dict(config._sources)
-    for argument in ADAPTER:
-        if argument.name in adapter and argument.path not in chosen:
-            config = replace(config, argument.path, argument.read(adapter))
-            sources[argument.path] = "resolved: of the adapter that is continued"
+    for field, name in ADAPTER.items():
+        if name in adapter and f"peft.{field}" not in chosen:
+            value = adapter[name]
+            if field == "target_modules" and isinstance(value, list):
+                value = sorted(value)  # peft writes a set, in any order
+            config = config.decided(f"peft.{field}", value, "resolved: of the adapter that is continued")
     if not any(path.startswith(QUANTIZATION) for path in chosen) and (base := _base_format(config)):
         file, values = base
         logger.info("the base is loaded in the format that the adapter was trained on: %s (%s)", values, file)
-        config = replace(config, QUANTIZATION, Quantization.model_validate(values))
-        sources[QUANTIZATION] = f"resolved: of the run whose adapter is continued, {file}"
-    config._sources = sources
+        source = f"resolved: of the run whose adapter is continued, {file}"
+        config = config.decided(QUANTIZATION, Quantization.model_validate(values), source)
     return config
 
 
@@ -69,9 +58,8 @@ def _base_format(config: Config) -> tuple[Path, dict[str, Any]] | None:
     if not isinstance(config.model.name, (str, os.PathLike)):
         return None
     folder = Path(config.model.name)
-    for place in (folder, *((folder.parent,) if folder.name.startswith(CHECKPOINT) else ())):
-        file = place / MANIFEST
-        if file.is_file():
+    for place in (folder, folder.parent) if folder.name.startswith(CHECKPOINT) else (folder,):
+        if (file := place / MANIFEST).is_file():
             values = _model_of(file).get("quantization")
             return (file, values) if values else None
     return None

@@ -7,9 +7,9 @@ no ``off`` is stated, ``None`` after a call is read, ``aligntune_core.config.res
 from __future__ import annotations
 
 from os import PathLike
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from pydantic import PrivateAttr, field_validator
+from pydantic import BaseModel, PrivateAttr, field_validator
 
 from aligntune_core.config.schema.weights import ModelConfig, PeftConfig, Quantization
 from aligntune_core.fields import Section, option, ours
@@ -26,6 +26,7 @@ __all__ = [
     "Strategy",
 ]
 
+AnySection = TypeVar("AnySection", bound=BaseModel)
 Strategy = Literal["no", "steps", "epoch"]
 
 # What the examples of some fields need beside them.
@@ -287,6 +288,13 @@ class RewardsConfig(Section):
         return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
+def replaced(section: AnySection, path: str, value: Any) -> AnySection:
+    """A copy with the value at a dotted path changed; not checked."""
+    name, _, inner = path.partition(".")
+    value = replaced(getattr(section, name), inner, value) if inner else value
+    return section.model_copy(update={name: value})
+
+
 class Config(Section):
     """One run, whole.
 
@@ -312,6 +320,12 @@ class Config(Section):
     def sources(self) -> dict[str, str]:
         """Config path -> where its value is from: "call", "file x.yaml:3", "default ...", "resolved: ..."."""
         return self._sources
+
+    def decided(self, path: str, value: Any, source: str) -> Config:
+        """A copy with one value changed, and where it is from."""
+        copy = replaced(self, path, value)
+        copy._sources = {**self._sources, path: source}
+        return copy
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Config) and dict(self) == dict(other)
