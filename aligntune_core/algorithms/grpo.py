@@ -111,9 +111,8 @@ class GrpoParameters(Generation):
 
     def _way_out(self) -> str:
         """The advice to a user who sets a sequence's ratio with a loss that adds up tokens."""
-        if (
-            len(get_args(type(self).model_fields["loss_type"].annotation)) == 1
-        ):  # the algorithm allows no other loss
+        losses = get_args(type(self).model_fields["loss_type"].annotation)
+        if len(losses) == 1:  # the algorithm allows no other
             return 'leave importance_sampling_level out, or take algorithm="gspo", which is made for it'
         return 'take loss_type="grpo", or importance_sampling_level="token"'
 
@@ -133,14 +132,9 @@ def _drawn_steps(factor: int) -> Any:
     """``steps_per_generation`` where it is not given: ``factor`` optimiser steps on each batch of completions."""
 
     def fill(config: Any) -> Iterator[tuple[str, Any, str]]:
-        accumulation = config.optim.gradient_accumulation_steps
-        yield (
-            "parameters.steps_per_generation",
-            factor * accumulation,
-            f"default: {factor} x gradient_accumulation_steps"
-            if factor > 1
-            else "default: gradient_accumulation_steps",
-        )
+        steps = factor * config.optim.gradient_accumulation_steps
+        times = f"{factor} x " if factor > 1 else ""
+        yield "parameters.steps_per_generation", steps, f"default: {times}gradient_accumulation_steps"
 
     return fill
 
@@ -149,23 +143,20 @@ def problems(config: Any) -> Iterator[str]:
     """Batches that do not hold whole groups, with the nearest that do."""
     parameters, optim, group = config.parameters, config.optim, config.parameters.num_generations
     steps = parameters.steps_per_generation or optim.gradient_accumulation_steps
-    if optim.batch_size * steps % group:
+    drawn = optim.batch_size * steps
+    if drawn % group:
+        sizes = _multiples(optim.batch_size, group // gcd(group, steps))
         yield (
-            f"num_generations={group} does not divide the {optim.batch_size * steps} completions of a draw "
+            f"num_generations={group} does not divide the {drawn} completions of a draw "
             f"(batch_size={optim.batch_size} x steps_per_generation={steps}): take "
-            + _nearest(
-                num_generations=_divisors(optim.batch_size * steps, group),
-                batch_size=_multiples(optim.batch_size, group // gcd(group, steps)),
-            )
+            + _nearest(num_generations=_divisors(drawn, group), batch_size=sizes)
         )
-    each = parameters.num_generations_eval
-    if config.run.eval_strategy != "no" and optim.eval_batch_size % each:
+    each, size = parameters.num_generations_eval, optim.eval_batch_size
+    if config.run.eval_strategy != "no" and size % each:
+        groups = _divisors(size, each, least=1)
         yield (
-            f"num_generations_eval={each} does not divide eval_batch_size={optim.eval_batch_size}: take "
-            + _nearest(
-                num_generations_eval=_divisors(optim.eval_batch_size, each, least=1),
-                eval_batch_size=_multiples(optim.eval_batch_size, each),
-            )
+            f"num_generations_eval={each} does not divide eval_batch_size={size}: take "
+            + _nearest(num_generations_eval=groups, eval_batch_size=_multiples(size, each))
         )
     if getattr(parameters, "dynamic_sampling", False) and config.data.streaming:
         yield "dynamic_sampling draws rows a second time, a stream does not: streaming=False or dynamic_sampling=False"
@@ -175,9 +166,8 @@ def problems(config: Any) -> Iterator[str]:
 
 
 def _nearest(**values: list[int]) -> str:
-    return ", or ".join(
-        f"{name}={' or '.join(map(str, numbers))}" for name, numbers in values.items() if numbers
-    )
+    texts = {name: " or ".join(map(str, numbers)) for name, numbers in values.items()}
+    return ", or ".join(f"{name}={text}" for name, text in texts.items() if text)
 
 
 def _divisors(number: int, near: int, least: int = 2) -> list[int]:

@@ -90,8 +90,7 @@ def flat() -> dict[str, Entry]:
 
 def keyword_of(path: str) -> str:
     """The name of a config path in a flat call: "lora_r" for "peft.r"."""
-    entry = tree().get(path)
-    return entry.keyword if entry else path.removeprefix(f"{PARAMETERS}.")
+    return tree()[path].keyword if path in tree() else path.removeprefix(f"{PARAMETERS}.")
 
 
 @cache
@@ -152,8 +151,7 @@ def on_resume(path: str, algorithm: Algorithm) -> str:
 
 def named(path: str) -> str:
     """A field as users know it: its keyword, with its path."""
-    entry = tree().get(path)
-    return f"{entry.keyword} ({path})" if entry else path.removeprefix(f"{PARAMETERS}.")
+    return f"{keyword_of(path)} ({path})" if path in tree() else keyword_of(path)
 
 
 def _clash(algorithm: Algorithm) -> str:

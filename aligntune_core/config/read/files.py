@@ -54,22 +54,16 @@ def _number(loader: _Loader, node: Any) -> int:
     return int(node.value, 0) if re.match(r"[-+]?0[xo]", node.value) else int(node.value)
 
 
+_DIGITS = r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)"
 _Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
     ("null", r"~|null|Null|NULL|", "~nN\0"),
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
-    (
-        "float",
-        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
-        "-+.0123456789",
-    ),
+    ("float", rf"{_DIGITS}([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+.0123456789"),
 ):
-    _Loader.add_implicit_resolver(
-        f"tag:yaml.org,2002:{_tag}",
-        re.compile(f"^(?:{_pattern})$"),
-        [*_first, ""] if _tag == "null" else list(_first),
-    )
+    _initials = [*_first, ""] if _tag == "null" else list(_first)
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _initials)
 _Loader.add_constructor("tag:yaml.org,2002:int", _number)
 
 

@@ -17,6 +17,7 @@ from aligntune_core.config.values import equal, excerpt
 from aligntune_core.fields import extra_of
 
 Settings = Mapping[str, Setting]
+_LOAD_BEST = "load_best_model_at_end=True"
 _HELD_OUT = "held-out rows: give eval_dataset or eval_split"
 
 
@@ -79,11 +80,12 @@ def _is_on(value: Any, needed: str) -> bool:
 
 def _empty(config: Config) -> Iterator[str]:
     """An empty name would mean the current folder; it is what an empty ``${VARIABLE}`` leaves."""
-    for keyword, value in (
-        ("model_name", config.model.name),
-        ("dataset_name", config.data.dataset),
-        ("output_dir", config.run.output_dir),
-    ):
+    names = {
+        "model_name": config.model.name,
+        "dataset_name": config.data.dataset,
+        "output_dir": config.run.output_dir,
+    }
+    for keyword, value in names.items():
         if isinstance(value, str) and not value.strip():
             yield f"{keyword} is empty: give a name or a path"
 
@@ -116,23 +118,20 @@ def _peft(config: Config, settings: Settings) -> Iterator[str]:
 
 def _evaluation(config: Config) -> Iterator[str]:
     run = config.run
-    if run.eval_strategy != "no" and not has_eval(config):
-        yield f"eval_strategy={run.eval_strategy!r} needs {_HELD_OUT}"
-    if run.save_strategy == "best" and not has_eval(config):
-        yield f'save_strategy="best" needs {_HELD_OUT}'
-    if run.load_best_model_at_end:
-        if not has_eval(config):
-            yield f"load_best_model_at_end=True needs {_HELD_OUT}"
-        elif run.save_strategy not in ("best", run.eval_strategy):
-            yield (
-                f"load_best_model_at_end=True needs save_strategy and eval_strategy alike, "
-                f"not {run.save_strategy!r} and {run.eval_strategy!r}"
-            )
-        elif run.save_strategy == "steps" and run.eval_steps and run.save_steps % run.eval_steps:
-            yield (
-                f"load_best_model_at_end=True needs save_steps to be a multiple of eval_steps, "
-                f"not {run.save_steps} and {run.eval_steps}"
-            )
+    needing = {
+        f"eval_strategy={run.eval_strategy!r}": run.eval_strategy != "no",
+        'save_strategy="best"': run.save_strategy == "best",
+        _LOAD_BEST: run.load_best_model_at_end,
+    }
+    if not has_eval(config):
+        yield from (f"{setting} needs {_HELD_OUT}" for setting, needs in needing.items() if needs)
+    elif run.load_best_model_at_end and run.save_strategy != "best":
+        saved, evaluated = run.save_strategy, run.eval_strategy
+        if saved != evaluated:
+            yield f"{_LOAD_BEST} needs save_strategy and eval_strategy alike, not {saved!r} and {evaluated!r}"
+        elif saved == "steps" and run.eval_steps and run.save_steps % run.eval_steps:
+            steps = f"{run.save_steps} and {run.eval_steps}"
+            yield f"{_LOAD_BEST} needs save_steps to be a multiple of eval_steps, not {steps}"
 
 
 def _online(config: Config) -> Iterator[str]:
@@ -142,7 +141,7 @@ def _online(config: Config) -> Iterator[str]:
     if rewards.weights is not None and functions and len(rewards.weights) not in fitting:
         yield f"{len(rewards.weights)} reward_function_weights for {functions} reward_functions"
     run = config.run
-    reason = "load_best_model_at_end=True" if run.load_best_model_at_end else 'save_strategy="best"'
+    reason = _LOAD_BEST if run.load_best_model_at_end else 'save_strategy="best"'
     needs_best = run.load_best_model_at_end or run.save_strategy == "best"
     if needs_best and run.metric_for_best_model in (None, "loss", "eval_loss"):
         yield (

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aligntune_core.config.record import CHECKPOINT, MANIFEST, written
-from aligntune_core.config.schema.sections import Config
-from aligntune_core.config.schema.weights import Quantization
+from aligntune_core.config.schema.sections import Config, Quantization
 from aligntune_core.errors import ConfigError
 
 logger = logging.getLogger("aligntune")
