@@ -58,19 +58,10 @@ def option(
         alone: whether the example goes together with no other field's.
         constraints: pydantic's ``ge``, ``gt``, ``le``, ``lt``, ``min_length`` and so on.
     """
-    optional = {
-        "off": off,
-        "only": only,
-        "source": source,
-        "neutral": list(neutral),
-        "needs": needs,
-        "secret": secret,
-        "on_resume": on_resume,
-        "beside": dict(beside or {}),
-        "alone": alone,
-    }
     extra: dict[str, Any] = {"keyword": keyword, "aliases": list(aliases), "owner": owner}
-    extra.update({name: value for name, value in optional.items() if value})
+    words = {"off": off, "only": only, "source": source, "neutral": list(neutral), "needs": needs}
+    marks = {"secret": secret, "on_resume": on_resume, "beside": dict(beside or {}), "alone": alone}
+    extra |= {name: value for name, value in {**words, **marks}.items() if value}
     if example is not None:
         extra["example"] = example
     return Field(default, description=description, json_schema_extra=extra, **constraints)
@@ -87,9 +78,8 @@ def extra_of(info: FieldInfo) -> dict[str, Any]:
 
 def takes_bool(annotation: Any) -> bool:
     """Whether a field of this type may hold True or False."""
-    return annotation in (bool, Any) or any(
-        takes_bool(a) or isinstance(a, bool) for a in get_args(annotation)
-    )
+    parts = get_args(annotation)
+    return annotation in (bool, Any) or any(takes_bool(a) or isinstance(a, bool) for a in parts)
 
 
 class Section(BaseModel):

@@ -33,7 +33,6 @@ class Pickled:
     described: str
 
     def open(self) -> Any:
-        """Unpickle it."""
         return read(self.data, self.described)
 
 

@@ -1,20 +1,79 @@
-"""From a configuration to one without open questions: first for a device, then for a number of rows."""
+"""From a configuration to one without open questions: what an adapter, a device and the number of rows decide."""
 
 from __future__ import annotations
 
+import json
+import logging
 import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from aligntune_core.algorithms import Batch, find
 from aligntune_core.config.keywords import tree
 from aligntune_core.config.read.build import paths
-from aligntune_core.config.schema.sections import Config
+from aligntune_core.config.record import CHECKPOINT, MANIFEST, written
+from aligntune_core.config.schema.sections import Config, Quantization
 from aligntune_core.errors import ConfigError
 from aligntune_core.fields import extra_of
 from aligntune_core.types import Device
 from aligntune_core.wording import listed
 
+_log = logging.getLogger("aligntune")
+
+QUANTIZATION = "model.quantization"
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+_SHARED = ("r", "target_modules", "bias", "use_rslora", "use_dora", "modules_to_save", "layers_to_transform")
+# Field of the section peft -> its name in an adapter_config.json.
+ADAPTER = {"alpha": "lora_alpha", "dropout": "lora_dropout", **{name: name for name in _SHARED}}
+
+
+def continued(config: Config, adapter: Mapping[str, Any] | None) -> Config:
+    """The configuration with the continued adapter's own values where none was asked for.
+
+    Args:
+        config: of a run.
+        adapter: what the folder's ``adapter_config.json`` says; None where the model is no adapter.
+    """
+    if adapter is None or not config.peft.enabled or config.peft.merge_adapter:
+        return config
+    chosen = written(config)
+    for field, name in ADAPTER.items():
+        if name in adapter and f"peft.{field}" not in chosen:
+            value = adapter[name]
+            if field == "target_modules" and isinstance(value, list):
+                value = sorted(value)  # peft writes a set, in any order
+            config = config.decided(f"peft.{field}", value, "resolved: of the adapter that is continued")
+    if not any(path.startswith(QUANTIZATION) for path in chosen) and (base := _base_format(config)):
+        file, values = base
+        _log.info("the base is loaded in the format that the adapter was trained on: %s (%s)", values, file)
+        source = f"resolved: of the run whose adapter is continued, {file}"
+        config = config.decided(QUANTIZATION, Quantization.model_validate(values), source)
+    return config
+
+
+def _base_format(config: Config) -> tuple[Path, dict[str, Any]] | None:
+    """How the run that left this adapter quantised its base: on other weights the adapter is another model."""
+    if not isinstance(config.model.name, (str, os.PathLike)):
+        return None
+    folder = Path(config.model.name)
+    for place in (folder, folder.parent) if folder.name.startswith(CHECKPOINT) else (folder,):
+        if (file := place / MANIFEST).is_file():
+            values = _model_of(file).get("quantization")
+            return (file, values) if values else None
+    return None
+
+
+def _model_of(manifest: Path) -> dict[str, Any]:
+    try:
+        model: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))["config"]["model"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{manifest} is not what a run leaves ({type(error).__name__}: {error}); it tells how the base of this "
+            "adapter was loaded. Mend it, or take it out of the folder"
+        ) from error
+    return model
 
 
 def resolve(config: Config, device: Device) -> Config:
@@ -35,7 +94,7 @@ def resolve(config: Config, device: Device) -> Config:
         recompute = device.kind != "cpu"
         config = config.decided("optim.gradient_checkpointing", recompute, f"resolved: device {device.kind}")
     if model.quantization and model.quantization.bnb_4bit_compute_dtype == "auto":
-        path = "model.quantization.bnb_4bit_compute_dtype"
+        path = f"{QUANTIZATION}.bnb_4bit_compute_dtype"
         config = config.decided(path, _DTYPES[precision], f"resolved: precision {precision}")
     if optim.warmup_steps is None and not optim.warmup_ratio:
         config = config.decided("optim.warmup_steps", 0, "resolved: no warm-up asked for")
