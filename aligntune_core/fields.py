@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 Owner = Literal["core", "backend"]
 Only = Literal["", "supervised", "generates", "offline", "rewards", "cut"]
@@ -15,6 +17,7 @@ OnResume = Literal["", "held", "changes"]
 
 def option(
     description: str,
+    default: Any = PydanticUndefined,
     *,
     keyword: str = "",
     aliases: tuple[str, ...] = (),
@@ -35,6 +38,7 @@ def option(
 
     Args:
         description: what it is, with unit and range.
+        default: its value where nothing is said; without one it has to be given.
         keyword: its name in ``create_*`` calls; by default the field's own name.
         aliases: other names of the same meaning.
         owner: "core" where core itself serves it; "backend" where a backend has to honour it.
@@ -54,22 +58,17 @@ def option(
         alone: whether the example goes together with no other field's.
         constraints: pydantic's ``ge``, ``gt``, ``le``, ``lt``, ``min_length`` and so on.
     """
-    optional = {
-        "off": off,
-        "only": only,
-        "source": source,
-        "neutral": list(neutral),
-        "needs": needs,
-        "secret": secret,
-        "on_resume": on_resume,
-        "beside": dict(beside or {}),
-        "alone": alone,
-    }
     extra: dict[str, Any] = {"keyword": keyword, "aliases": list(aliases), "owner": owner}
-    extra.update({name: value for name, value in optional.items() if value})
+    words = {"off": off, "only": only, "source": source, "neutral": list(neutral), "needs": needs}
+    marks = {"secret": secret, "on_resume": on_resume, "beside": dict(beside or {}), "alone": alone}
+    extra |= {name: value for name, value in {**words, **marks}.items() if value}
     if example is not None:
         extra["example"] = example
-    return Field(description=description, json_schema_extra=extra, **constraints)
+    return Field(default, description=description, json_schema_extra=extra, **constraints)
+
+
+ours = partial(option, owner="core")
+"""Declare a field that core itself serves."""
 
 
 def extra_of(info: FieldInfo) -> dict[str, Any]:
@@ -79,9 +78,8 @@ def extra_of(info: FieldInfo) -> dict[str, Any]:
 
 def takes_bool(annotation: Any) -> bool:
     """Whether a field of this type may hold True or False."""
-    return annotation in (bool, Any) or any(
-        takes_bool(a) or isinstance(a, bool) for a in get_args(annotation)
-    )
+    parts = get_args(annotation)
+    return annotation in (bool, Any) or any(takes_bool(a) or isinstance(a, bool) for a in parts)
 
 
 class Section(BaseModel):

@@ -47,12 +47,8 @@ _reservations: list[Callable[[Algorithm], str]] = []
 
 @dataclass(frozen=True)
 class Unusable:
-    """An installed algorithm that is left out.
-
-    Attributes:
-        reason: whose it is and what is wrong, one sentence.
-        state: as listings call it.
-        names: its own names, where they are known; it may be asked for by them too.
+    """An installed algorithm that is left out: whose it is and what is wrong, its state as listings call it, and its
+    own names, where they are known, since it may be asked for by them too.
     """
 
     reason: str
@@ -83,14 +79,14 @@ def find(name: str) -> Algorithm:
         ConfigError: its distribution brings it, but it could not be loaded.
     """
     spelling = _plain(name)
-    for algorithm in own():
-        if spelling in _names(algorithm):
-            return algorithm
-    usable, unusable_ones = _external()
-    for algorithm in usable.values():
-        if spelling in _names(algorithm):
-            return algorithm
-    for other, unusable in unusable_ones.items():
+    for algorithms in (
+        own,
+        lambda: _external()[0].values(),
+    ):  # a name of core's own loads no other distribution's
+        for algorithm in algorithms():
+            if spelling in _names(algorithm):
+                return algorithm
+    for other, unusable in broken().items():
         if spelling == _plain(other) or spelling in unusable.names:
             raise ConfigError(f'algorithm "{other}" could not be loaded: {unusable.reason}')
     raise UnknownAlgorithm(name, known())
@@ -117,11 +113,7 @@ def refresh() -> None:
 
 
 def reserve(clash: Callable[[Algorithm], str]) -> None:
-    """Leave out installed algorithms that take what belongs to others; the configuration reserves its keywords.
-
-    Args:
-        clash: what an algorithm takes, as the end of a sentence about it; empty where it takes nothing.
-    """
+    """Leave out installed algorithms of which ``clash`` says, as the end of a sentence, what they take from others."""
     _reservations.append(clash)
     refresh()  # some may have been loaded before
 
@@ -154,11 +146,9 @@ def _loaded(points: tuple[EntryPoint, ...]) -> tuple[dict[str, Algorithm], dict[
     usable: dict[str, Algorithm] = {}
     unusable: dict[str, Unusable] = {}
     owners = {name: "aligntune itself" for algorithm in own() for name in _names(algorithm)}
-    claims: dict[str, set[str]] = {}
     for point in points:
-        claims.setdefault(point.name, set()).add(str(point.distribution))
-    for point in points:
-        outcome = _algorithm_of(point, claims[point.name], owners)
+        claims = {str(other.distribution) for other in points if other.name == point.name}
+        outcome = _algorithm_of(point, claims, owners)
         if isinstance(outcome, Algorithm):
             usable[outcome.name] = outcome
             owners.update(dict.fromkeys(_names(outcome), str(point.distribution)))

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
 from aligntune_core.algorithms.base import Algorithm, epochs, learning_rate
 from aligntune_core.fields import Section, option
 from aligntune_core.wording import listed
 
 DpoLoss = Literal[
-    "sigmoid",
-    "hinge",
-    "ipo",
-    "exo_pair",
-    "nca_pair",
-    "robust",
-    "bco_pair",
-    "sppo_hard",
-    "aot",
-    "aot_unpaired",
-    "apo_zero",
-    "apo_down",
-    "discopop",
-    "sft",
-    "sigmoid_norm",
-]
+    "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired",
+    "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm",
+]  # fmt: skip
 READS_LABEL_SMOOTHING = {"robust", "exo_pair", "aot", "aot_unpaired"}
 # The others have no generalisation to another divergence.
 TAKES_F_DIVERGENCE = ("sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "robust", "discopop", "sft")
@@ -35,76 +22,62 @@ TAKES_F_DIVERGENCE = ("sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "ro
 class DpoParameters(Section):
     """Parameters of direct preference optimisation."""
 
-    beta: Annotated[
-        float,
-        option(
-            "how strongly the policy is held to the reference; for ipo its tau",
-            ge=0,
-            neutral=(0,),
-            source="TRL",
-        ),
-    ] = 0.1
-    loss_type: Annotated[
-        list[DpoLoss],
-        option("loss, or a list of losses that are added with loss_weights", source="TRL"),
-        Field(min_length=1),
-    ] = ["sigmoid"]  # noqa: RUF012 (pydantic copies it)
-    loss_weights: Annotated[
-        list[float] | None, option("weight of each loss", off="1 each", example=[0.5])
-    ] = None
-    label_smoothing: Annotated[
-        float,
-        option(
-            "share of pairs assumed to be labelled wrongly, 0..0.5; read by robust, exo_pair, aot",
-            ge=0,
-            lt=0.5,
-            neutral=(0,),
-            source="TRL",
-            example=0.1,
-            beside={"parameters.loss_type": ["robust"]},
-        ),
-    ] = 0.0
-    f_divergence_type: Annotated[
-        Literal["reverse_kl", "forward_kl", "js_divergence", "alpha_divergence"],
-        option("divergence between policy and reference (https://arxiv.org/abs/2309.16240)", source="TRL"),
-    ] = "reverse_kl"
-    f_alpha_divergence_coef: Annotated[
-        float, option("alpha of alpha_divergence", source="TRL", needs="f_divergence_type=alpha_divergence")
-    ] = 0.5
-    use_weighting: Annotated[
-        bool, option("weigh pairs by the policy's own probability (WPO, https://arxiv.org/abs/2406.11827)")
-    ] = False
-    discopop_tau: Annotated[
-        float, option("temperature of the discopop loss", gt=0, source="TRL", needs="loss_type=discopop")
-    ] = 0.05
-    ld_alpha: Annotated[
-        float | None,
-        option(
-            "weight of tokens beyond the shorter answer's length, 0..1 (https://arxiv.org/abs/2409.06411)",
-            ge=0,
-            le=1,
-            off="1: no weighting",
-        ),
-    ] = None
-    precompute_ref_log_probs: Annotated[
-        bool, option("compute the reference's log-probabilities once, before training")
-    ] = False
-    precompute_ref_batch_size: Annotated[
-        int | None,
-        option("rows a batch of that computation", ge=1, off="batch_size", needs="precompute_ref_log_probs"),
-    ] = None
-    sync_ref_model: Annotated[
-        bool, option("let the reference follow the policy (TR-DPO, https://arxiv.org/abs/2404.09656)")
-    ] = False
-    ref_model_mixup_alpha: Annotated[
-        float, option("share of the policy in that update, 0..1", ge=0, le=1, needs="sync_ref_model")
-    ] = 0.6
-    ref_model_sync_steps: Annotated[
-        int, option("steps between those updates", ge=1, needs="sync_ref_model")
-    ] = 512
-    disable_dropout: Annotated[bool, option("switch dropout off in policy and reference", source="TRL")] = (
-        True
+    beta: float = option(
+        "how strongly the policy is held to the reference; for ipo its tau",
+        0.1,
+        ge=0,
+        neutral=(0,),
+        source="TRL",
     )
+    loss_type: list[DpoLoss] = option(
+        "loss, or a list of losses that are added with loss_weights", ["sigmoid"], source="TRL", min_length=1
+    )
+    loss_weights: list[float] | None = option("weight of each loss", None, off="1 each", example=[0.5])
+    label_smoothing: float = option(
+        "share of pairs assumed to be labelled wrongly, 0..0.5; read by robust, exo_pair, aot",
+        0.0,
+        ge=0,
+        lt=0.5,
+        neutral=(0,),
+        source="TRL",
+        example=0.1,
+        beside={"parameters.loss_type": ["robust"]},
+    )
+    f_divergence_type: Literal["reverse_kl", "forward_kl", "js_divergence", "alpha_divergence"] = option(
+        "divergence between policy and reference (https://arxiv.org/abs/2309.16240)",
+        "reverse_kl",
+        source="TRL",
+    )
+    f_alpha_divergence_coef: float = option(
+        "alpha of alpha_divergence", 0.5, source="TRL", needs="f_divergence_type=alpha_divergence"
+    )
+    use_weighting: bool = option(
+        "weigh pairs by the policy's own probability (WPO, https://arxiv.org/abs/2406.11827)", False
+    )
+    discopop_tau: float = option(
+        "temperature of the discopop loss", 0.05, gt=0, source="TRL", needs="loss_type=discopop"
+    )
+    ld_alpha: float | None = option(
+        "weight of tokens beyond the shorter answer's length, 0..1 (https://arxiv.org/abs/2409.06411)",
+        None,
+        ge=0,
+        le=1,
+        off="1: no weighting",
+    )
+    precompute_ref_log_probs: bool = option(
+        "compute the reference's log-probabilities once, before training", False
+    )
+    precompute_ref_batch_size: int | None = option(
+        "rows a batch of that computation", None, ge=1, off="batch_size", needs="precompute_ref_log_probs"
+    )
+    sync_ref_model: bool = option(
+        "let the reference follow the policy (TR-DPO, https://arxiv.org/abs/2404.09656)", False
+    )
+    ref_model_mixup_alpha: float = option(
+        "share of the policy in that update, 0..1", 0.6, ge=0, le=1, needs="sync_ref_model"
+    )
+    ref_model_sync_steps: int = option("steps between those updates", 512, ge=1, needs="sync_ref_model")
+    disable_dropout: bool = option("switch dropout off in policy and reference", True, source="TRL")
 
     @field_validator("loss_type", mode="before")
     @classmethod

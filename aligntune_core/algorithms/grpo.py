@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import gcd
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import field_validator, model_validator
 
@@ -25,91 +25,67 @@ EPSILON_HIGH = "upper clip of the probability ratio: 1 + epsilon_high"
 class GrpoParameters(Generation):
     """Parameters of the GRPO family."""
 
-    num_generations: Annotated[
-        int,
-        option(
-            "completions a prompt: the group", ge=2, source="TRL", example=4, beside={"optim.batch_size": 4}
-        ),
-    ] = 8
-    num_generations_eval: Annotated[
-        int, option("completions a prompt when held-out rows are evaluated", ge=1)
-    ] = 1
-    num_iterations: Annotated[int, option("passes over each batch of completions", ge=1, source="TRL")] = 1
-    steps_per_generation: Annotated[
-        int | None,
-        option(
-            "micro-batches drawn at a time, as one process would have",
-            ge=1,
-            off="gradient_accumulation_steps",
-        ),
-    ] = None
-    beta: Annotated[
-        float, option("weight of the KL to the reference; 0: no reference", ge=0, neutral=(0,), source="TRL")
-    ] = 0.0
-    epsilon: Annotated[
-        float, option(EPSILON, aliases=("cliprange",), gt=0, lt=1, neutral=(0,), source="TRL")
-    ] = 0.2
-    epsilon_high: Annotated[float | None, option(EPSILON_HIGH, gt=0, neutral=(0,), off="as epsilon")] = None
-    use_bias_correction_kl: Annotated[
-        bool,
-        option(
-            "multiply the KL by the probability ratio, which makes its gradient unbiased "
-            "(https://arxiv.org/abs/2512.02556); the GRPO paper does not",
-            source="TRL",
-            needs="beta",
-        ),
-    ] = True
-    delta: Annotated[
-        float | None,
-        option("second upper bound of the ratio (https://arxiv.org/abs/2505.07291)", gt=0, off="none"),
-    ] = None
-    loss_type: Annotated[
-        GrpoLoss,
-        option("how token losses are averaged: grpo by sequence, dapo over the batch, dr_grpo by a constant"),
-    ] = "grpo"
-    scale_rewards: Annotated[
-        Scale, option("divide advantages by the deviation of the group, of the batch, or not", source="TRL")
-    ] = "group"
-    importance_sampling_level: Annotated[
-        Literal["token", "sequence"], option("one ratio a token, or one a sequence", source="TRL")
-    ] = "token"
-    mask_truncated_completions: Annotated[
-        bool, option("leave completions that hit the limit out of the loss")
-    ] = False
-    multi_objective_aggregation: Annotated[
-        Literal["sum_then_normalize", "normalize_then_sum"],
-        option(
-            "how several rewards become one (second: GDPO, https://arxiv.org/abs/2601.05242)", source="TRL"
-        ),
-    ] = "sum_then_normalize"
-    top_entropy_quantile: Annotated[
-        float,
-        option(
-            "share of tokens, by entropy, in the loss, 0..1 (https://arxiv.org/abs/2506.01939)", ge=0, le=1
-        ),
-    ] = 1.0
-    sync_ref_model: Annotated[
-        bool,
-        option(
-            "let the reference follow the policy (https://arxiv.org/abs/2404.09656)",
-            beside={"parameters.beta": 0.1},
-        ),
-    ] = False
-    ref_model_mixup_alpha: Annotated[
-        float, option("share of the policy in that update, 0..1", ge=0, le=1, needs="sync_ref_model")
-    ] = 0.6
-    ref_model_sync_steps: Annotated[
-        int, option("steps between those updates", ge=1, needs="sync_ref_model")
-    ] = 512
-    shuffle_dataset: Annotated[bool, option("draw prompts in a seeded random order", source="TRL")] = True
-    generation: Annotated[
-        Literal["transformers", "vllm"],
-        option("what writes completions; vllm is handed to TRL as it is and not verified by aligntune"),
-    ] = "transformers"
-    vllm_options: Annotated[
-        dict[str, Any] | None,
-        option('TRL\'s own vllm_ arguments, e.g. {"vllm_gpu_memory_utilization": 0.3}', off="TRL's defaults"),
-    ] = None
+    num_generations: int = option(
+        "completions a prompt: the group", 8, ge=2, source="TRL", example=4, beside={"optim.batch_size": 4}
+    )
+    num_generations_eval: int = option("completions a prompt when held-out rows are evaluated", 1, ge=1)
+    num_iterations: int = option("passes over each batch of completions", 1, ge=1, source="TRL")
+    steps_per_generation: int | None = option(
+        "micro-batches drawn at a time, as one process would have",
+        None,
+        ge=1,
+        off="gradient_accumulation_steps",
+    )
+    beta: float = option(
+        "weight of the KL to the reference; 0: no reference", 0.0, ge=0, neutral=(0,), source="TRL"
+    )
+    epsilon: float = option(EPSILON, 0.2, aliases=("cliprange",), gt=0, lt=1, neutral=(0,), source="TRL")
+    epsilon_high: float | None = option(EPSILON_HIGH, None, gt=0, neutral=(0,), off="as epsilon")
+    use_bias_correction_kl: bool = option(
+        "multiply the KL by the probability ratio, which makes its gradient unbiased "
+        "(https://arxiv.org/abs/2512.02556); the GRPO paper does not",
+        True,
+        source="TRL",
+        needs="beta",
+    )
+    delta: float | None = option(
+        "second upper bound of the ratio (https://arxiv.org/abs/2505.07291)", None, gt=0, off="none"
+    )
+    loss_type: GrpoLoss = option(
+        "how token losses are averaged: grpo by sequence, dapo over the batch, dr_grpo by a constant", "grpo"
+    )
+    scale_rewards: Scale = option(
+        "divide advantages by the deviation of the group, of the batch, or not", "group", source="TRL"
+    )
+    importance_sampling_level: Literal["token", "sequence"] = option(
+        "one ratio a token, or one a sequence", "token", source="TRL"
+    )
+    mask_truncated_completions: bool = option("leave completions that hit the limit out of the loss", False)
+    multi_objective_aggregation: Literal["sum_then_normalize", "normalize_then_sum"] = option(
+        "how several rewards become one (second: GDPO, https://arxiv.org/abs/2601.05242)",
+        "sum_then_normalize",
+        source="TRL",
+    )
+    top_entropy_quantile: float = option(
+        "share of tokens, by entropy, in the loss, 0..1 (https://arxiv.org/abs/2506.01939)", 1.0, ge=0, le=1
+    )
+    sync_ref_model: bool = option(
+        "let the reference follow the policy (https://arxiv.org/abs/2404.09656)",
+        False,
+        beside={"parameters.beta": 0.1},
+    )
+    ref_model_mixup_alpha: float = option(
+        "share of the policy in that update, 0..1", 0.6, ge=0, le=1, needs="sync_ref_model"
+    )
+    ref_model_sync_steps: int = option("steps between those updates", 512, ge=1, needs="sync_ref_model")
+    shuffle_dataset: bool = option("draw prompts in a seeded random order", True, source="TRL")
+    generation: Literal["transformers", "vllm"] = option(
+        "what writes completions; vllm is handed to TRL as it is and not verified by aligntune",
+        "transformers",
+    )
+    vllm_options: dict[str, Any] | None = option(
+        'TRL\'s own vllm_ arguments, e.g. {"vllm_gpu_memory_utilization": 0.3}', None, off="TRL's defaults"
+    )
 
     @field_validator("scale_rewards", mode="before")
     @classmethod
@@ -135,9 +111,8 @@ class GrpoParameters(Generation):
 
     def _way_out(self) -> str:
         """The advice to a user who sets a sequence's ratio with a loss that adds up tokens."""
-        if (
-            len(get_args(type(self).model_fields["loss_type"].annotation)) == 1
-        ):  # the algorithm allows no other loss
+        losses = get_args(type(self).model_fields["loss_type"].annotation)
+        if len(losses) == 1:  # the algorithm allows no other
             return 'leave importance_sampling_level out, or take algorithm="gspo", which is made for it'
         return 'take loss_type="grpo", or importance_sampling_level="token"'
 
@@ -157,14 +132,9 @@ def _drawn_steps(factor: int) -> Any:
     """``steps_per_generation`` where it is not given: ``factor`` optimiser steps on each batch of completions."""
 
     def fill(config: Any) -> Iterator[tuple[str, Any, str]]:
-        accumulation = config.optim.gradient_accumulation_steps
-        yield (
-            "parameters.steps_per_generation",
-            factor * accumulation,
-            f"default: {factor} x gradient_accumulation_steps"
-            if factor > 1
-            else "default: gradient_accumulation_steps",
-        )
+        steps = factor * config.optim.gradient_accumulation_steps
+        times = f"{factor} x " if factor > 1 else ""
+        yield "parameters.steps_per_generation", steps, f"default: {times}gradient_accumulation_steps"
 
     return fill
 
@@ -173,23 +143,20 @@ def problems(config: Any) -> Iterator[str]:
     """Batches that do not hold whole groups, with the nearest that do."""
     parameters, optim, group = config.parameters, config.optim, config.parameters.num_generations
     steps = parameters.steps_per_generation or optim.gradient_accumulation_steps
-    if optim.batch_size * steps % group:
+    drawn = optim.batch_size * steps
+    if drawn % group:
+        sizes = _multiples(optim.batch_size, group // gcd(group, steps))
         yield (
-            f"num_generations={group} does not divide the {optim.batch_size * steps} completions of a draw "
+            f"num_generations={group} does not divide the {drawn} completions of a draw "
             f"(batch_size={optim.batch_size} x steps_per_generation={steps}): take "
-            + _nearest(
-                num_generations=_divisors(optim.batch_size * steps, group),
-                batch_size=_multiples(optim.batch_size, group // gcd(group, steps)),
-            )
+            + _nearest(num_generations=_divisors(drawn, group), batch_size=sizes)
         )
-    each = parameters.num_generations_eval
-    if config.run.eval_strategy != "no" and optim.eval_batch_size % each:
+    each, size = parameters.num_generations_eval, optim.eval_batch_size
+    if config.run.eval_strategy != "no" and size % each:
+        groups = _divisors(size, each, least=1)
         yield (
-            f"num_generations_eval={each} does not divide eval_batch_size={optim.eval_batch_size}: take "
-            + _nearest(
-                num_generations_eval=_divisors(optim.eval_batch_size, each, least=1),
-                eval_batch_size=_multiples(optim.eval_batch_size, each),
-            )
+            f"num_generations_eval={each} does not divide eval_batch_size={size}: take "
+            + _nearest(num_generations_eval=groups, eval_batch_size=_multiples(size, each))
         )
     if getattr(parameters, "dynamic_sampling", False) and config.data.streaming:
         yield "dynamic_sampling draws rows a second time, a stream does not: streaming=False or dynamic_sampling=False"
@@ -199,9 +166,8 @@ def problems(config: Any) -> Iterator[str]:
 
 
 def _nearest(**values: list[int]) -> str:
-    return ", or ".join(
-        f"{name}={' or '.join(map(str, numbers))}" for name, numbers in values.items() if numbers
-    )
+    texts = {name: " or ".join(map(str, numbers)) for name, numbers in values.items()}
+    return ", or ".join(f"{name}={text}" for name, text in texts.items() if text)
 
 
 def _divisors(number: int, near: int, least: int = 2) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import model_validator
 
@@ -14,42 +14,31 @@ from aligntune_core.fields import Section, option
 class KtoParameters(Section):
     """Parameters of Kahneman-Tversky optimisation."""
 
-    beta: Annotated[
-        float, option("how strongly the policy is held to the reference", ge=0, neutral=(0,), source="TRL")
-    ] = 0.1
-    loss_type: Annotated[
-        Literal["kto", "apo_zero_unpaired"],
-        option(
-            "kto: the paper's, against an estimate of the KL; apo_zero_unpaired: without one "
-            "(https://arxiv.org/abs/2408.06266)",
-            source="TRL",
-        ),
-    ] = "kto"
-    desirable_weight: Annotated[
-        float, option("weight of completions whose label is true", ge=0, source="TRL")
-    ] = 1.0
-    undesirable_weight: Annotated[
-        float, option("weight of completions whose label is false", ge=0, source="TRL")
-    ] = 1.0
-    precompute_ref_log_probs: Annotated[
-        bool, option("compute the reference's log-probabilities once, before training")
-    ] = False
-    precompute_ref_batch_size: Annotated[
-        int | None,
-        option("rows a batch of that computation", ge=1, off="batch_size", needs="precompute_ref_log_probs"),
-    ] = None
-    sync_ref_model: Annotated[
-        bool, option("let the reference follow the policy (TR-DPO, https://arxiv.org/abs/2404.09656)")
-    ] = False
-    ref_model_mixup_alpha: Annotated[
-        float, option("share of the policy in that update, 0..1", ge=0, le=1, needs="sync_ref_model")
-    ] = 0.6
-    ref_model_sync_steps: Annotated[
-        int, option("steps between those updates", ge=1, needs="sync_ref_model")
-    ] = 512
-    disable_dropout: Annotated[bool, option("switch dropout off in policy and reference", source="TRL")] = (
-        True
+    beta: float = option(
+        "how strongly the policy is held to the reference", 0.1, ge=0, neutral=(0,), source="TRL"
     )
+    loss_type: Literal["kto", "apo_zero_unpaired"] = option(
+        "kto: the paper's, against an estimate of the KL; apo_zero_unpaired: without one "
+        "(https://arxiv.org/abs/2408.06266)",
+        "kto",
+        source="TRL",
+    )
+    desirable_weight: float = option("weight of completions whose label is true", 1.0, ge=0, source="TRL")
+    undesirable_weight: float = option("weight of completions whose label is false", 1.0, ge=0, source="TRL")
+    precompute_ref_log_probs: bool = option(
+        "compute the reference's log-probabilities once, before training", False
+    )
+    precompute_ref_batch_size: int | None = option(
+        "rows a batch of that computation", None, ge=1, off="batch_size", needs="precompute_ref_log_probs"
+    )
+    sync_ref_model: bool = option(
+        "let the reference follow the policy (TR-DPO, https://arxiv.org/abs/2404.09656)", False
+    )
+    ref_model_mixup_alpha: float = option(
+        "share of the policy in that update, 0..1", 0.6, ge=0, le=1, needs="sync_ref_model"
+    )
+    ref_model_sync_steps: int = option("steps between those updates", 512, ge=1, needs="sync_ref_model")
+    disable_dropout: bool = option("switch dropout off in policy and reference", True, source="TRL")
 
     @model_validator(mode="after")
     def _fits(self) -> KtoParameters:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from aligntune_core.algorithms.base import Algorithm, epochs, learning_rate
 from aligntune_core.fields import Section, option
 
@@ -11,16 +9,14 @@ from aligntune_core.fields import Section, option
 class RewardParameters(Section):
     """Parameters of reward-model training."""
 
-    center_rewards_coefficient: Annotated[
-        float | None,
-        option(
-            "weight of a term that keeps scores around zero (https://arxiv.org/abs/2312.09244 takes 0.01)",
-            ge=0,
-            neutral=(0,),
-            off="no such term",
-        ),
-    ] = None
-    disable_dropout: Annotated[bool, option("switch dropout off", source="TRL")] = True
+    center_rewards_coefficient: float | None = option(
+        "weight of a term that keeps scores around zero (https://arxiv.org/abs/2312.09244 takes 0.01)",
+        None,
+        ge=0,
+        neutral=(0,),
+        off="no such term",
+    )
+    disable_dropout: bool = option("switch dropout off", True, source="TRL")
 
 
 REWARD = Algorithm(

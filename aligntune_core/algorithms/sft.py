@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from aligntune_core.algorithms.base import Algorithm, epochs, learning_rate
 from aligntune_core.fields import Section, option
@@ -11,14 +11,12 @@ from aligntune_core.fields import Section, option
 class SftParameters(Section):
     """Parameters of supervised fine-tuning."""
 
-    loss_type: Annotated[
-        Literal["nll", "dft"],
-        option(
-            "nll: cross-entropy; dft: cross-entropy weighted by each token's own probability "
-            "(https://arxiv.org/abs/2508.05629)",
-            source="TRL",
-        ),
-    ] = "nll"
+    loss_type: Literal["nll", "dft"] = option(
+        "nll: cross-entropy; dft: cross-entropy weighted by each token's own probability "
+        "(https://arxiv.org/abs/2508.05629)",
+        "nll",
+        source="TRL",
+    )
 
 
 SFT = Algorithm(

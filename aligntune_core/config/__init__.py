@@ -8,8 +8,7 @@ from aligntune_core._lazy import lazy
 
 if TYPE_CHECKING:
     from aligntune_core.config.keywords import keyword_of
-    from aligntune_core.config.read.build import paths
-    from aligntune_core.config.read.load import load_config, resolve_config
+    from aligntune_core.config.read.build import load_config, paths, resolve_config
     from aligntune_core.config.record import changed, covers, in_memory, plain, written
     from aligntune_core.config.schema.sections import Config
 

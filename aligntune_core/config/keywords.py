@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, get_args
@@ -12,23 +12,16 @@ from pydantic.fields import FieldInfo
 
 from aligntune_core.algorithms import Algorithm, catalogue, known
 from aligntune_core.config.schema.sections import Config
+from aligntune_core.config.values import same, says_nothing
 from aligntune_core.fields import Section, extra_of
 from aligntune_core.wording import listed
 
 PARAMETERS = "parameters"
-_NOTHING = (None, False, "", "none", "None", "no", "off")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One field.
-
-    Attributes:
-        path: its config path.
-        keyword: its canonical name in a flat call.
-        aliases: other names of the same meaning.
-        info: pydantic's description of it.
-    """
+    """One field: its path, its canonical name in a flat call, other names, and pydantic's description of it."""
 
     path: str
     keyword: str
@@ -57,22 +50,7 @@ class Entry:
 
     def is_neutral(self, value: Any) -> bool:
         """Whether ``value`` asks for nothing: None, False, "none", an empty list, or what switches the field off."""
-        return says_nothing(value) or any(_same(value, n) for n in extra_of(self.info).get("neutral", ()))
-
-
-def says_nothing(value: Any) -> bool:
-    """Whether a value is None, False, "none" or empty."""
-    return any(_same(value, n) for n in _NOTHING) or (isinstance(value, (list, tuple, Mapping)) and not value)
-
-
-def _same(value: Any, other: Any) -> bool:
-    """Equality that neither takes False for 0 nor asks tensors and data frames."""
-    numbers = isinstance(value, (int, float)) and isinstance(other, (int, float))
-    return (
-        (numbers or type(value) is type(other))
-        and isinstance(value, bool) == isinstance(other, bool)
-        and value == other
-    )
+        return says_nothing(value) or any(same(value, n) for n in extra_of(self.info).get("neutral", ()))
 
 
 def section_of(info: FieldInfo) -> type[Section] | None:
@@ -99,11 +77,9 @@ def _walk(section: type[Section], prefix: str) -> Iterator[Entry]:
 
 def _entry(path: str, name: str, info: FieldInfo) -> Entry:
     extra = extra_of(info)
-    aliases = [
-        *extra.get("aliases", ()),
-        *(a for a in (info.alias, info.validation_alias) if isinstance(a, str)),
-    ]
-    return Entry(path, extra.get("keyword") or name, tuple(dict.fromkeys(aliases)), info)
+    plain = [a for a in (info.alias, info.validation_alias) if isinstance(a, str)]
+    aliases = tuple(dict.fromkeys([*extra.get("aliases", ()), *plain]))
+    return Entry(path, extra.get("keyword") or name, aliases, info)
 
 
 @cache
@@ -114,8 +90,7 @@ def flat() -> dict[str, Entry]:
 
 def keyword_of(path: str) -> str:
     """The name of a config path in a flat call: "lora_r" for "peft.r"."""
-    entry = tree().get(path)
-    return entry.keyword if entry else path.removeprefix(f"{PARAMETERS}.")
+    return tree()[path].keyword if path in tree() else path.removeprefix(f"{PARAMETERS}.")
 
 
 @cache
@@ -150,22 +125,8 @@ def in_section(section: str) -> dict[str, Entry]:
 
 def owners(name: str) -> dict[str, Entry]:
     """Algorithm -> entry, for every algorithm that has a parameter of that name."""
-    entries = {}
-    for algorithm in known().values():
-        entry = parameter_names(algorithm.parameters).get(name)
-        if entry:
-            entries[algorithm.name] = entry
-    return entries
-
-
-def belongs(entry: Entry, algorithm: Algorithm) -> bool:
-    """Whether a field of the tree is one that this algorithm has."""
-    return algorithm.has(entry.only)
-
-
-def algorithms_with(entry: Entry) -> list[str]:
-    """Names of the algorithms that have a field of the tree."""
-    return [a.name for a in known().values() if belongs(entry, a)]
+    entries = {a.name: parameter_names(a.parameters).get(name) for a in known().values()}
+    return {algorithm: entry for algorithm, entry in entries.items() if entry}
 
 
 def entry_of(path: str, algorithm: Algorithm) -> Entry | None:
@@ -190,13 +151,12 @@ def on_resume(path: str, algorithm: Algorithm) -> str:
 
 def named(path: str) -> str:
     """A field as users know it: its keyword, with its path."""
-    entry = tree().get(path)
-    return f"{entry.keyword} ({path})" if entry else path.removeprefix(f"{PARAMETERS}.")
+    return f"{keyword_of(path)} ({path})" if path in tree() else keyword_of(path)
 
 
 def _clash(algorithm: Algorithm) -> str:
     """Which parameters of an installed algorithm have the name of a keyword that it has too, as a sentence."""
-    names = [n for n in algorithm.parameters.model_fields if n in flat() and belongs(flat()[n], algorithm)]
+    names = [n for n in algorithm.parameters.model_fields if n in flat() and algorithm.has(flat()[n].only)]
     return f"its parameter {listed(names)} has the name of a keyword of ours" if names else ""
 
 

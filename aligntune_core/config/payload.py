@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import cloudpickle
 
+from aligntune_core.config.schema.sections import replaced
+from aligntune_core.config.table import value_at
 from aligntune_core.errors import ConfigError, RunError
 from aligntune_core.wording import a_type
 
@@ -18,14 +20,9 @@ if TYPE_CHECKING:
 
     AnyConfig = TypeVar("AnyConfig", bound=Config)
 
-# section, field: where a configuration may hold objects of the user's.
-OBJECT_FIELDS = (
-    ("data", "dataset"),
-    ("data", "eval_dataset"),
-    ("rewards", "functions"),
-    ("rewards", "model"),
-    ("run", "callbacks"),
-)
+_ROWS = ("data.dataset", "data.eval_dataset")
+# Where a configuration may hold objects of the user's.
+OBJECTS = (*_ROWS, "rewards.functions", "rewards.model", "run.callbacks")
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,6 @@ class Pickled:
     described: str
 
     def open(self) -> Any:
-        """Unpickle it."""
         return read(self.data, self.described)
 
 
@@ -72,15 +68,15 @@ def pack(config: AnyConfig) -> AnyConfig:
             f"model_name is {a_type(config.model.name)} in memory, which cannot go to another process with "
             'isolation="process": save it (model.save_pretrained(FOLDER)) and give the folder'
         )
-    for section, field in OBJECT_FIELDS:
-        value = getattr(getattr(config, section), field)
+    for path in OBJECTS:
+        value = value_at(config, path)
         if not _is_plain(value):
-            config = _replaced(config, section, field, _pickled(value, f"{section}.{field}"))
+            config = replaced(config, path, _pickled(value, path))
     return config
 
 
 def _pickled(value: Any, path: str) -> Any:
-    if isinstance(value, list) and path != "data.dataset" and path != "data.eval_dataset":
+    if isinstance(value, list) and path not in _ROWS:
         return [v if _is_plain(v) else _pickled(v, path) for v in value]
     try:
         return Pickled(cloudpickle.dumps(value), f"{path} ({a_type(value)})")
@@ -93,17 +89,11 @@ def _pickled(value: Any, path: str) -> Any:
 
 def unpack(config: AnyConfig) -> AnyConfig:
     """Open every ``Pickled`` of a configuration; without any, the configuration itself."""
-    for section, field in OBJECT_FIELDS:
-        value = getattr(getattr(config, section), field)
+    for path in OBJECTS:
+        value = value_at(config, path)
         if isinstance(value, Pickled):
-            config = _replaced(config, section, field, value.open())
+            config = replaced(config, path, value.open())
         elif isinstance(value, list) and any(isinstance(v, Pickled) for v in value):
-            config = _replaced(
-                config, section, field, [v.open() if isinstance(v, Pickled) else v for v in value]
-            )
+            opened = [v.open() if isinstance(v, Pickled) else v for v in value]
+            config = replaced(config, path, opened)
     return config
-
-
-def _replaced(config: AnyConfig, section: str, field: str, value: Any) -> AnyConfig:
-    part = getattr(config, section).model_copy(update={field: value})
-    return config.model_copy(update={section: part})

@@ -15,7 +15,7 @@ from pydantic import BaseModel, SecretStr
 from aligntune_core.config import keywords as kw
 from aligntune_core.config.read.build import default_of, paths
 from aligntune_core.config.schema.sections import Config
-from aligntune_core.config.values import IN_MEMORY, equal, holds_object
+from aligntune_core.config.values import IN_MEMORY, equal, holds_object, nested, not_chosen
 from aligntune_core.fields import extra_of
 
 MANIFEST = "aligntune.json"
@@ -38,22 +38,16 @@ def changed(config: Config, owner: str = "") -> set[str]:
         config: as read, or resolved.
         owner: "backend": only those that a backend has to honour; parameters of the algorithm are not among them.
     """
-    differing = set()
     values = paths(config)
-    for path in written(config):
-        if owner and (
-            path.startswith(f"{kw.PARAMETERS}.") or extra_of(kw.tree()[path].info).get("owner") != owner
-        ):
-            continue
-        if not equal(values[path], default_of(config, path)):
-            differing.add(path)
-    return differing
+    theirs = (
+        values if not owner else {p for p, e in kw.tree().items() if extra_of(e.info).get("owner") == owner}
+    )
+    return {p for p in written(config) if p in theirs and not equal(values[p], default_of(config, p))}
 
 
 def written(config: Config) -> set[str]:
     """Paths that the user set, to whatever value."""
-    sources = {path: config.sources.get(path, "default") for path in paths(config)}
-    return {path for path, source in sources.items() if not source.startswith(("default", "resolved"))}
+    return {path for path in paths(config) if not not_chosen(config.sources.get(path, ""))}
 
 
 def covers(honoured: Iterable[str], path: str) -> bool:
@@ -70,28 +64,14 @@ def plain(config: Config, hashes: Mapping[str, str] | None = None) -> dict[str, 
         config: of a run.
         hashes: config path -> hash of an object in memory, where the caller knows one.
     """
-    result: dict[str, Any] = {}
-    for path, value in paths(config).items():
-        if _is_secret(path):
-            continue
-        *sections, name = path.split(".")
-        at = result
-        for section in sections:
-            at = at.setdefault(section, {})
-        at[name] = _plain(value, path, (hashes or {}).get(path))
-    return result
+    values = {path: value for path, value in paths(config).items() if not _is_secret(path)}
+    return nested({path: _plain(value, path, (hashes or {}).get(path)) for path, value in values.items()})
 
 
 def in_memory(config: Config) -> list[str]:
     """Paths whose value was an object in memory, so that the run cannot be repeated from its manifest."""
     values = paths(config).items()
     return [path for path, v in values if not _is_secret(path) and holds_object(_plain(v, path, None))]
-
-
-def keywords_of(config: Config) -> dict[str, Any]:
-    """A configuration as dotted paths, to start another from."""
-    values = paths(config)
-    return {p: v for p, v in values.items() if v is not None}
 
 
 def _is_secret(path: str) -> bool:

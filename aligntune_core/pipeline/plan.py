@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from aligntune_core.algorithms import find
 from aligntune_core.config import Config, load_config
 from aligntune_core.config.payload import unpack
-from aligntune_core.config.resolve.continued import continued
-from aligntune_core.config.resolve.resolution import resolve, resolve_steps
+from aligntune_core.config.resolve.resolution import continued, resolve, resolve_steps
 from aligntune_core.data import prepare_datasets
 from aligntune_core.model.source import adapter_config
 from aligntune_core.pipeline import contract, refusals

@@ -10,12 +10,12 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from aligntune_core.config.read.layers import Layer
 from aligntune_core.errors import ConfigError
 from aligntune_core.wording import a_type
 
@@ -54,71 +54,46 @@ def _number(loader: _Loader, node: Any) -> int:
     return int(node.value, 0) if re.match(r"[-+]?0[xo]", node.value) else int(node.value)
 
 
+_DIGITS = r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)"
 _Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
     ("null", r"~|null|Null|NULL|", "~nN\0"),
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
-    (
-        "float",
-        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
-        "-+.0123456789",
-    ),
+    ("float", rf"{_DIGITS}([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+.0123456789"),
 ):
-    _Loader.add_implicit_resolver(
-        f"tag:yaml.org,2002:{_tag}",
-        re.compile(f"^(?:{_pattern})$"),
-        [*_first, ""] if _tag == "null" else list(_first),
-    )
+    _initials = [*_first, ""] if _tag == "null" else list(_first)
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _initials)
 _Loader.add_constructor("tag:yaml.org,2002:int", _number)
 
 
-@dataclass(frozen=True)
-class File:
-    """What a configuration file holds.
-
-    Attributes:
-        data: its keywords or sections.
-        lines: dotted key -> line number; YAML only.
-        manifest: whether it is the manifest of a run.
-        sources: config path -> where its value came from in that run; manifests only.
-    """
-
-    data: dict[str, Any]
-    lines: dict[str, int] = field(default_factory=dict)
-    manifest: bool = False
-    sources: dict[str, str] = field(default_factory=dict)
-
-
-def read_file(path: str | Path) -> File:
+def read_file(path: Path, source: str) -> Layer:
     """Read a configuration file.
 
     ``.json`` is read as JSON, everything else as YAML. An ``aligntune.json`` of a run counts by its key "config".
 
-    Returns:
-        What it holds.
+    Args:
+        path: of the file.
+        source: what messages call it.
 
     Raises:
         ConfigError: unreadable, not a mapping, or something that is refused; says file and line.
     """
-    path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"cannot be read: {getattr(error, 'strerror', None) or error}", where=str(path)
-        ) from error
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot be read: {reason}", where=str(path)) from error
     if path.suffix == ".json":
         data = _read_json(text, path)
         if not isinstance(data.get("config"), dict):
-            return File(_with_environment(data, str(path), {}))
-        return File(
-            _with_environment(data["config"], str(path), {}), manifest=True, sources=data.get("sources") or {}
-        )
+            return Layer(_with_environment(data, str(path), {}), source)
+        values = _with_environment(data["config"], str(path), {})
+        return Layer(values, source, manifest=True, sources=data.get("sources") or {})
     data, lines = _read_yaml(text, str(path))
     if not isinstance(data, dict):
         raise ConfigError(f"holds {a_type(data)}; it must hold keywords: model_name: ...", where=str(path))
-    return File(_with_environment(data, str(path), lines), lines)
+    return Layer(_with_environment(data, str(path), lines), source, lines)
 
 
 def parse_words(words: Iterable[str]) -> dict[str, Any]:
@@ -162,8 +137,8 @@ def _read_yaml(text: str, name: str) -> tuple[Any, dict[str, int]]:
         data = loader.construct_document(node) if node is not None else None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        where = f"{name}:{mark.line + 1}" if mark else name
-        raise ConfigError(str(error.problem or error.context), where=where) from error
+        place = f"{name}:{mark.line + 1}" if mark else name
+        raise ConfigError(str(error.problem or error.context), where=place) from error
     except yaml.YAMLError as error:
         raise ConfigError(str(error), where=name) from error
     finally:
@@ -187,12 +162,14 @@ def _with_environment(data: dict[str, Any], name: str, lines: Mapping[str, int])
             return {k: filled(v, f"{key}.{k}" if key else k) for k, v in value.items()}
         if isinstance(value, list):
             return [filled(v, key) for v in value]
-        if isinstance(value, str) and (other := _OTHER_ENV.search(value)):
+        if not isinstance(value, str):
+            return value
+        if other := _OTHER_ENV.search(value):
             problems.append(
                 f"{key}: {other[0]} is not understood; write ${{NAME}}, or $${{...}} for the text itself"
             )
             return value
-        return _ENV.sub(lambda match: one(match, key), value) if isinstance(value, str) else value
+        return _ENV.sub(lambda match: one(match, key), value)
 
     def one(match: re.Match[str], key: str) -> str:
         if match[1]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from aligntune_core.algorithms import Algorithm
+from aligntune_core.algorithms import Algorithm, known
 from aligntune_core.config import keywords as kw
 from aligntune_core.config.keywords import Entry
 from aligntune_core.config.read.translate import (
@@ -18,15 +18,27 @@ from aligntune_core.config.read.translate import (
     Context,
     Refused,
 )
-from aligntune_core.config.values import equal, excerpt, holds_object, plain_value
+from aligntune_core.config.values import (
+    equal,
+    excerpt,
+    holds_object,
+    not_chosen,
+    plain_value,
+    same,
+    says_nothing,
+)
 from aligntune_core.fields import extra_of
 from aligntune_core.wording import did_you_mean, listed, nearest
 
 QUANTIZATION = "model.quantization"
-# An empty list asks for nothing.
-_LISTS = ("peft.target_modules", "peft.modules_to_save", "peft.layers_to_transform")
-MAX_STEPS = "optim.max_steps"
-DECIDES = {
+# Values that ask for nothing, as None does.
+_EMPTY: dict[str, tuple[Any, ...]] = {
+    "optim.max_steps": (-1,),
+    "run.eval_strategy": ("auto",),
+    **dict.fromkeys(("peft.target_modules", "peft.modules_to_save", "peft.layers_to_transform"), ([], ())),
+}
+# What a run works out from a field: where the field is set anew, that is worked out again.
+_DECIDES = {
     "optim.num_epochs": ("optim.max_steps", "optim.warmup_steps"),
     "optim.warmup_ratio": ("optim.warmup_steps",),
     "optim.batch_size": ("optim.eval_batch_size",),
@@ -78,24 +90,26 @@ class Setting:
 class Reader:
     """Reads layers for one algorithm and collects settings and problems."""
 
-    def __init__(self, algorithm: Algorithm, layers: Iterable[Layer]) -> None:
+    def __init__(self, algorithm: Algorithm, layers: list[Layer]) -> None:
         self.algorithm = algorithm
-        self.layers = list(layers)
+        self.layers = layers
         self.settings: dict[str, Setting] = {}
         self.problems: list[str] = []
         self.manifest: dict[str, str] = {}
         self._parameters = kw.parameter_names(algorithm.parameters)
         self._context = Context(algorithm, self._peek)
 
-    def read(self) -> None:
-        """Read all layers, later ones over earlier ones; ``None`` takes a value back."""
+    def read(self) -> dict[str, Setting]:
+        """Config path -> setting, of all layers, later ones over earlier ones; ``None`` takes a value back."""
         for layer in self.layers:
             of_layer: dict[str, Setting] = {}
             for name, value in layer.data.items():
                 for setting in self._top(layer, str(name), plain_value(value)):
                     self._join(of_layer, setting)
-            if not layer.manifest:
-                self._take_back_decisions(of_layer)
+            decided = [] if layer.manifest else [d for path in of_layer for d in _DECIDES.get(path, ())]
+            for path in decided:
+                if not_chosen(self.manifest.get(path, "call")):
+                    self.settings.pop(path, None)
             for path, setting in of_layer.items():
                 self.manifest.pop(path, None)
                 self._overlay(setting)
@@ -107,6 +121,7 @@ class Reader:
             if holds_object(setting.value):
                 text = f"{setting.written} was an object in memory there, so the run cannot be repeated from its file"
                 self._problem(f"{text}: give {kw.keyword_of(setting.path)}=...", setting.source)
+        return self.settings
 
     def _join(self, of_layer: dict[str, Setting], new: Setting) -> None:
         """Add a setting to those of one layer, where two names of one meaning must agree."""
@@ -120,63 +135,55 @@ class Reader:
         elif not equal(old.value, new.value):
             self._problem(f"{old} and {new} mean the same and differ: give one", new.source)
 
-    def _take_back_decisions(self, of_layer: Mapping[str, Setting]) -> None:
-        """A manifest holds what was worked out from a field; where that field is set anew, it is worked out again."""
-        for path in of_layer:
-            for dependent in DECIDES.get(path, ()):
-                if not_chosen(self.manifest.get(dependent, "call")):
-                    self.settings.pop(dependent, None)
-
     def _overlay(self, new: Setting) -> None:
-        inside = [p for p in self.settings if p.startswith(f"{new.path}.")]
-        for path in inside:
+        """Put a setting in the place of the one before, and of those of the sections below and above it."""
+        for path in [p for p in self.settings if p.startswith(f"{new.path}.")]:
             del self.settings[path]
-        parent = new.path.rpartition(".")[0]
-        self.settings.pop(parent, None)
+        self.settings.pop(new.path.rpartition(".")[0], None)
         self.settings[new.path] = new
 
     def _drop_empty_quantization(self) -> None:
         """Without 4-bit or 8-bit weights there is no quantisation; its other keys alone are a slip."""
         inside = {p: s for p, s in self.settings.items() if p.startswith(f"{QUANTIZATION}.")}
-        if any(s.value for p, s in inside.items() if p.rpartition(".")[2].startswith("load_in_")):
+        switches = {p for p in inside if p.startswith(f"{QUANTIZATION}.load_in_")}
+        if any(inside[path].value for path in switches):
             return
         for path, setting in inside.items():
             del self.settings[path]
-            if not path.rpartition(".")[2].startswith("load_in_") and not any(
-                "load_in_" in p for p in inside
-            ):
+            if not switches:
                 self._problem(f"{setting} needs load_in_4bit=True or load_in_8bit=True", setting.source)
 
     def _top(self, layer: Layer, name: str, value: Any) -> list[Setting]:
         """A key of the outermost level."""
+        if isinstance(value, BaseModel):
+            value = {k: getattr(value, k) for k in value.model_fields_set} if name in kw.sections() else value
+        # rewards={"type": "length"} is a reward, not the section of that name.
         if (
             name in kw.sections()
-            and isinstance(value, (Mapping, BaseModel))
-            and not _is_one_reward(name, value)
+            and isinstance(value, Mapping)
+            and not (name == "rewards" and "type" in value)
         ):
-            inner = (
-                value
-                if isinstance(value, Mapping)
-                else {k: getattr(value, k) for k in value.model_fields_set}
-            )
-            return [s for k, v in inner.items() for s in self._inside(layer, name, str(k), plain_value(v))]
+            return self._section(layer, name, value)
         if "." in name:
             section, _, key = name.rpartition(".")
             section = QUANTIZATION if section == "quantization" else section  # the keyword of that section
             if section in kw.sections() or section == QUANTIZATION:
                 return self._inside(layer, section, key, value)
-            return self._refuse(layer, name, f'unknown key "{name}": there is no section "{section}". '
-                                f"Sections: {listed(kw.sections())}")  # fmt: skip
+            text = f'unknown key "{name}": there is no section "{section}". Sections: {listed(kw.sections())}'
+            return self._refuse(layer, name, text)
         if name in kw.sections() and value is None:
             return []
         if name in TRANSLATED:
             return self._translate(layer, name, value)
         entry = kw.flat().get(name)
-        if entry and (kw.belongs(entry, self.algorithm) or name not in self._parameters):
+        if entry and (self.algorithm.has(entry.only) or name not in self._parameters):
             return self._field(layer, entry, value, name)
         if name in self._parameters:
             return [Setting(self._parameters[name].path, value, name, layer.where(name))]
-        return self._stranger(layer, name, value)
+        return self._stranger(layer, name, value, name)
+
+    def _section(self, layer: Layer, section: str, values: Mapping[str, Any]) -> list[Setting]:
+        return [s for k, v in values.items() for s in self._inside(layer, section, str(k), plain_value(v))]
 
     def _inside(self, layer: Layer, section: str, key: str, value: Any) -> list[Setting]:
         """A key of a section."""
@@ -185,18 +192,14 @@ class Reader:
             if key in self._parameters:
                 return [Setting(self._parameters[key].path, value, written, layer.where(written))]
             return self._stranger(layer, key, value, written)
-        entry = kw.in_section(section).get(key)
-        if entry:
+        if entry := kw.in_section(section).get(key):
             return self._field(layer, entry, value, written)
-        return self._refuse(
-            layer, written, f'unknown key "{key}" in section "{section}": {self._place(section, key)}'
-        )
+        text = f'unknown key "{key}" in section "{section}": {self._place(section, key)}'
+        return self._refuse(layer, written, text)
 
     def _place(self, section: str, key: str) -> str:
         """Where a key belongs that a section does not have."""
-        entry = kw.flat().get(key) or next(
-            (e for e in kw.tree().values() if e.field == key and e.section), None
-        )
+        entry = kw.flat().get(key) or _field_named(key)
         if entry and entry.section:
             return f'it belongs under "{entry.section}" as "{entry.field}"'
         if entry or key in TRANSLATED:
@@ -205,37 +208,29 @@ class Reader:
             return f'it belongs under "{kw.PARAMETERS}"'
         if key in NOT_OFFERED:
             return f"it is not offered: {NOT_OFFERED[key]}"
-        owners = kw.owners(key)
-        if owners:
+        if owners := kw.owners(key):
             return f"it belongs to {listed(owners)}; this is {self.algorithm.name}"
         inside = kw.in_section(section)
-        return (
-            did_you_mean(key, inside).strip()
-            or f"known are {listed(sorted({e.field for e in inside.values()}))}"
-        )
+        fields = sorted({e.field for e in inside.values()})
+        return did_you_mean(key, inside).strip() or f"known are {listed(fields)}"
 
     def _field(self, layer: Layer, entry: Entry, value: Any, written: str) -> list[Setting]:
         """A field of the tree."""
-        if not kw.belongs(entry, self.algorithm):
+        if not self.algorithm.has(entry.only):
             if entry.is_neutral(value) or equal(value, entry.info.default):
                 return []
-            owners = listed(kw.algorithms_with(entry))
-            return self._refuse(
-                layer, written, f"{written} belongs to {owners}; this is {self.algorithm.name}"
-            )
+            return self._belongs(layer, written, [a.name for a in known().values() if a.has(entry.only)])
         where = layer.where(written)
         if entry.path == QUANTIZATION and isinstance(value, Mapping):
-            inner = [
-                s for k, v in value.items() for s in self._inside(layer, QUANTIZATION, str(k), plain_value(v))
-            ]
+            inner = self._section(layer, QUANTIZATION, value)
             return inner or [Setting(QUANTIZATION, None, written, where)]
-        if (entry.path == MAX_STEPS and value == -1) or (entry.path in _LISTS and value in ([], ())):
+        if any(same(value, empty) for empty in _EMPTY.get(entry.path, ())):
             value = None
         secret = value is not None and extra_of(entry.info).get("secret")
         return [Setting(entry.path, value, written, where, f"{written}=***" if secret else "")]
 
     def _translate(self, layer: Layer, name: str, value: Any) -> list[Setting]:
-        if kw.says_nothing(value) and name not in FALSE_SAYS_SOMETHING:
+        if says_nothing(value) and name not in FALSE_SAYS_SOMETHING:
             return []
         try:
             pairs = TRANSLATED[name](value, self._context)
@@ -243,33 +238,31 @@ class Reader:
             return self._refuse(layer, name, f"{name}={excerpt(value)} {refusal}")
         return [Setting(path, v, name, layer.where(name), f"{name}={excerpt(value)}") for path, v in pairs]
 
-    def _stranger(self, layer: Layer, name: str, value: Any, written: str = "") -> list[Setting]:
+    def _stranger(self, layer: Layer, name: str, value: Any, written: str) -> list[Setting]:
         """A name that neither the tree nor this algorithm knows."""
-        written = written or name
-        owners = kw.owners(name)
-        if owners:
+        if owners := kw.owners(name):
             if any(entry.is_neutral(value) for entry in owners.values()):
                 return []
-            return self._refuse(
-                layer, written, f"{written} belongs to {listed(owners)}; this is {self.algorithm.name}"
-            )
+            return self._belongs(layer, written, owners)
         if name in NOT_OFFERED:
-            if kw.says_nothing(value) or (name == "reward_device" and value == "auto"):
+            if says_nothing(value) or (name == "reward_device" and value == "auto"):
                 return []
             return self._refuse(layer, written, f"{written} is not offered: {NOT_OFFERED[name]}")
         if name in kw.sections():
-            return self._refuse(
-                layer, written, f"{name}={excerpt(value)} must be a mapping: {name} is a section"
-            )
+            text = f"{name}={excerpt(value)} must be a mapping: {name} is a section"
+            return self._refuse(layer, written, text)
         names = [*kw.flat(), *self._parameters, *TRANSLATED]
-        other = next((e for e in kw.tree().values() if e.field == name and e.section), None)
-        if other:
+        if other := _field_named(name):
             hint = f" Write {other.keyword}, or {other.path}."
         elif nearest(name, names):
             hint = did_you_mean(name, names)
         else:
             hint = " See docs/reference/configuration.md."
         return self._refuse(layer, written, f'unknown keyword "{written}".{hint}')
+
+    def _belongs(self, layer: Layer, written: str, owners: Iterable[str]) -> list[Setting]:
+        text = f"{written} belongs to {listed(owners)}; this is {self.algorithm.name}"
+        return self._refuse(layer, written, text)
 
     def _refuse(self, layer: Layer, key: str, text: str) -> list[Setting]:
         self._problem(text, layer.where(key))
@@ -291,11 +284,6 @@ class Reader:
         return plain_value(value)
 
 
-def _is_one_reward(name: str, value: Any) -> bool:
-    """``rewards={"type": "length"}`` is a reward, not the section of that name."""
-    return name == "rewards" and isinstance(value, Mapping) and "type" in value
-
-
-def not_chosen(source: str) -> bool:
-    """Whether a source in a manifest says, or leaves open, that a value was a default or worked out."""
-    return not source or source.startswith(("default", "resolved"))
+def _field_named(name: str) -> Entry | None:
+    """The first field of that name within a section."""
+    return next((e for e in kw.tree().values() if e.field == name and e.section), None)

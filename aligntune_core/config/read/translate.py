@@ -14,12 +14,7 @@ Settings = list[tuple[str, Any]]
 
 @dataclass(frozen=True)
 class Context:
-    """What a translation may look at.
-
-    Attributes:
-        algorithm: of the run.
-        peek: a keyword -> its value anywhere in the call, or None.
-    """
+    """What a translation may look at: the algorithm, and a keyword's value anywhere in the call, or None."""
 
     algorithm: Algorithm
     peek: Callable[[str], Any]
@@ -41,11 +36,10 @@ def _switch(path: str, on: Any) -> Callable[[Any, Context], Settings]:
 
 
 def _use_vllm(value: Any, context: Context) -> Settings:
-    if not isinstance(value, bool):
-        raise Refused("must be true or false")
+    settings = _switch("parameters.generation", "vllm")(value, context)
     if "generation" not in context.algorithm.parameters.model_fields:
         raise Refused(f"is not offered for {context.algorithm.name}; the GRPO family has it")
-    return [("parameters.generation", "vllm")]
+    return settings
 
 
 def _column(role: str) -> Callable[[Any, Context], Settings]:
@@ -72,8 +66,8 @@ def _task_type(value: Any, context: Context) -> Settings:
             own |= {"pretraining", "language_modeling"}
         elif task in ("pretraining", "language_modeling"):
             raise Refused("needs text_column, the column of plain text to train on")
-    elif algorithm.generates:
-        own |= {"grpo"} if context.algorithm.updates_per_epoch else set()
+    elif algorithm.generates and algorithm.updates_per_epoch:
+        own.add("grpo")
     if task in own:
         return []
     raise Refused(f"is not offered: {algorithm.name} trains a language model on whole answers")
@@ -95,9 +89,7 @@ def _lora_variant(value: Any, _: Context) -> Settings:
     raise Refused(f"is not offered.{did_you_mean(variant, variants)} Known: {', '.join(variants)}")
 
 
-def _nothing(_: Any, __: Context) -> Settings:
-    return []
-
+_ROLES = ("prompt", "instruction", "input", "response", "chosen", "rejected")
 
 # name -> what it means. None, False and "none" are let pass before these are asked.
 TRANSLATED: dict[str, Callable[[Any, Context], Settings]] = {
@@ -111,13 +103,11 @@ TRANSLATED: dict[str, Callable[[Any, Context], Settings]] = {
     "use_unsloth": _use_unsloth,
     "use_vllm": _use_vllm,
     "task_type": _task_type,
-    "auto_detect_fields": _nothing,  # columns are recognised anyway
-    "prompt_column": _column("prompt"),
-    "instruction_column": _column("instruction"),
-    "input_column": _column("input"),
-    "response_column": _column("response"),
-    "chosen_column": _column("chosen"),
-    "rejected_column": _column("rejected"),
+    "auto_detect_fields": lambda _, __: [],  # columns are recognised anyway
+    **{
+        f"{role}_column": _column(role)
+        for role in ("prompt", "instruction", "input", "response", "chosen", "rejected")
+    },
 }
 
 # use_unsloth=False beside backend="unsloth" says two things, so its False is asked too.
@@ -130,6 +120,8 @@ _REWARD = 'train the reward model in a run of its own: algorithm="reward", then 
 _DTYPE = 'write precision="bf16", "fp16" or "fp32"'
 _SIZE = 'name the rows: split="train[:90%]", eval_split="train[90%:]"'
 _VLLM = 'for the GRPO family write generation="vllm", with arguments of TRL in vllm_options'
+_CLIPS = "the GSPO paper has no such parameter; its clips are epsilon and epsilon_high"
+_FUNCTION = "map your function over the dataset and hand over the result as dataset_name"
 
 # name -> why not, and what to write instead.
 NOT_OFFERED: dict[str, str] = {
@@ -143,22 +135,17 @@ NOT_OFFERED: dict[str, str] = {
     "reward_model_quantization": "reward models run in the precision of the run",
     "reward_device": "reward models run on the device of the policy",
     **dict.fromkeys(("vllm_mode", "fast_inference"), _VLLM),
-    "gspo_gamma": "the GSPO paper has no such parameter; its clips are epsilon and epsilon_high",
-    "gspo_delta": "the GSPO paper has no such parameter; its clips are epsilon and epsilon_high",
+    **dict.fromkeys(("gspo_gamma", "gspo_delta"), _CLIPS),
     "reference_free": "the policy is held to a reference; beta says how strongly",
-    "processing_fn": "map your function over the dataset and hand over the result as dataset_name",
-    "formatting_func": "map your function over the dataset and hand over the result as dataset_name",
+    **dict.fromkeys(("processing_fn", "formatting_func"), _FUNCTION),
     **dict.fromkeys(("dtype", "torch_dtype"), _DTYPE),
     **dict.fromkeys(("val_split", "validation_split", "val_size", "test_size", "eval_size"), _SIZE),
     "percent": 'write it into the split: split="train[:10%]"',
-    "num_labels": "language models are trained, no classifiers",
-    "label_column": "language models are trained, no classifiers",
-    "tokens_column": "language models are trained, no taggers",
-    "tags_column": "language models are trained, no taggers",
+    **dict.fromkeys(("num_labels", "label_column"), "language models are trained, no classifiers"),
+    **dict.fromkeys(("tokens_column", "tags_column"), "language models are trained, no taggers"),
     "peft_config": "give its values as use_peft, lora_r, lora_alpha, lora_target_modules, ...",
     "args": "give its values as keywords of this call",
-    "deepspeed": "whole copies train in parallel: start the script with torchrun",
-    "fsdp": "whole copies train in parallel: start the script with torchrun",
+    **dict.fromkeys(("deepspeed", "fsdp"), "whole copies train in parallel: start the script with torchrun"),
     "max_workers": "dataset_num_proc and dataloader_num_workers set the number of processes",
 }  # fmt: skip
 

@@ -11,19 +11,19 @@ from aligntune_core.algorithms import Algorithm
 from aligntune_core.config.keywords import parameters_of
 from aligntune_core.config.read.layers import Setting
 from aligntune_core.config.read.translate import attention_problem
-from aligntune_core.config.resolve.defaults import Filled, has_eval
+from aligntune_core.config.resolve.defaults import has_eval
 from aligntune_core.config.schema.sections import Config, PeftConfig
 from aligntune_core.config.values import equal, excerpt
 from aligntune_core.fields import extra_of
 
 Settings = Mapping[str, Setting]
+_LOAD_BEST = "load_best_model_at_end=True"
 _HELD_OUT = "held-out rows: give eval_dataset or eval_split"
 
 
-def problems(filled: Filled, algorithm: Algorithm, settings: Settings) -> list[str]:
+def problems(config: Config, algorithm: Algorithm, settings: Settings) -> list[str]:
     """One sentence for each contradiction."""
-    config = filled.config
-    sentences = [*_empty(config), *_model(config), *_peft(filled, settings), *_evaluation(config, settings)]
+    sentences = [*_empty(config), *_model(config), *_peft(config, settings), *_evaluation(config)]
     if config.data.streaming and config.optim.max_steps is None:
         sentences.append("streaming=True needs max_steps: the number of rows is not known beforehand")
     if algorithm.generates:
@@ -33,17 +33,16 @@ def problems(filled: Filled, algorithm: Algorithm, settings: Settings) -> list[s
     return sentences
 
 
-def notes(filled: Filled, settings: Settings) -> list[str]:
+def notes(config: Config, settings: Settings) -> list[str]:
     """What is worth a log line: settings that pass, but have no effect."""
     sentences = []
-    config = filled.config
     steps, ratio = settings.get("optim.warmup_steps"), settings.get("optim.warmup_ratio")
     if steps and ratio and ratio.value:
         sentences.append(f"{steps} and {ratio}: the number of steps counts, the ratio does not")
     epochs, most = settings.get("optim.num_epochs"), settings.get("optim.max_steps")
     if epochs and most and most.value:
         sentences.append(f"{epochs} and {most}: the number of steps counts, the epochs do not")
-    not_default = "run.eval_steps" in settings and config.run.eval_steps != filled.values["run.eval_steps"]
+    not_default = "run.eval_steps" in settings and config.run.eval_steps != config._defaults["run.eval_steps"]
     if not_default and config.run.eval_strategy == "no":
         sentences.append(f"{settings['run.eval_steps']} has no effect without {_HELD_OUT}")
     packed = settings.get("data.packing_strategy")
@@ -81,11 +80,12 @@ def _is_on(value: Any, needed: str) -> bool:
 
 def _empty(config: Config) -> Iterator[str]:
     """An empty name would mean the current folder; it is what an empty ``${VARIABLE}`` leaves."""
-    for keyword, value in (
-        ("model_name", config.model.name),
-        ("dataset_name", config.data.dataset),
-        ("output_dir", config.run.output_dir),
-    ):
+    names = {
+        "model_name": config.model.name,
+        "dataset_name": config.data.dataset,
+        "output_dir": config.run.output_dir,
+    }
+    for keyword, value in names.items():
         if isinstance(value, str) and not value.strip():
             yield f"{keyword} is empty: give a name or a path"
 
@@ -105,36 +105,33 @@ def _model(config: Config) -> Iterator[str]:
         yield f"attn_implementation={kernel!r} {wrong}"
 
 
-def _peft(filled: Filled, settings: Settings) -> Iterator[str]:
-    if filled.config.peft.enabled is not False:
+def _peft(config: Config, settings: Settings) -> Iterator[str]:
+    if config.peft.enabled is not False:
         return
     for path, setting in settings.items():
         section, _, name = path.partition(".")
         if section == "peft" and name not in ("enabled", "merge_adapter"):
-            default = filled.values.get(path, PeftConfig.model_fields[name].default)
+            default = config._defaults.get(path, PeftConfig.model_fields[name].default)
             if not equal(setting.value, default):
                 yield f"{setting} has no effect with use_peft=False: drop one of them"
 
 
-def _evaluation(config: Config, settings: Settings) -> Iterator[str]:
+def _evaluation(config: Config) -> Iterator[str]:
     run = config.run
-    if run.eval_strategy != "no" and not has_eval(config):
-        yield f"eval_strategy={run.eval_strategy!r} needs {_HELD_OUT}"
-    if run.save_strategy == "best" and not has_eval(config):
-        yield f'save_strategy="best" needs {_HELD_OUT}'
-    if run.load_best_model_at_end:
-        if not has_eval(config):
-            yield f"load_best_model_at_end=True needs {_HELD_OUT}"
-        elif run.save_strategy not in ("best", run.eval_strategy):
-            yield (
-                f"load_best_model_at_end=True needs save_strategy and eval_strategy alike, "
-                f"not {run.save_strategy!r} and {run.eval_strategy!r}"
-            )
-        elif run.save_strategy == "steps" and run.eval_steps and run.save_steps % run.eval_steps:
-            yield (
-                f"load_best_model_at_end=True needs save_steps to be a multiple of eval_steps, "
-                f"not {run.save_steps} and {run.eval_steps}"
-            )
+    needing = {
+        f"eval_strategy={run.eval_strategy!r}": run.eval_strategy != "no",
+        'save_strategy="best"': run.save_strategy == "best",
+        _LOAD_BEST: run.load_best_model_at_end,
+    }
+    if not has_eval(config):
+        yield from (f"{setting} needs {_HELD_OUT}" for setting, needs in needing.items() if needs)
+    elif run.load_best_model_at_end and run.save_strategy != "best":
+        saved, evaluated = run.save_strategy, run.eval_strategy
+        if saved != evaluated:
+            yield f"{_LOAD_BEST} needs save_strategy and eval_strategy alike, not {saved!r} and {evaluated!r}"
+        elif saved == "steps" and run.eval_steps and run.save_steps % run.eval_steps:
+            steps = f"{run.save_steps} and {run.eval_steps}"
+            yield f"{_LOAD_BEST} needs save_steps to be a multiple of eval_steps, not {steps}"
 
 
 def _online(config: Config) -> Iterator[str]:
@@ -144,7 +141,7 @@ def _online(config: Config) -> Iterator[str]:
     if rewards.weights is not None and functions and len(rewards.weights) not in fitting:
         yield f"{len(rewards.weights)} reward_function_weights for {functions} reward_functions"
     run = config.run
-    reason = "load_best_model_at_end=True" if run.load_best_model_at_end else 'save_strategy="best"'
+    reason = _LOAD_BEST if run.load_best_model_at_end else 'save_strategy="best"'
     needs_best = run.load_best_model_at_end or run.save_strategy == "best"
     if needs_best and run.metric_for_best_model in (None, "loss", "eval_loss"):
         yield (
