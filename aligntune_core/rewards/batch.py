@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from numbers import Real
@@ -43,31 +44,26 @@ class Samples:
 
 
 class Reward(Protocol):
-    """One reward, whatever it is made of."""
+    """One reward, whatever it is made of.
+
+    Attributes:
+        name: in metrics and errors.
+        weight: its factor in the total.
+        wants_tokens: whether it reads ``completion_ids``.
+        reads_reference: whether it compares the completion with a reference of the row.
+    """
 
     @property
-    def name(self) -> str:
-        """Its name in metrics and errors."""
-        ...
-
+    def name(self) -> str: ...
     @property
-    def weight(self) -> float:
-        """Its factor in the total."""
-        ...
-
+    def weight(self) -> float: ...
     @property
-    def wants_tokens(self) -> bool:
-        """Whether it reads ``completion_ids``."""
-        ...
-
+    def wants_tokens(self) -> bool: ...
     @property
-    def reads_reference(self) -> bool:
-        """Whether it compares the completion with a reference of the row."""
-        ...
+    def reads_reference(self) -> bool: ...
 
     def load(self) -> None:
         """Do what is heavy: read weights. Does nothing the second time."""
-        ...
 
     def score(self, batch: Samples) -> list[float]:
         """One finite number a sample."""
@@ -75,12 +71,7 @@ class Reward(Protocol):
 
 
 def checked(name: str, values: Any, batch: Samples) -> list[float]:
-    """The scores as floats.
-
-    Args:
-        name: the reward's name, for errors.
-        values: what it returned: a list, a tuple, an array or a tensor.
-        batch: the samples scored.
+    """What the reward ``name`` returned for the samples (a list, a tuple, an array or a tensor) as floats.
 
     Raises:
         RewardError: not one value a sample, or a value that is None, NaN, infinite or no number.
@@ -105,20 +96,10 @@ def checked(name: str, values: Any, batch: Samples) -> list[float]:
 
 def _number(name: str, value: Any, batch: Samples, index: int) -> float:
     if not isinstance(value, Real | Decimal) and hasattr(value, "item"):
-        value = _item(value)
+        with suppress(TypeError, ValueError, RuntimeError):  # of an array or tensor that is not 0-d
+            value = value.item()
     if isinstance(value, Real | Decimal) and math.isfinite(value):
         return float(value)
     text = "None" if value is None else f"{type(value).__name__} {shorten(str(value), 80)}"
-    raise RewardError(
-        f'reward "{name}" gave {text} for {batch.described(index)}; it must give a finite number',
-        name,
-        index,
-    )
-
-
-def _item(value: Any) -> Any:
-    """The number in a 0-d array or tensor; anything larger as it is."""
-    try:
-        return value.item()
-    except (TypeError, ValueError, RuntimeError):
-        return value
+    problem = f'reward "{name}" gave {text} for {batch.described(index)}; it must give a finite number'
+    raise RewardError(problem, name, index)
