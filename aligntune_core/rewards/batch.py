@@ -16,22 +16,17 @@ from aligntune_core.rewards.text import TextOrMessages, completion_text, prompt_
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """Samples to score.
+    """Samples to score."""
 
-    Attributes:
-        prompts: one a sample: a string, or a list of messages.
-        completions: likewise.
-        columns: the rows' other columns, each with one value a sample.
-        completion_ids: token ids of each completion, where they are known.
-        extras: what a trainer offers to functions of TRL's form (``trainer_state``, ``log_metric``, ...), passed whole.
-        text_prompts: whether the rows' prompts were plain texts: functions get texts then, as from TRL.
-    """
-
-    prompts: Sequence[TextOrMessages]
-    completions: Sequence[TextOrMessages]
+    prompts: Sequence[TextOrMessages]  # one a sample: a string, or a list of messages
+    completions: Sequence[TextOrMessages]  # likewise
+    # The rows' other columns, each with one value a sample.
     columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    # Token ids of each completion, where they are known.
     completion_ids: Sequence[Sequence[int]] | None = None
+    # What a trainer offers to functions of TRL's form (``trainer_state``, ``log_metric``, ...), passed whole.
     extras: Mapping[str, Any] = field(default_factory=dict)
+    # Whether the rows' prompts were plain texts: functions get texts then, as from TRL.
     text_prompts: bool = False
 
     def __len__(self) -> int:
@@ -86,11 +81,8 @@ def checked(name: str, values: Any, batch: Samples) -> list[float]:
         )
     if len(values) != len(batch):
         first = f" The batch begins with {batch.described(0)}." if len(batch) else ""
-        raise RewardError(
-            f'reward "{name}" returned {len(values)} values for {len(batch)} completions; it must return one '
-            f"each.{first}",
-            name,
-        )
+        sizes = f"{len(values)} values for {len(batch)} completions"
+        raise RewardError(f'reward "{name}" returned {sizes}; it must return one each.{first}', name)
     return [_number(name, value, batch, index) for index, value in enumerate(values)]
 
 

@@ -23,17 +23,11 @@ _log = logging.getLogger("aligntune.rewards")
 
 @dataclass(frozen=True)
 class BuiltIn:
-    """The entry of a built-in reward.
+    """The entry of a built-in reward."""
 
-    Attributes:
-        target: "module:function" below ``aligntune_core.rewards.builtin``.
-        scores: its range, for people.
-        requires: the distribution that it needs beyond core's own, or empty.
-    """
-
-    target: str
-    scores: str
-    requires: str = ""
+    target: str  # "module:function" below ``aligntune_core.rewards.builtin``
+    scores: str  # its range, for people
+    requires: str = ""  # the distribution that it needs beyond core's own, or empty
 
     def load(self) -> Callable[..., Any]:
         """The function itself. Its library is imported only when it scores."""
@@ -120,25 +114,15 @@ class RewardParameter:
 
 @dataclass(frozen=True)
 class RewardInfo:
-    """One line of a listing.
+    """One line of a listing."""
 
-    Attributes:
-        name: as configurations spell it.
-        summary: what it scores, one sentence.
-        scores: its range.
-        reads: what it takes of a sample beside the text: columns, or ``completion_ids``.
-        parameters: what ``params`` may set.
-        requires: the distribution that it needs, or empty.
-        distribution: who brings it.
-    """
-
-    name: str
-    summary: str
-    scores: str = ""
-    reads: tuple[str, ...] = ()
-    parameters: tuple[RewardParameter, ...] = ()
-    requires: str = ""
-    distribution: str = "aligntune"
+    name: str  # as configurations spell it
+    summary: str  # what it scores, one sentence
+    scores: str = ""  # its range
+    reads: tuple[str, ...] = ()  # what it takes of a sample beside the text: columns, or ``completion_ids``
+    parameters: tuple[RewardParameter, ...] = ()  # what ``params`` may set
+    requires: str = ""  # the distribution that it needs, or empty
+    distribution: str = "aligntune"  # who brings it
 
 
 def normalised(name: str) -> str:

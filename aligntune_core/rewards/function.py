@@ -42,21 +42,14 @@ def reference_column(columns: Collection[str]) -> str | None:
 
 @dataclass(frozen=True)
 class FunctionReward:
-    """A callable as a reward.
+    """A callable as a reward."""
 
-    Attributes:
-        name: what metrics and errors call it.
-        function: the callable; it may be a coroutine function.
-        params: keyword arguments of every call; they win over columns of the same name.
-        weight: factor in the total.
-        signature: how it is called.
-    """
-
-    name: str
-    function: Callable[..., Any]
+    name: str  # what metrics and errors call it
+    function: Callable[..., Any]  # the callable; it may be a coroutine function
+    # Keyword arguments of every call; they win over columns of the same name.
     params: Mapping[str, Any] = field(default_factory=dict)
-    weight: float = 1.0
-    signature: Signature = field(init=False)
+    weight: float = 1.0  # factor in the total
+    signature: Signature = field(init=False)  # how it is called
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "signature", signature_of(self.function, self.name))
