@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -24,15 +25,10 @@ logger = logging.getLogger("aligntune")
 
 @dataclass(frozen=True)
 class Probe:
-    """The result of looking for devices.
+    """The result of looking for devices."""
 
-    Attributes:
-        kinds: usable device kinds, the likeliest first; "cpu" always last.
-        looked: one phrase a place that was looked at.
-    """
-
-    kinds: tuple[str, ...]
-    looked: tuple[str, ...]
+    kinds: tuple[str, ...]  # usable device kinds, the likeliest first; "cpu" always last
+    looked: tuple[str, ...]  # one phrase a place that was looked at
 
     def __str__(self) -> str:
         return f"Looked for: {'; '.join(self.looked)}. Usable: {', '.join(self.kinds)}."
@@ -40,51 +36,32 @@ class Probe:
 
 @dataclass(frozen=True)
 class Machine:
-    """The facts of a machine that can be read without torch.
+    """The facts of a machine that can be read without torch."""
 
-    Attributes:
-        root: top of the file system.
-        environ: environment variables.
-        torch: version of the installed torch, with the build after its "+"; empty where there is none.
-    """
-
-    root: Path
-    environ: Mapping[str, str]
-    torch: str
+    root: Path  # top of the file system
+    environ: Mapping[str, str]  # environment variables
+    torch: str  # version of the installed torch, with the build after its "+"; empty where there is none
 
     @property
     def build(self) -> str:
         """'cpu', 'cuda', 'rocm', 'xpu', or '' where the version does not say (the index's default build)."""
-        local = self.torch.partition("+")[2]
-        return next((kind for mark, kind in _BUILDS if local.startswith(mark)), "")
-
-
-_BUILDS = (("cpu", "cpu"), ("cu", "cuda"), ("rocm", "rocm"), ("xpu", "xpu"))
+        kind = re.match(r"cpu|cu|rocm|xpu|", self.torch.partition("+")[2])
+        return {"cu": "cuda"}.get(kind[0], kind[0]) if kind else ""
 
 
 @dataclass(frozen=True)
 class DeviceKind:
-    """One kind of device: everything that core has to know of it.
+    """One kind of device: everything that core has to know of it."""
 
-    Attributes:
-        name: as torch calls it; "cuda" for AMD's too.
-        look: whether this machine seems to have one within torch's reach, and a phrase for each place looked at.
-        bf16: torch's module of the kind -> whether bfloat16 compute is native and fast there.
-    """
-
-    name: str
+    name: str  # as torch calls it; "cuda" for AMD's too
+    # Whether this machine seems to have one within torch's reach, and a phrase for each place looked at.
     look: Callable[[Machine], tuple[bool, list[str]]]
+    # Whether bfloat16 compute is native and fast there, asked of torch's module of the kind.
     bf16: Callable[[Any], bool]
 
 
 def probe(root: Path = Path("/"), environ: Mapping[str, str] = os.environ, torch: str | None = None) -> Probe:
-    """Look for devices.
-
-    Args:
-        root: top of the file system; for tests.
-        environ: environment; for tests.
-        torch: version of the installed torch, by default from its metadata.
-    """
+    """Look for devices; ``torch`` is the version of the installed one, by default from its metadata."""
     version = torch if torch is not None else installed_version("torch") or ""
     machine = Machine(root, environ, version)
     note = " (a build for CPUs only)" if machine.build == "cpu" else ""
@@ -144,9 +121,8 @@ def _xpu(machine: Machine) -> tuple[bool, list[str]]:
 
 
 def _mps(machine: Machine) -> tuple[bool, list[str]]:
-    if sys.platform != "darwin":
-        return False, []
-    return platform.machine() == "arm64", [f"Apple GPU: machine is {platform.machine()}"]
+    apple, processor = sys.platform == "darwin", platform.machine()
+    return apple and processor == "arm64", [f"Apple GPU: machine is {processor}"] if apple else []
 
 
 def _presence(present: bool) -> str:
@@ -176,31 +152,20 @@ def torch_device() -> Device:
     if accelerator is None:
         machine = probe()
         if machine.kinds[0] != "cpu":
-            logger.warning(
-                "torch %s cannot use the %s device here; training on the CPU. %s",
-                torch.__version__,
-                machine.kinds[0],
-                machine,
-            )
+            remark = f"cannot use the {machine.kinds[0]} device here; training on the CPU. {machine}"
+            logger.warning("torch %s %s", torch.__version__, remark)
         return Device(kind="cpu", name="CPU")
     kind = accelerator.type
     module = getattr(torch, kind)
-    properties = (
-        module.get_device_properties(module.current_device())
-        if hasattr(module, "get_device_properties")
-        else None
-    )
+    look = getattr(module, "get_device_properties", None)
+    properties = look(module.current_device()) if look else None
     return Device(
         kind=kind,
         name=str(getattr(properties, "name", kind)),
-        bf16=_native_bf16(kind, module),
+        bf16=any(entry.bf16(module) for entry in KINDS if entry.name == kind),
         count=torch.accelerator.device_count(),
         memory_bytes=int(getattr(properties, "total_memory", 0)),
     )
-
-
-def _native_bf16(name: str, module: Any) -> bool:
-    return any(kind.bf16(module) for kind in KINDS if kind.name == name)
 
 
 def peak_memory() -> int | None:

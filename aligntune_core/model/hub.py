@@ -57,9 +57,8 @@ def check(
         _ask(kind, name, revision, token)
         return
     except HFValidationError as problem:
-        raise error(
-            f'"{name}" is neither a file or folder here nor a possible hub id: {problem}'
-        ) from problem
+        reason = f'"{name}" is neither a file or folder here nor a possible hub id'
+        raise error(f"{reason}: {problem}") from problem
     except HfHubHTTPError as problem:
         status = getattr(problem.response, "status_code", None)
         if status in (401, 403, 404):
@@ -68,9 +67,7 @@ def check(
         reason = f"the hub answered {status}"
     except OfflineModeIsEnabled as problem:
         cause, reason = problem, "offline mode is on (HF_HUB_OFFLINE)"
-    except (
-        Exception
-    ) as problem:  # the http client has its own family of connection errors, which changed with versions
+    except Exception as problem:  # the http client's own connection errors have changed with its versions
         cause, reason = problem, f"{type(problem).__name__}: {problem}".strip(": ")
     if not cached():
         raise error(
@@ -80,11 +77,8 @@ def check(
         ) from cause
     if not isinstance(cause, OfflineModeIsEnabled):
         logger.warning(
-            'the hub cannot be reached (%s); going on with what the local cache has of %s "%s". '
-            "HF_HUB_OFFLINE=1 spares the hub library's retries, which may take minutes.",
-            reason,
-            kind,
-            name,
+            f'the hub cannot be reached ({reason}); going on with what the local cache has of {kind} "{name}". '
+            "HF_HUB_OFFLINE=1 spares the hub library's retries, which may take minutes."
         )
 
 

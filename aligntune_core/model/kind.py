@@ -18,15 +18,12 @@ _ENCODERS = ("ForMaskedLM", "ForPreTraining")
 def language_model_problems(
     model_config: Any, architectures: Sequence[str], in_memory: bool = False
 ) -> list[str]:
-    """Why a checkpoint is no causal language model; models with code of their own are not judged.
+    """Why a checkpoint is no causal language model, at most one problem; models with code of their own are not judged.
 
     Args:
         model_config: transformers' configuration of it.
         architectures: names of the classes that it is stored for, or of its class in memory.
         in_memory: whether it is a model object, to which no head will be added.
-
-    Returns:
-        list[str]: at most one problem.
     """
     from transformers.models.auto import modeling_auto as auto
 
@@ -40,9 +37,8 @@ def language_model_problems(
         return [f"model_name: {kind} has an encoder and a decoder; {needs}"]
     if type(model_config) not in auto.MODEL_FOR_CAUSAL_LM_MAPPING:
         return [f"model_name: transformers has no language model head for {kind}; {needs}"]
-    if any(name.endswith(_ENCODERS) for name in architectures) and not getattr(
-        model_config, "is_decoder", False
-    ):
+    fills_gaps = any(name.endswith(_ENCODERS) for name in architectures)
+    if fills_gaps and not getattr(model_config, "is_decoder", False):
         return [f"model_name: this {kind} is an encoder, whose tokens see those that follow; {needs}"]
     tied = getattr(model_config.get_text_config(), "tie_word_embeddings", False)
     if _is_bare(model_config, architectures) and (in_memory or not tied):  # tied embeddings are the head
@@ -57,14 +53,11 @@ def classifier_problems(model_config: Any) -> list[str]:
     """Why no reward model can be made of a checkpoint; at most one problem."""
     from transformers.models.auto import modeling_auto as auto
 
-    if (
-        getattr(model_config, "auto_map", None)
-        or type(model_config) in auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
-    ):
+    classifiers = auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+    if getattr(model_config, "auto_map", None) or type(model_config) in classifiers:
         return []
-    return [
-        f"model_name: transformers has no sequence classifier for {model_config.model_type}, which a reward model is"
-    ]
+    kind = model_config.model_type
+    return [f"model_name: transformers has no sequence classifier for {kind}, which a reward model is"]
 
 
 def _is_bare(model_config: Any, architectures: Sequence[str]) -> bool:
@@ -92,10 +85,8 @@ def check_positions(model: Any, config: Config, report: DataReport | None) -> No
     places = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if report is None or not report.max_tokens or places is None or not _learned_positions(model, places):
         return
-    limit, completion = (
-        config.data.max_seq_length,
-        getattr(config.parameters, "max_completion_length", 0) or 0,
-    )
+    limit = config.data.max_seq_length
+    completion = getattr(config.parameters, "max_completion_length", 0) or 0
     online = find(config.algorithm).generates
     longest = report.max_tokens + completion if online else min(report.max_tokens, limit or report.max_tokens)
     if longest > places:

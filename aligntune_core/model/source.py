@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aligntune")
 
-__all__ = ["ADAPTER_FILE", "adapter_config", "check_base", "check_folder", "check_model", "check_source"]
-
 ADAPTER_FILE = "adapter_config.json"
 _WEIGHTS = (".safetensors", ".bin")
 _NO_WEIGHTS = ("training_args.bin", "optimizer.bin", "scheduler.bin")
@@ -34,11 +32,9 @@ def check_model(model: ModelConfig) -> None:
     name = model.name
     if not isinstance(name, (str, os.PathLike)):
         return
-    token = model.token.get_secret_value() if model.token is not None else None
-    check_source(name, model.revision, token)
-    folder = Path(name)
-    if folder.is_dir():
-        check_folder(folder)
+    check_source(name, model.revision, model.token.get_secret_value() if model.token else None)
+    if Path(name).is_dir():
+        check_folder(Path(name))
 
 
 def check_source(name: Any, revision: str | None = None, token: str | None = None) -> None:
@@ -86,12 +82,9 @@ def check_folder(folder: Path) -> None:
         )
     if not any(name.endswith(_WEIGHTS) and name not in _NO_WEIGHTS for name in names):
         # It is enough to plan with; only loading it would fail.
+        weights, others = listed("*" + suffix for suffix in _WEIGHTS), listed(names[:8])
         logger.warning(
-            '"%s" holds no weights (%s), only %s. Copy or download it again.%s',
-            folder,
-            ", ".join("*" + suffix for suffix in _WEIGHTS),
-            listed(names[:8]),
-            also,
+            f'"{folder}" holds no weights ({weights}), only {others}. Copy or download it again.{also}'
         )
 
 

@@ -46,11 +46,7 @@ def load_tokenizer(model: ModelConfig) -> Any:
 
 
 def check_ends(model: ModelConfig, tokenizer: Any) -> None:
-    """Refuse a tokenizer without a token that ends a text.
-
-    Raises:
-        ConfigError: it has none.
-    """
+    """Raise ConfigError for a tokenizer without a token that ends a text."""
     if tokenizer.eos_token is None:
         raise ConfigError(
             f"the tokenizer of {model.name!r} has no end-of-sequence token, so a model would not learn to stop; name "
@@ -62,18 +58,15 @@ def _loaded_tokenizer(model: ModelConfig) -> Any:
     from transformers import AutoTokenizer
 
     source, revision = tokenizer_source(model)
-    options: dict[str, Any] = {"trust_remote_code": model.trust_remote_code}
-    if revision is not None:
-        options["revision"] = revision
-    if model.token is not None:
-        options["token"] = model.token.get_secret_value()
-    check_source(source, revision, options.get("token"))
+    token = model.token.get_secret_value() if model.token else None
+    check_source(source, revision, token)
     try:
-        return AutoTokenizer.from_pretrained(source, **options)
+        return AutoTokenizer.from_pretrained(
+            source, revision=revision, token=token, trust_remote_code=model.trust_remote_code
+        )
     except ImportError as error:
-        below = root_cause(
-            error
-        )  # transformers names the module that it imports, not the library that is broken
+        # transformers names the module that it imports, not the library that is broken.
+        below = root_cause(error)
         raise ConfigError(
             f'no tokenizer could be loaded from "{source}", since a library does not import: '
             f"{type(below).__name__}: {str(below).rstrip('.')}. `aligntune doctor` says which, and what mends it."
@@ -96,10 +89,18 @@ def tokenizer_source(model: ModelConfig) -> tuple[str, str | None]:
         return model.tokenizer, None
     if not isinstance(model.name, (str, os.PathLike)):
         return _name_of(model.name), model.revision
-    name = os.fspath(model.name)
+    return own_tokenizer(os.fspath(model.name), model.revision)
+
+
+def own_tokenizer(name: str, revision: str | None) -> tuple[str, str | None]:
+    """Where a model's own tokenizer is, and its revision: an adapter folder that has none means its base's.
+
+    Raises:
+        ConfigError: an adapter without one that names no base.
+    """
     adapter = adapter_config(name)
     if adapter is None or any((Path(name) / file).exists() for file in _TOKENIZER_FILES):
-        return name, model.revision
+        return name, revision
     base = adapter.get("base_model_name_or_path")
     if not base:
         raise ConfigError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from numbers import Real
@@ -15,22 +16,17 @@ from aligntune_core.rewards.text import TextOrMessages, completion_text, prompt_
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """Samples to score.
+    """Samples to score."""
 
-    Attributes:
-        prompts: one a sample: a string, or a list of messages.
-        completions: likewise.
-        columns: the rows' other columns, each with one value a sample.
-        completion_ids: token ids of each completion, where they are known.
-        extras: what a trainer offers to functions of TRL's form (``trainer_state``, ``log_metric``, ...), passed whole.
-        text_prompts: whether the rows' prompts were plain texts: functions get texts then, as from TRL.
-    """
-
-    prompts: Sequence[TextOrMessages]
-    completions: Sequence[TextOrMessages]
+    prompts: Sequence[TextOrMessages]  # one a sample: a string, or a list of messages
+    completions: Sequence[TextOrMessages]  # likewise
+    # The rows' other columns, each with one value a sample.
     columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    # Token ids of each completion, where they are known.
     completion_ids: Sequence[Sequence[int]] | None = None
+    # What a trainer offers to functions of TRL's form (``trainer_state``, ``log_metric``, ...), passed whole.
     extras: Mapping[str, Any] = field(default_factory=dict)
+    # Whether the rows' prompts were plain texts: functions get texts then, as from TRL.
     text_prompts: bool = False
 
     def __len__(self) -> int:
@@ -43,31 +39,26 @@ class Samples:
 
 
 class Reward(Protocol):
-    """One reward, whatever it is made of."""
+    """One reward, whatever it is made of.
+
+    Attributes:
+        name: in metrics and errors.
+        weight: its factor in the total.
+        wants_tokens: whether it reads ``completion_ids``.
+        reads_reference: whether it compares the completion with a reference of the row.
+    """
 
     @property
-    def name(self) -> str:
-        """Its name in metrics and errors."""
-        ...
-
+    def name(self) -> str: ...
     @property
-    def weight(self) -> float:
-        """Its factor in the total."""
-        ...
-
+    def weight(self) -> float: ...
     @property
-    def wants_tokens(self) -> bool:
-        """Whether it reads ``completion_ids``."""
-        ...
-
+    def wants_tokens(self) -> bool: ...
     @property
-    def reads_reference(self) -> bool:
-        """Whether it compares the completion with a reference of the row."""
-        ...
+    def reads_reference(self) -> bool: ...
 
     def load(self) -> None:
         """Do what is heavy: read weights. Does nothing the second time."""
-        ...
 
     def score(self, batch: Samples) -> list[float]:
         """One finite number a sample."""
@@ -75,12 +66,7 @@ class Reward(Protocol):
 
 
 def checked(name: str, values: Any, batch: Samples) -> list[float]:
-    """The scores as floats.
-
-    Args:
-        name: the reward's name, for errors.
-        values: what it returned: a list, a tuple, an array or a tensor.
-        batch: the samples scored.
+    """What the reward ``name`` returned for the samples (a list, a tuple, an array or a tensor) as floats.
 
     Raises:
         RewardError: not one value a sample, or a value that is None, NaN, infinite or no number.
@@ -95,30 +81,17 @@ def checked(name: str, values: Any, batch: Samples) -> list[float]:
         )
     if len(values) != len(batch):
         first = f" The batch begins with {batch.described(0)}." if len(batch) else ""
-        raise RewardError(
-            f'reward "{name}" returned {len(values)} values for {len(batch)} completions; it must return one '
-            f"each.{first}",
-            name,
-        )
+        sizes = f"{len(values)} values for {len(batch)} completions"
+        raise RewardError(f'reward "{name}" returned {sizes}; it must return one each.{first}', name)
     return [_number(name, value, batch, index) for index, value in enumerate(values)]
 
 
 def _number(name: str, value: Any, batch: Samples, index: int) -> float:
     if not isinstance(value, Real | Decimal) and hasattr(value, "item"):
-        value = _item(value)
+        with suppress(TypeError, ValueError, RuntimeError):  # of an array or tensor that is not 0-d
+            value = value.item()
     if isinstance(value, Real | Decimal) and math.isfinite(value):
         return float(value)
     text = "None" if value is None else f"{type(value).__name__} {shorten(str(value), 80)}"
-    raise RewardError(
-        f'reward "{name}" gave {text} for {batch.described(index)}; it must give a finite number',
-        name,
-        index,
-    )
-
-
-def _item(value: Any) -> Any:
-    """The number in a 0-d array or tensor; anything larger as it is."""
-    try:
-        return value.item()
-    except (TypeError, ValueError, RuntimeError):
-        return value
+    problem = f'reward "{name}" gave {text} for {batch.described(index)}; it must give a finite number'
+    raise RewardError(problem, name, index)

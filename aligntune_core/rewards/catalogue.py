@@ -23,40 +23,34 @@ _log = logging.getLogger("aligntune.rewards")
 
 @dataclass(frozen=True)
 class BuiltIn:
-    """The entry of a built-in reward.
+    """The entry of a built-in reward."""
 
-    Attributes:
-        target: "module:function" below ``aligntune_core.rewards``.
-        scores: its range, for people.
-        requires: the distribution that it needs beyond core's own, or empty.
-    """
-
-    target: str
-    scores: str
-    requires: str = ""
+    target: str  # "module:function" below ``aligntune_core.rewards.builtin``
+    scores: str  # its range, for people
+    requires: str = ""  # the distribution that it needs beyond core's own, or empty
 
     def load(self) -> Callable[..., Any]:
         """The function itself. Its library is imported only when it scores."""
         module, _, function = self.target.partition(":")
-        imported = importlib.import_module(f"aligntune_core.rewards.{module}")
-        loaded: Callable[..., Any] = getattr(imported, function)
+        loaded: Callable[..., Any] = getattr(
+            importlib.import_module(f"aligntune_core.rewards.builtin.{module}"), function
+        )
         return loaded
 
 
 BUILT_IN: dict[str, BuiltIn] = {
-    "exact_answer": BuiltIn("builtin.answer:exact_answer", "0 or 1"),
-    "math": BuiltIn("builtin.mathematics:math", "0 or 1", "math-verify"),
-    "reasoning_gym": BuiltIn("builtin.reasoning_gym:reasoning_gym", "0 to 1", "reasoning-gym"),
-    "regex": BuiltIn("builtin.patterns:regex", "0 or 1"),
-    "xml_tags": BuiltIn("builtin.patterns:xml_tags", "0 to 1"),
-    "think_format": BuiltIn("builtin.patterns:think_format", "0 or 1"),
-    "json_schema": BuiltIn("builtin.structured:json_schema", "0 or 1", "jsonschema"),
-    "keyword": BuiltIn("builtin.keywords:keyword", "0 to 1"),
-    "length": BuiltIn("builtin.length:length", "0 to 1"),
-    "overlong": BuiltIn("builtin.length:overlong", "-1 to 0"),
-    "repetition": BuiltIn("builtin.repetition:repetition", "-1 to 0"),
+    "exact_answer": BuiltIn("answers:exact_answer", "0 or 1"),
+    "math": BuiltIn("answers:math", "0 or 1", "math-verify"),
+    "reasoning_gym": BuiltIn("reasoning_gym:reasoning_gym", "0 to 1", "reasoning-gym"),
+    "regex": BuiltIn("formats:regex", "0 or 1"),
+    "xml_tags": BuiltIn("formats:xml_tags", "0 to 1"),
+    "think_format": BuiltIn("formats:think_format", "0 or 1"),
+    "json_schema": BuiltIn("formats:json_schema", "0 or 1", "jsonschema"),
+    "keyword": BuiltIn("words:keyword", "0 to 1"),
+    "length": BuiltIn("words:length", "0 to 1"),
+    "overlong": BuiltIn("words:overlong", "-1 to 0"),
+    "repetition": BuiltIn("words:repetition", "-1 to 0"),
 }
-
 
 _MODEL = "A reward model judges this: give its hub id or folder as reward_model_name"
 _CODE = (
@@ -65,56 +59,42 @@ _CODE = (
 )
 _MATHS = "It compares the final answer with the row's, mathematically"
 
-UNAVAILABLE: dict[str, tuple[str, str]] = {
-    "math_correctness": ("math", _MATHS),
-    "math_reasoning": ("math", _MATHS + '; add "think_format" for a visible chain of thought'),
-    "math_accuracy": ("math", _MATHS),
-    "math_equivalence": ("math", _MATHS),
-    "math_verify": ("math", _MATHS),
-    "accuracy": ("math", _MATHS + '; "exact_answer" compares text'),
-    "accuracy_reward": ("math", _MATHS + '. TRL\'s own is "trl.rewards:accuracy_reward"'),
-    "correctness": ("exact_answer", 'For mathematics there is "math"'),
-    "exact_match": ("exact_answer", "It compares the final answer inside the completion"),
-    "bleu": ("exact_answer", "Overlap with a reference is not offered"),
-    "rouge": ("exact_answer", "Overlap with a reference is not offered"),
-    "length_penalty": ("length", "Its parameters are min_length, max_length, unit"),
-    "length_reward": ("length", "Its parameters are min_length, max_length, unit"),
-    "conciseness": ("length", "Its parameters are min_length, max_length, unit"),
-    "brevity": ("length", "Its parameters are min_length, max_length, unit"),
-    "soft_overlong_punishment": ("overlong", "It is the same formula under a shorter name"),
-    "diversity": ("repetition", "It penalises n-grams that repeat within one completion"),
-    "fluency": ("repetition", _MODEL),
-    "coherence": ("repetition", _MODEL),
-    "repetition_penalty": ("repetition", "That word is a sampling parameter of generation"),
-    "safety": ("keyword", f"With forbidden=[...] it is a crude filter. {_MODEL}"),
-    "toxicity": ("keyword", f"With forbidden=[...] it is a crude filter. {_MODEL}"),
-    "harmlessness": ("keyword", f"With forbidden=[...] it is a crude filter. {_MODEL}"),
-    "sentiment": ("keyword", _MODEL),
-    "politeness": ("keyword", _MODEL),
-    "helpfulness": ("keyword", _MODEL),
-    "honesty": ("keyword", _MODEL),
-    "factuality": ("exact_answer", _MODEL),
-    "relevance": ("keyword", _MODEL),
-    "domain_specific": ("keyword", "Its words are those of your domain"),
-    "instruction_following": (
-        "regex",
-        'Instructions that a program can check fit "regex", "keyword" or "json_schema"',
-    ),
-    "code_correctness": ("exact_answer", _CODE),
-    "code_execution": ("exact_answer", _CODE),
-    "code_quality": ("regex", _CODE),
-    "code_syntax": ("regex", _CODE),
-    "mbpp_reward": ("exact_answer", _CODE),
-    "format": ("xml_tags", 'Others are "think_format", "regex" and "json_schema"'),
-    "format_reward": ("xml_tags", 'Others are "think_format", "regex" and "json_schema"'),
-    "think_format_reward": ("think_format", 'TRL\'s own is "trl.rewards:think_format_reward"'),
-    "reasoning_format": ("think_format", 'Others are "xml_tags" and "regex"'),
-    "json": ("json_schema", "Without a schema it asks for JSON alone"),
-    "custom": (
-        "exact_answer",
-        'A function of your own goes in as {"type": "custom", "params": {"function": f}}',
-    ),
-}
+_OWN_FUNCTION = 'A function of your own goes in as {"type": "custom", "params": {"function": f}}'
+_INSTRUCTIONS = 'Instructions that a program can check fit "regex", "keyword" or "json_schema"'
+_LENGTH = "Its parameters are min_length, max_length, unit"
+_FILTER = f"With forbidden=[...] it is a crude filter. {_MODEL}"
+_FORMATS = 'Others are "think_format", "regex" and "json_schema"'
+_OVERLAP = "Overlap with a reference is not offered"
+
+# The nearest built-in, a sentence that helps, and the names that it is nearest to.
+_NEAREST: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("math", _MATHS, ("math_correctness", "math_accuracy", "math_equivalence", "math_verify")),
+    ("math", _MATHS + '; add "think_format" for a visible chain of thought', ("math_reasoning",)),
+    ("math", _MATHS + '; "exact_answer" compares text', ("accuracy",)),
+    ("math", _MATHS + '. TRL\'s own is "trl.rewards:accuracy_reward"', ("accuracy_reward",)),
+    ("exact_answer", 'For mathematics there is "math"', ("correctness",)),
+    ("exact_answer", "It compares the final answer inside the completion", ("exact_match",)),
+    ("exact_answer", _OVERLAP, ("bleu", "rouge")),
+    ("exact_answer", _MODEL, ("factuality",)),
+    ("exact_answer", _CODE, ("code_correctness", "code_execution", "mbpp_reward")),
+    ("exact_answer", _OWN_FUNCTION, ("custom",)),
+    ("length", _LENGTH, ("length_penalty", "length_reward", "conciseness", "brevity")),
+    ("overlong", "It is the same formula under a shorter name", ("soft_overlong_punishment",)),
+    ("repetition", "It penalises n-grams that repeat within one completion", ("diversity",)),
+    ("repetition", "That word is a sampling parameter of generation", ("repetition_penalty",)),
+    ("repetition", _MODEL, ("fluency", "coherence")),
+    ("keyword", _FILTER, ("safety", "toxicity", "harmlessness")),
+    ("keyword", _MODEL, ("sentiment", "politeness", "helpfulness", "honesty", "relevance")),
+    ("keyword", "Its words are those of your domain", ("domain_specific",)),
+    ("regex", _INSTRUCTIONS, ("instruction_following",)),
+    ("regex", _CODE, ("code_quality", "code_syntax")),
+    ("xml_tags", _FORMATS, ("format", "format_reward")),
+    ("think_format", 'TRL\'s own is "trl.rewards:think_format_reward"', ("think_format_reward",)),
+    ("think_format", 'Others are "xml_tags" and "regex"', ("reasoning_format",)),
+    ("json_schema", "Without a schema it asks for JSON alone", ("json",)),
+)
+
+UNAVAILABLE = {name: (nearest, help_) for nearest, help_, names in _NEAREST for name in names}
 """Names that tutorials use and that do not exist here -> the nearest built-in, and a sentence that helps.
 
 None is an alias: those names promise more, or something else, than what is here, and a run that silently trains on
@@ -134,25 +114,15 @@ class RewardParameter:
 
 @dataclass(frozen=True)
 class RewardInfo:
-    """One line of a listing.
+    """One line of a listing."""
 
-    Attributes:
-        name: as configurations spell it.
-        summary: what it scores, one sentence.
-        scores: its range.
-        reads: what it takes of a sample beside the text: columns, or ``completion_ids``.
-        parameters: what ``params`` may set.
-        requires: the distribution that it needs, or empty.
-        distribution: who brings it.
-    """
-
-    name: str
-    summary: str
-    scores: str = ""
-    reads: tuple[str, ...] = ()
-    parameters: tuple[RewardParameter, ...] = ()
-    requires: str = ""
-    distribution: str = "aligntune"
+    name: str  # as configurations spell it
+    summary: str  # what it scores, one sentence
+    scores: str = ""  # its range
+    reads: tuple[str, ...] = ()  # what it takes of a sample beside the text: columns, or ``completion_ids``
+    parameters: tuple[RewardParameter, ...] = ()  # what ``params`` may set
+    requires: str = ""  # the distribution that it needs, or empty
+    distribution: str = "aligntune"  # who brings it
 
 
 def normalised(name: str) -> str:
@@ -190,13 +160,10 @@ def find_reward(name: str) -> BuiltIn | EntryPoint | None:
         return registered(name)
     for entry in _entry_points():
         if normalised(entry.name) == normalised(name):
-            _log.warning(
-                'the reward "%s" of %s is left out: %s; name its function: "%s"',
-                entry.name,
-                entry.distribution,
-                OWN,
-                entry.value,
+            remark = (
+                f'the reward "{entry.name}" of {entry.distribution} is left out: {OWN}; name its function'
             )
+            _log.warning('%s: "%s"', remark, entry.value)
     return BUILT_IN[normalised(name)]
 
 
@@ -222,38 +189,36 @@ def refuse(name: str) -> UnknownReward:
 
 def list_rewards() -> list[RewardInfo]:
     """Every reward known by name: the built-in ones, then the registered ones. Nothing of a third party is imported."""
-    infos = [describe(name, entry) for name, entry in BUILT_IN.items()]
-    for entry in [e for e in _entry_points() if not is_own(e.name)]:
-        infos.append(RewardInfo(entry.name, entry.value, distribution=str(entry.distribution)))
-    return infos
+    others = [e for e in _entry_points() if not is_own(e.name)]
+    return [
+        *(describe(name, entry) for name, entry in BUILT_IN.items()),
+        *(RewardInfo(e.name, e.value, distribution=str(e.distribution)) for e in others),
+    ]
 
 
 def describe(name: str, entry: BuiltIn) -> RewardInfo:
     """Describe a built-in reward from its signature and docstring."""
     function = entry.load()
-    parameters = inspect.signature(function).parameters
-    inputs = [p.name for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    hints = get_type_hints(function, include_extras=True)
+    declared = inspect.signature(function).parameters.values()
+    parameters = [
+        RewardParameter(
+            name=p.name,
+            description=next((m.description for m in hints[p.name].__metadata__ if m.description), ""),
+            required=p.default is p.empty,
+            default=None if p.default is p.empty else p.default,
+        )
+        for p in declared
+        if p.kind is p.KEYWORD_ONLY
+    ]
     return RewardInfo(
         name=name,
         summary=(inspect.getdoc(function) or "").partition("\n")[0],
         scores=entry.scores,
-        reads=tuple(inputs[1:]),
-        parameters=_parameters(function),
+        reads=tuple(p.name for p in declared if p.kind is p.POSITIONAL_OR_KEYWORD)[1:],
+        parameters=tuple(parameters),
         requires=entry.requires,
     )
-
-
-def _parameters(function: Callable[..., Any]) -> tuple[RewardParameter, ...]:
-    hints = get_type_hints(function, include_extras=True)
-    parameters = []
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.kind is parameter.KEYWORD_ONLY:
-            described = next((m.description for m in hints[parameter.name].__metadata__ if m.description), "")
-            required = parameter.default is parameter.empty
-            parameters.append(
-                RewardParameter(parameter.name, described, required, None if required else parameter.default)
-            )
-    return tuple(parameters)
 
 
 def _entry_points() -> tuple[EntryPoint, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import statistics
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -71,41 +72,27 @@ def check_columns(rewards: RewardSet, datasets: Datasets) -> None:
 
 @dataclass(frozen=True)
 class ScoreDistribution:
-    """Scores of one reward on one group of texts.
+    """Scores of one reward on one group of texts."""
 
-    Attributes:
-        count: texts scored.
-        mean: their mean score.
-        std: their standard deviation; 0 for a single one.
-        low: the lowest score.
-        high: the highest.
-        histogram: how many fall into each of ten equal bins between the lowest and the highest score of all groups.
-    """
-
-    count: int
-    mean: float
-    std: float
-    low: float
-    high: float
+    count: int  # texts scored
+    mean: float  # their mean score
+    std: float  # their standard deviation; 0 for a single one
+    low: float  # the lowest score
+    high: float  # the highest
+    # How many fall into each of ten equal bins between the lowest and the highest score of all groups.
     histogram: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """The result of a check.
+    """The result of a check."""
 
-    Attributes:
-        references: column of the right answers, or None.
-        rewards: reward name (and "total") -> group ("references", "others", "samples") -> distribution.
-        weights: reward name -> weight.
-        warnings: sentences; empty where nothing looks wrong.
-        samples: sampled completions with prompt, completion, each reward and the total.
-    """
-
-    references: str | None
+    references: str | None  # column of the right answers, or None
+    # Reward name (and "total") -> group ("references", "others", "samples") -> distribution.
     rewards: Mapping[str, Mapping[str, ScoreDistribution]]
-    weights: Mapping[str, float]
-    warnings: tuple[str, ...]
+    weights: Mapping[str, float]  # reward name -> weight
+    warnings: tuple[str, ...]  # sentences; empty where nothing looks wrong
+    # Sampled completions with prompt, completion, each reward and the total.
     samples: tuple[Mapping[str, Any], ...] = ()
 
     @property
@@ -134,7 +121,7 @@ def check_rewards(
         DataError: there is nothing to score: no column with right answers and no samples.
         RewardError: as ``RewardSet.score``.
     """
-    column = reference_column(dict.fromkeys(rows[0])) if rows else None
+    column = reference_column(rows[0]) if rows else None
     answer_rows = [row for row in rows if column and row[column] is not None]
     if not answer_rows and not (samples and rows):
         raise DataError(
@@ -145,16 +132,18 @@ def check_rewards(
     if answer_rows:
         texts = [str(row[str(column)]) for row in answer_rows]
         groups["references"] = _score(rewards, answer_rows, texts)
-        others = _others(texts, seed)
-        if others:
-            groups["others"] = _score(
-                rewards, [answer_rows[i] for i in others], [texts[j] for j in others.values()]
-            )
+        if others := _others(texts, seed):
+            wrong = [texts[other] for other in others.values()]
+            groups["others"] = _score(rewards, [answer_rows[row] for row in others], wrong)
     sample_rows = list(rows[:samples])
     completions = sample([row["prompt"] for row in sample_rows]) if sample is not None and sample_rows else []
     if completions:
         groups["samples"] = _score(rewards, sample_rows, completions)
-    values = {name: _by_group(groups, name) for name in (*rewards.names, TOTAL)}
+    values = {
+        name: {group: scores.values[place] for group, scores in groups.items()}
+        for place, name in enumerate(rewards.names)
+    }
+    values[TOTAL] = {group: scores.total for group, scores in groups.items()}
     return CheckReport(
         references=column if answer_rows else None,
         rewards={name: _distributions(by_group) for name, by_group in values.items()},
@@ -189,10 +178,6 @@ def _others(texts: Sequence[str], seed: int) -> dict[int, int]:
     return dict(sorted(partners.items()))
 
 
-def _by_group(groups: Mapping[str, Scores], name: str) -> dict[str, list[float]]:
-    return {g: s.total if name == TOTAL else s.values[s.names.index(name)] for g, s in groups.items()}
-
-
 def _distributions(by_group: Mapping[str, Sequence[float]]) -> dict[str, ScoreDistribution]:
     everything = [value for values in by_group.values() for value in values]
     low, high = min(everything), max(everything)
@@ -200,17 +185,15 @@ def _distributions(by_group: Mapping[str, Sequence[float]]) -> dict[str, ScoreDi
 
 
 def _distribution(values: Sequence[float], low: float, high: float) -> ScoreDistribution:
-    bins = [0] * BINS
-    for value in values:
-        place = int((value - low) / (high - low) * BINS) if high > low else 0
-        bins[min(place, BINS - 1)] += 1
+    width = (high - low) or 1.0
+    places = Counter(min(int((value - low) / width * BINS), BINS - 1) for value in values)
     return ScoreDistribution(
         count=len(values),
         mean=statistics.fmean(values),
         std=statistics.pstdev(values),
         low=min(values),
         high=max(values),
-        histogram=tuple(bins),
+        histogram=tuple(places[place] for place in range(BINS)),
     )
 
 
@@ -235,11 +218,8 @@ def _warnings(rewards: RewardSet, values: Mapping[str, Mapping[str, Sequence[flo
                     f"{wrong:.4g}): it does not tell right answers from wrong ones."
                 )
     sums = values[TOTAL].get("samples", ())
-    if (
-        len(sums) > 1
-        and len(sums) < sum(map(len, values[TOTAL].values()))
-        and max(sums) - min(sums) <= _CLOSE
-    ):
+    alone = len(values[TOTAL]) == 1
+    if len(sums) > 1 and not alone and max(sums) - min(sums) <= _CLOSE:
         sentences.append(
             f"the total gave {sums[0]:g} for each of the {len(sums)} sampled completions: groups in which all score "
             "alike teach nothing. Make the task easier, or give partial credit."
@@ -284,18 +264,17 @@ def sample_completions(
         model: hub id, folder, adapter folder, or a model in memory.
         tokenizer: the model's, with a chat template where prompts are conversations.
         prompts: strings or message lists.
-        max_new_tokens: tokens a completion may have.
-        temperature: sampling temperature.
+        max_new_tokens: tokens a completion may have; special ones are left out of its text.
+        temperature: of sampling.
         top_p: nucleus, 0..1.
         seed: of the draw.
-
-    Returns:
-        list[str]: the completions, special tokens left out.
     """
     import torch
 
     policy = _policy(model)
     ends = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    options = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
+    options |= {"max_new_tokens": max_new_tokens, "pad_token_id": ends}
     completions = []
     torch.manual_seed(seed)
     for prompt in prompts:
@@ -307,16 +286,7 @@ def sample_completions(
             )
         ids = inputs["input_ids"].to(policy.device)
         with torch.inference_mode():
-            out = policy.generate(
-                input_ids=ids,
-                attention_mask=torch.ones_like(ids),
-                do_sample=True,
-                temperature=temperature,
-                top_p=top_p,
-                top_k=0,
-                max_new_tokens=max_new_tokens,
-                pad_token_id=ends,
-            )
+            out = policy.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **options)
         completions.append(tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True))
     return completions
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,42 +27,29 @@ TRAINERS_OWN = ("trainer_state", "log_extra", "log_metric", "environments")
 # Names for the right answer of a row. A function that declares one of them gets the column of that name, or else the
 # first of these that the rows have.
 REFERENCE_NAMES = (
-    "reference",
-    "answer",
-    "solution",
-    "ground_truth",
-    "target",
-    "label",
-    "expected",
-    "final_answer",
+    *("reference", "answer", "solution", "ground_truth"),
+    *("target", "label", "expected", "final_answer"),
 )
 
 SAMPLES_NAMED = 8
 """Samples of a batch that the note on an exception names."""
 
 
-def reference_column(columns: Mapping[str, Any]) -> str | None:
+def reference_column(columns: Collection[str]) -> str | None:
     """The column that holds the right answers, or None."""
     return next((name for name in REFERENCE_NAMES if name in columns), None)
 
 
 @dataclass(frozen=True)
 class FunctionReward:
-    """A callable as a reward.
+    """A callable as a reward."""
 
-    Attributes:
-        name: what metrics and errors call it.
-        function: the callable; it may be a coroutine function.
-        params: keyword arguments of every call; they win over columns of the same name.
-        weight: factor in the total.
-        signature: how it is called.
-    """
-
-    name: str
-    function: Callable[..., Any]
+    name: str  # what metrics and errors call it
+    function: Callable[..., Any]  # the callable; it may be a coroutine function
+    # Keyword arguments of every call; they win over columns of the same name.
     params: Mapping[str, Any] = field(default_factory=dict)
-    weight: float = 1.0
-    signature: Signature = field(init=False)
+    weight: float = 1.0  # factor in the total
+    signature: Signature = field(init=False)  # how it is called
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "signature", signature_of(self.function, self.name))
@@ -70,15 +57,13 @@ class FunctionReward:
     @property
     def wants_tokens(self) -> bool:
         """Whether it declares ``completion_ids``."""
-        return "completion_ids" in self.signature.keywords or self.signature.first == "completion_ids"
+        return "completion_ids" in (*self.signature.keywords, self.signature.first)
 
     @property
     def reads_reference(self) -> bool:
         """Whether it declares a name of the right answer, or takes any column."""
-        return (
-            any(n in self.signature.keywords for n in (*REFERENCE_NAMES, "reasoning_gym"))
-            or self.signature.open
-        )
+        names = (*REFERENCE_NAMES, "reasoning_gym")
+        return self.signature.open or any(name in self.signature.keywords for name in names)
 
     def load(self) -> None:
         """Nothing to do."""
@@ -90,34 +75,52 @@ class FunctionReward:
             RewardError: it gave something else, or the rows lack what it needs.
             Exception: whatever the function raises, with a note that names it and the sample.
         """
-        values = self._of_batch(batch) if self.signature.shape == "batch" else self._of_samples(batch)
+        if self.signature.shape == "batch":
+            [values] = self._called([((), self._batch_arguments(batch))], lambda _, e: self._blame(batch, e))
+        else:
+            calls = (self._arguments(batch, index) for index in range(len(batch)))
+            values = self._called(calls, lambda index, _: f"raised on {batch.described(index)}")
         return checked(self.name, values, batch)
 
-    # --- batch functions ---------------------------------------------------------------------------------------------
+    def _called(
+        self,
+        calls: Iterable[tuple[Sequence[Any], Mapping[str, Any]]],
+        blame: Callable[[int, BaseException], str],
+    ) -> list[Any]:
+        """The result of each call, awaited where it is a coroutine; an exception gets a note."""
 
-    def _of_batch(self, batch: Samples) -> Any:
-        arguments = self._batch_arguments(batch)
-        try:
-            result = self.function(**arguments)
-            return _awaited(result) if inspect.isawaitable(result) else result
-        except Exception as error:
-            error.add_note(self._blame(batch, error))
-            raise
+        def noted(index: int, error: BaseException) -> BaseException:
+            error.add_note(f'reward "{self.name}" {blame(index, error)}')
+            return error
+
+        results: list[Any] = []
+        for index, (args, kwargs) in enumerate(calls):
+            try:
+                results.append(self.function(*args, **kwargs))
+            except Exception as error:
+                noted(index, error)
+                raise
+        if any(map(inspect.isawaitable, results)):
+            results = _awaited(results)
+            for index, result in enumerate(results):
+                if isinstance(result, BaseException):
+                    raise noted(index, result)
+        return results
 
     def _batch_arguments(self, batch: Samples) -> dict[str, Any]:
-        offered: dict[str, Any] = {**batch.columns, **batch.extras}
+        offered = {**self._references(batch.columns), **batch.columns, **batch.extras}
         offered |= {"prompts": batch.prompts, "completions": batch.completions}
         if batch.text_prompts and self.signature.form != "messages":
             offered["prompts"] = [prompt_text(prompt) for prompt in batch.prompts]
             offered["completions"] = [completion_text(completion) for completion in batch.completions]
         if batch.completion_ids is not None:
             offered["completion_ids"] = batch.completion_ids
-        return self._keywords(self._with_references(offered, batch.columns), batch.columns)
+        return self._keywords(offered, batch.columns)
 
-    def _blame(self, batch: Samples, error: Exception) -> str:
-        """A note that names the samples of the call; only further calls could tell on which of them it raised."""
+    def _blame(self, batch: Samples, error: BaseException) -> str:
+        """Names the samples of the call; only further calls could tell on which of them it raised."""
         size = len(batch)
-        note = f'reward "{self.name}" raised on a batch of {size}'
+        note = f"raised on a batch of {size}"
         if size:
             note += ": " + ", ".join(batch.described(index) for index in range(min(size, SAMPLES_NAMED)))
         if size > SAMPLES_NAMED:
@@ -130,61 +133,33 @@ class FunctionReward:
             )
         return note
 
-    # --- per-sample functions ----------------------------------------------------------------------------------------
-
-    def _of_samples(self, batch: Samples) -> list[Any]:
-        results: list[Any] = []
-        for index in range(len(batch)):
-            args, kwargs = self._arguments(batch, index)
-            try:
-                results.append(self.function(*args, **kwargs))
-            except Exception as error:
-                error.add_note(f'reward "{self.name}" raised on {batch.described(index)}')
-                raise
-        if any(map(inspect.isawaitable, results)):
-            results = _awaited(_gathered(results))
-            for index, result in enumerate(results):
-                if isinstance(result, BaseException):
-                    result.add_note(f'reward "{self.name}" raised on {batch.described(index)}')
-                    raise result
-        return results
-
     def _arguments(self, batch: Samples, index: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Positional and keyword arguments of the call for one sample."""
         text, prompt = completion_text(batch.completions[index]), prompt_text(batch.prompts[index])
         row = {name: values[index] for name, values in batch.columns.items()}
+        texts = {name: text for name in TEXT_NAMES if name in self.signature.keywords}
         # A column of the rows wins over our reading of a name, but for the first parameter, which is always ours.
-        offered: dict[str, Any] = {"prompt": prompt, **row}
+        offered = {**self._references(row), **texts, "prompt": prompt, **row}
         if batch.completion_ids is not None:
             offered["completion_ids"] = batch.completion_ids[index]
-        for name in TEXT_NAMES:
-            if name in self.signature.keywords:
-                offered.setdefault(name, text)
-        offered = self._with_references(offered, row)
-        first = prompt if self.signature.first == "prompt" else text
-        offered[str(self.signature.first)] = first
+        name = str(self.signature.first)
+        offered[name] = prompt if name == "prompt" else text
         keywords = self._keywords(offered, row)
-        if self.signature.first_positional:
-            keywords.pop(str(self.signature.first))
-            return (first,), keywords
-        return (), keywords
+        if not self.signature.first_positional:
+            return (), keywords
+        del keywords[name]
+        return (offered[name],), keywords
 
-    # --- both --------------------------------------------------------------------------------------------------------
-
-    def _with_references(self, offered: dict[str, Any], columns: Mapping[str, Any]) -> dict[str, Any]:
+    def _references(self, columns: Mapping[str, Any]) -> dict[str, Any]:
+        """The right answers under each name for them that the function declares."""
         column = reference_column(columns)
-        if column is not None:
-            names = [n for n in REFERENCE_NAMES if n in self.signature.keywords]
-            if self.signature.open and self.signature.shape == "sample":
-                names.append("reference")
-            for name in names:
-                offered.setdefault(name, columns[column])
-        return offered
+        names = [n for n in REFERENCE_NAMES if n in self.signature.keywords]
+        if self.signature.open and self.signature.shape == "sample":
+            names.append("reference")
+        return {} if column is None else dict.fromkeys(names, columns[column])
 
     def check_columns(self, columns: Collection[str]) -> None:
-        """Refuse rows that lack a column which it cannot do without.
-
-        Args:
-            columns: names of the rows' columns.
+        """Refuse rows, given by the names of their columns, that lack one which it cannot do without.
 
         Raises:
             RewardError: says which, as scoring would.
@@ -194,7 +169,7 @@ class FunctionReward:
             offered = {*columns, *BATCH_NAMES, *TRAINERS_OWN} - _IN_PLURAL.keys()
         else:
             offered |= {"prompt", *TEXT_NAMES}
-        if reference_column(dict.fromkeys(columns)) is not None:
+        if reference_column(columns) is not None:
             offered |= {*REFERENCE_NAMES}
         self._keywords(dict.fromkeys(offered), columns)
 
@@ -204,16 +179,14 @@ class FunctionReward:
         lacking = [n for n, required in self.signature.keywords.items() if required and n not in keywords]
         if single := [n for n in lacking if n in _IN_PLURAL]:
             plural = listed(_IN_PLURAL[n] for n in single)
-            raise RewardError(
-                f'reward "{self.name}" needs {listed(single)}; a function of a batch is given {plural}',
-                self.name,
+            reason = f"{listed(single)}; a function of a batch is given {plural}"
+        else:
+            reason = (
+                f"{listed(lacking)}, which the rows do not have; they have "
+                f"{listed(sorted({'prompt', *columns}))}. {_remedy(lacking)}"
             )
         if lacking:
-            raise RewardError(
-                f'reward "{self.name}" needs {listed(lacking)}, which the rows do not have; they have '
-                f"{listed(sorted({'prompt', *columns}))}. {_remedy(lacking)}",
-                self.name,
-            )
+            raise RewardError(f'reward "{self.name}" needs {reason}', self.name)
         return keywords
 
 
@@ -227,19 +200,17 @@ def _remedy(lacking: Sequence[str]) -> str:
     return "Map a column to that name by column_mapping, or set it in the reward's params"
 
 
-async def _gathered(results: Sequence[Any]) -> list[Any]:
+def _awaited(results: Sequence[Any]) -> list[Any]:
+    """Await what is awaitable, all at once, and give an exception in its place.
+
+    In an event loop and thread of its own, as a notebook's loop already runs in this thread.
+    """
+
     async def one(result: Any) -> Any:
         return await result if inspect.isawaitable(result) else result
 
-    return await asyncio.gather(*map(one, results), return_exceptions=True)
+    async def everything() -> list[Any]:
+        return await asyncio.gather(*map(one, results), return_exceptions=True)
 
-
-def _awaited(awaitable: Any) -> Any:
-    """Run a coroutine in an event loop and thread of its own, as a notebook's loop already runs in this thread."""
-
-    async def whole() -> Any:
-        return await awaitable
-
-    coroutine: Coroutine[Any, Any, Any] = whole()
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, coroutine).result()
+        return pool.submit(asyncio.run, everything()).result()

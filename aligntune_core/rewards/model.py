@@ -16,6 +16,7 @@ from typing import Any
 
 from aligntune_core.errors import ConfigError
 from aligntune_core.model.source import adapter_config, check_base, check_folder, check_source
+from aligntune_core.model.tokenizer import own_tokenizer
 from aligntune_core.rewards.batch import Samples, checked
 from aligntune_core.rewards.text import TextOrMessages, completion_text, content_text, conversation
 from aligntune_core.wording import listed
@@ -69,11 +70,7 @@ class RewardModel:
         self.label = model if isinstance(model, str) else type(model).__name__
         self.batch_size, self.max_length, self.device, self.dtype = batch_size, max_length, device, dtype
         self._source, self._tokenizer_source = model, tokenizer
-        self._hub: dict[str, Any] = {
-            "revision": revision,
-            "token": token,
-            "trust_remote_code": trust_remote_code,
-        }
+        self._hub = {"revision": revision, "token": token, "trust_remote_code": trust_remote_code}
         self._loaded = False
         self._warned_of_template = False
         self.model: Any = None
@@ -122,15 +119,7 @@ class RewardModel:
         self._loaded = True
 
     def score(self, prompts: Sequence[TextOrMessages], completions: Sequence[TextOrMessages]) -> list[float]:
-        """The model's output for each prompt with its completion.
-
-        Args:
-            prompts: strings or message lists.
-            completions: strings or message lists.
-
-        Returns:
-            list[float]: raw logits, one a sample, in their order.
-        """
+        """The model's output for each prompt with its completion: raw logits, in the order of the samples."""
         import torch
 
         self.load()
@@ -141,9 +130,8 @@ class RewardModel:
             for start in range(0, len(texts), self.batch_size):
                 indices = longest_first[start : start + self.batch_size]
                 inputs = self._inputs([texts[i] for i in indices])
-                for index, value in zip(
-                    indices, self.model(**inputs).logits[:, 0].float().tolist(), strict=True
-                ):
+                logits = self.model(**inputs).logits[:, 0].float().tolist()
+                for index, value in zip(indices, logits, strict=True):
                     scores[index] = value
         return scores
 
@@ -215,18 +203,9 @@ class ModelReward:
 
 
 def _load_classifier(name: str, dtype: str, hub: dict[str, Any]) -> Any:
-    """Load a model with one output, or a LoRA adapter on one with its adapter merged in.
-
-    Args:
-        name: folder or hub id.
-        dtype: as transformers takes it.
-        hub: revision, token, trust_remote_code.
-
-    Raises:
-        ConfigError: it has not one output, or its head is not in the
-    """
-    if os.path.isfile(os.path.join(name, "adapter_config.json")):
-        return _load_adapter(name, dtype, hub)
+    """Load a model with one output, or a LoRA adapter on one with its adapter merged in."""
+    if (adapter := adapter_config(name)) is not None:
+        return _load_adapter(name, str(adapter.get("base_model_name_or_path")), dtype, hub)
     from transformers import AutoConfig
 
     _check_outputs(AutoConfig.from_pretrained(name, **hub), name)
@@ -237,15 +216,7 @@ def _load_classifier(name: str, dtype: str, hub: dict[str, Any]) -> Any:
 
 
 def _check_name(name: str, hub: dict[str, Any]) -> None:
-    """Refuse a name that leads nowhere, or to no reward model by its configuration; no weights are read.
-
-    Args:
-        name: folder or hub id.
-        hub: revision, token, trust_remote_code.
-
-    Raises:
-        ConfigError: says which.
-    """
+    """Refuse a name that leads nowhere, or to no reward model by its configuration; no weights are read."""
     check_source(name, hub["revision"], hub["token"])
     if os.path.isdir(name):
         check_folder(Path(name))
@@ -265,11 +236,6 @@ def _check_name(name: str, hub: dict[str, Any]) -> None:
 
 
 def _check_outputs(config: Any, name: str) -> None:
-    """Refuse a configuration that does not have exactly one output.
-
-    Raises:
-        ConfigError: says what the checkpoint is instead.
-    """
     if config.num_labels != 1:
         made_for = listed(config.architectures or ())
         raise ConfigError(
@@ -279,16 +245,7 @@ def _check_outputs(config: Any, name: str) -> None:
 
 
 def _load_tokenizer(spec: Any, model: Any, hub: dict[str, Any]) -> Any:
-    """The reward model's tokenizer, with a padding token, cutting at the start.
-
-    Args:
-        spec: a tokenizer, a folder, a hub id, or None for the model's own.
-        model: the reward model itself: a folder, a hub id or a module.
-        hub: revision, token, trust_remote_code.
-
-    Raises:
-        ConfigError: a module whose tokenizer nobody knows, or a tokenizer that cannot pad.
-    """
+    """The tokenizer, a named one or the reward model's own, with a padding token, cutting at the start."""
     from transformers import AutoTokenizer
 
     if spec is not None and not isinstance(spec, str):
@@ -300,9 +257,8 @@ def _load_tokenizer(spec: Any, model: Any, hub: dict[str, Any]) -> Any:
                 "the tokenizer of a reward model in memory is not known: give RewardModel(model, tokenizer=...) from "
                 "aligntune_core.rewards"
             )
-        if os.path.isfile(os.path.join(source, "adapter_config.json")) and not _has_tokenizer(source):
-            source = _base_of(source)
-        tokenizer = AutoTokenizer.from_pretrained(source, **hub)
+        source, revision = own_tokenizer(source, hub["revision"])
+        tokenizer = AutoTokenizer.from_pretrained(source, **{**hub, "revision": revision})
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token is None:
             raise ConfigError("the reward model's tokenizer has neither a padding nor an end-of-text token")
@@ -327,11 +283,11 @@ def _load(name: str, dtype: str, hub: dict[str, Any]) -> tuple[Any, list[str]]:
     return model, sorted(info["missing_keys"])
 
 
-def _load_adapter(folder: str, dtype: str, hub: dict[str, Any]) -> Any:
+def _load_adapter(folder: str, base: str, dtype: str, hub: dict[str, Any]) -> Any:
     from peft import PeftModel, load_peft_weights
 
     # The revision is the adapter's, not its base model's.
-    model, missing = _load(_base_of(folder), dtype, {**hub, "revision": None})
+    model, missing = _load(base, dtype, {**hub, "revision": None})
     saved = list(load_peft_weights(folder, device="cpu"))
     lacking = [name for name in missing if not any(key.endswith(name) for key in saved)]
     if lacking:
@@ -342,13 +298,3 @@ def _load_adapter(folder: str, dtype: str, hub: dict[str, Any]) -> Any:
     with warnings.catch_warnings():  # peft still asks for an attribute by its old name
         warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
         return PeftModel.from_pretrained(model, folder).merge_and_unload()
-
-
-def _base_of(folder: str) -> str:
-    from peft import PeftConfig
-
-    return str(PeftConfig.from_pretrained(folder).base_model_name_or_path)
-
-
-def _has_tokenizer(folder: str) -> bool:
-    return any(os.path.isfile(os.path.join(folder, f)) for f in ("tokenizer.json", "tokenizer_config.json"))

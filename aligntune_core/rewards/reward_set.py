@@ -15,7 +15,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from aligntune_core.errors import ConfigError, RewardError
 from aligntune_core.rewards.batch import Reward, Samples
-from aligntune_core.rewards.catalogue import BuiltIn
 from aligntune_core.rewards.function import FunctionReward
 from aligntune_core.rewards.model import ModelReward, RewardModel
 from aligntune_core.rewards.spec import RewardSpec, read_rewards
@@ -31,17 +30,11 @@ _RESERVED = ("prompt", "completion", "completion_ids")
 
 @dataclass(frozen=True)
 class Scores:
-    """The scores that a set of rewards gives a batch.
+    """The scores that a set of rewards gives a batch."""
 
-    Attributes:
-        names: of the rewards, in their order.
-        values: one list a reward, each with one number a sample, unweighted.
-        total: the weighted sum, one number a sample.
-    """
-
-    names: tuple[str, ...]
-    values: list[list[float]]
-    total: list[float]
+    names: tuple[str, ...]  # of the rewards, in their order
+    values: list[list[float]]  # one list a reward, each with one number a sample, unweighted
+    total: list[float]  # the weighted sum, one number a sample
 
 
 class RewardSet:
@@ -88,15 +81,11 @@ class RewardSet:
         lengths = {"prompts": len(prompts), **{name: len(values) for name, values in columns.items()}}
         if completion_ids is not None:
             lengths["completion_ids"] = len(completion_ids)
-        wrong = [f"{name} has {n}" for name, n in lengths.items() if n != len(completions)]
-        if wrong:
+        if wrong := [f"{name} has {n}" for name, n in lengths.items() if n != len(completions)]:
             raise RewardError(f"{len(completions)} completions are to be scored, but {listed(wrong)}")
-        if (
-            completion_ids is None
-            and self._tokenizer is not None
-            and any(r.wants_tokens for r in self.rewards)
-        ):
-            texts = [completion_text(c) for c in completions]
+        counted = completion_ids is None and any(reward.wants_tokens for reward in self.rewards)
+        if counted and self._tokenizer is not None:
+            texts = map(completion_text, completions)
             completion_ids = [self._tokenizer(t, add_special_tokens=False)["input_ids"] for t in texts]
         return Samples(
             prompts=prompts,
@@ -131,10 +120,10 @@ class RewardSet:
         """
         batch = self.batch(prompts, completions, columns, completion_ids, extras)
         values = [reward.score(batch) for reward in self.rewards]
-        total = [
-            sum(w * v for w, v in zip(self.weights, sample, strict=True))
-            for sample in zip(*values, strict=True)
+        weighted = [
+            [reward.weight * v for v in row] for reward, row in zip(self.rewards, values, strict=True)
         ]
+        total = [sum(sample) for sample in zip(*weighted, strict=True)]
         return Scores(self.names, values, total)
 
 
@@ -169,24 +158,23 @@ def build_rewards(
 def _reward_of(spec: RewardSpec, device: Any, defaults: Mapping[str, Any]) -> Reward:
     if spec.kind == "model":
         return ModelReward(spec.name, _reward_model(spec, device), spec.weight)
-    if isinstance(spec.target, BuiltIn):
-        function, params = spec.target.load(), dict(spec.params)
-        declared = _declared(function)
-        params = {**{n: v for n, v in defaults.items() if n in declared}, **params}
-        params = _validated(spec.name, function, params)
-        reward = FunctionReward(spec.name, function, params, spec.weight)
-        _try(reward, spec.target)
-        return reward
     function = _imported(spec)
+    if spec.kind == "built-in":
+        params = _validated(spec, function, defaults)
+        reward = FunctionReward(spec.name, function, params, spec.weight)
+        _try(reward, spec.target.requires)
+        return reward
     reward = FunctionReward(spec.name, function, dict(spec.params), spec.weight)
-    names = [*reward.signature.keywords, *([reward.signature.first] if reward.signature.first else [])]
-    for name in spec.params:
-        if not reward.signature.takes(name):
-            raise ConfigError(
-                f'reward "{spec.name}" has no parameter "{name}".{did_you_mean(name, names)} '
-                f"It takes {listed(names)}"
-            )
+    first = [reward.signature.first] if reward.signature.first else []
+    unknown = [name for name in spec.params if not reward.signature.takes(name)]
+    _refuse_unknown(spec, unknown, [*reward.signature.keywords, *first])
     return reward
+
+
+def _refuse_unknown(spec: RewardSpec, unknown: Sequence[str], names: Sequence[str]) -> None:
+    for name in unknown:
+        near = did_you_mean(name, names)
+        raise ConfigError(f'reward "{spec.name}" has no parameter "{name}".{near} It takes {listed(names)}')
 
 
 def _reward_model(spec: RewardSpec, device: Any) -> RewardModel:
@@ -200,17 +188,13 @@ def _reward_model(spec: RewardSpec, device: Any) -> RewardModel:
 
 def _imported(spec: RewardSpec) -> Callable[..., Any]:
     """The function itself; one that is given by name is imported here and no earlier."""
+    if spec.kind == "function":
+        return spec.target  # type: ignore[no-any-return]
     try:
-        if spec.kind == "registered":
-            function: Callable[..., Any] = spec.target.load()
-        elif spec.kind == "import":
-            function = _by_path(spec.target)
-        else:
-            function = spec.target
+        function: Callable[..., Any] = _by_path(spec.target) if spec.kind == "import" else spec.target.load()
     except Exception as error:
-        error.add_note(
-            f'reward "{spec.name}" could not be imported from {getattr(spec.target, "value", spec.target)}'
-        )
+        source = getattr(spec.target, "value", spec.target)
+        error.add_note(f'reward "{spec.name}" could not be imported from {source}')
         raise
     return function
 
@@ -238,48 +222,33 @@ def _by_path(path: str) -> Callable[..., Any]:
     return value  # type: ignore[no-any-return]
 
 
-def _declared(function: Callable[..., Any]) -> list[str]:
-    """Names of the keyword-only parameters, which ``params`` may set."""
-    return [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
-
-
-def _validated(name: str, function: Callable[..., Any], params: Mapping[str, Any]) -> dict[str, Any]:
-    declared = _declared(function)
-    for key in params:
-        if key not in declared:
-            takes = f"It takes {listed(declared)}" if declared else "It takes none"
-            raise ConfigError(
-                f'reward "{name}" has no parameter "{key}".{did_you_mean(key, declared)} {takes}'
-            )
-    lacking = [
-        p.name
-        for p in inspect.signature(function).parameters.values()
-        if p.kind is p.KEYWORD_ONLY and p.default is p.empty and p.name not in params
-    ]
-    if lacking:
-        raise ConfigError(f'reward "{name}" needs {listed(lacking)} in its params')
+def _validated(spec: RewardSpec, function: Callable[..., Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a built-in, which are its keyword-only ones, as their annotations make them."""
+    parameters = inspect.signature(function).parameters.values()
+    required = {p.name: p.default is p.empty for p in parameters if p.kind is p.KEYWORD_ONLY}
+    _refuse_unknown(spec, [name for name in spec.params if name not in required], [*required])
+    params = {**{name: value for name, value in defaults.items() if name in required}, **spec.params}
+    if lacking := [name for name in required if required[name] and name not in params]:
+        raise ConfigError(f'reward "{spec.name}" needs {listed(lacking)} in its params')
     hints = get_type_hints(function, include_extras=True)
-    valid: dict[str, Any] = {}
-    for key, value in params.items():
+    for name, value in params.items():
         try:
-            valid[key] = TypeAdapter(hints[key]).validate_python(value)
+            params[name] = TypeAdapter(hints[name]).validate_python(value)
         except ValidationError as error:
-            problems = [f'reward "{name}", {key} = {value!r}: {e["msg"]}' for e in error.errors()]
+            problems = [f'reward "{spec.name}", {name} = {value!r}: {e["msg"]}' for e in error.errors()]
             raise ConfigError(problems) from error
-    return valid
+    return params
 
 
-def _try(reward: FunctionReward, entry: BuiltIn) -> None:
+def _try(reward: FunctionReward, requires: str) -> None:
     """Call a built-in once on an empty text, so that a missing library or a wrong pattern shows before weights load."""
-    if entry.requires == "reasoning-gym":
+    if requires == "reasoning-gym":
         return  # it scores rows of its own only, and making those has shown that the library is there
     try:
         row = {n: "" for n in reward.signature.keywords if n in ("reference", "completion_ids")}
         reward.function("", **row, **reward.params)
     except ImportError as error:
-        raise ConfigError(
-            f'reward "{reward.name}" needs {entry.requires}: pip install {entry.requires}'
-        ) from error
+        raise ConfigError(f'reward "{reward.name}" needs {requires}: pip install {requires}') from error
     except Exception as error:
         raise ConfigError(
             f'reward "{reward.name}" cannot be used with {dict(reward.params)}: {error}'

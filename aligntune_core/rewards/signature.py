@@ -43,22 +43,14 @@ def reads(form: TextForm) -> Callable[[Function], Function]:
 
 @dataclass(frozen=True)
 class Signature:
-    """The calling form of a function.
+    """The calling form of a function."""
 
-    Attributes:
-        shape: "batch" or "sample".
-        first: its first parameter, None for ``**kwargs`` alone.
-        first_positional: whether that one is passed by position.
-        keywords: the other parameters that take a keyword -> whether they are required.
-        open: whether it takes ``**kwargs``.
-        form: what a function of a batch reads of rows with text prompts; None where nothing tells, which means texts.
-    """
-
-    shape: CallShape
-    first: str | None
-    first_positional: bool
-    keywords: Mapping[str, bool]
-    open: bool
+    shape: CallShape  # "batch" or "sample"
+    first: str | None  # its first parameter, None for ``**kwargs`` alone
+    first_positional: bool  # whether that one is passed by position
+    keywords: Mapping[str, bool]  # the other parameters that take a keyword -> whether they are required
+    open: bool  # whether it takes ``**kwargs``
+    # What a function of a batch reads of rows with text prompts; None where nothing tells, which means texts.
     form: TextForm | None = None
 
     def takes(self, name: str) -> bool:

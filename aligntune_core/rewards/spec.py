@@ -26,33 +26,21 @@ _IMPORT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 @dataclass(frozen=True)
 class RewardSpec:
-    """One reward as the configuration gives it.
+    """One reward as the configuration gives it."""
 
-    Attributes:
-        kind: how it was given.
-        name: what metrics and errors call it.
-        target: the callable, the catalog's entry, "package.module:function", or a model's folder or hub id.
-        params: its parameters.
-        weight: factor in the total.
-        weight_given: whether the entry itself states the weight.
-    """
-
-    kind: RewardKind
-    name: str
-    target: Any
-    params: Mapping[str, Any] = field(default_factory=dict)
-    weight: float = 1.0
-    weight_given: bool = False
+    kind: RewardKind  # how it was given
+    name: str  # what metrics and errors call it
+    target: Any  # the callable, the catalog's entry, "package.module:function", or a model's folder or hub id
+    params: Mapping[str, Any] = field(default_factory=dict)  # its parameters
+    weight: float = 1.0  # factor in the total
+    weight_given: bool = False  # whether the entry itself states the weight
 
 
 def read_rewards(config: RewardsConfig) -> list[RewardSpec]:
-    """Read the configuration of rewards.
+    """Read the configuration of rewards: the functions in their order, then the reward model; names are unique.
 
     Light: known names, shapes and weights are checked; no function of a user's or a third party's is imported, no
     model is looked for.
-
-    Returns:
-        list[RewardSpec]: the functions in their order, then the reward model of ``config.model``; names are unique.
 
     Raises:
         ConfigError: no reward at all, an unknown name, a wrong entry, or weights that do not fit.
@@ -186,22 +174,17 @@ def _weighted(specs: list[RewardSpec], config: RewardsConfig) -> list[RewardSpec
 
 def _uniquely_named(specs: list[RewardSpec]) -> list[RewardSpec]:
     """Make names unique: a second ``length`` is ``length_2``."""
-    names: set[str] = set()
-    result = []
+    unique: dict[str, RewardSpec] = {}
     for spec in specs:
-        name, count = spec.name, 1
-        while name in names:
-            count += 1
-            name = f"{spec.name}_{count}"
-        names.add(name)
-        result.append(replace(spec, name=name))
-    return result
+        names = (spec.name, *(f"{spec.name}_{count}" for count in range(2, len(specs) + 1)))
+        name = next(name for name in names if name not in unique)
+        unique[name] = replace(spec, name=name)
+    return list(unique.values())
 
 
 def _callable_name(function: Any) -> str:
     inner = getattr(function, "func", function)  # functools.partial
-    name = str(getattr(inner, "__name__", type(inner).__name__))
-    return "lambda" if name == "<lambda>" else name
+    return str(getattr(inner, "__name__", type(inner).__name__)).strip("<>")  # of a lambda "<lambda>"
 
 
 def _is_number(value: Any) -> bool:

@@ -44,10 +44,8 @@ def conversation(prompt: TextOrMessages, completion: TextOrMessages) -> list[dic
     """Prompt and completion as one message list, or None where the prompt is a plain string."""
     if isinstance(prompt, str):
         return None
-    turns = completion
-    if isinstance(turns, str):
-        turns = [{"role": "assistant", "content": turns}]
-    return [dict(m) for m in (*prompt, *turns)]
+    turns = [{"role": "assistant", "content": completion}] if isinstance(completion, str) else completion
+    return [dict(message) for message in (*prompt, *turns)]
 
 
 def after_thinking(text: str) -> str:
@@ -63,17 +61,14 @@ def final_answer(text: str) -> str:
     "answer:". A text with none of them is taken whole. Surrounding white space and a final full stop are cut off.
     """
     text = after_thinking(text)
-    if tagged := _ANSWER_TAG.findall(text):
-        answer = tagged[-1]
-    elif (boxed := _last_boxed(text)) is not None:
-        answer = boxed
-    elif "####" in text:
-        answer = text.rpartition("####")[2]
-    elif phrased := _ANSWER_PHRASE.findall(text):
-        answer = phrased[-1]
-    else:
-        answer = text
-    return str(answer).strip().removesuffix(".").strip()
+    candidates = (
+        _ANSWER_TAG.findall(text),
+        _boxed(text),
+        text.split("####")[1:],
+        _ANSWER_PHRASE.findall(text),
+    )
+    answer: str = next((answers[-1] for answers in candidates if answers), text)
+    return answer.strip().removesuffix(".").strip()
 
 
 def shorten(text: str, limit: int = 300) -> str:
@@ -83,12 +78,12 @@ def shorten(text: str, limit: int = 300) -> str:
     return repr(text)
 
 
-def _last_boxed(text: str) -> str | None:
-    """The content of the last ``\\boxed{...}`` with balanced braces, or None."""
+def _boxed(text: str) -> list[str]:
+    """The content of the last ``\\boxed{...}`` with balanced braces; nothing where there is none."""
     for start in reversed([m.end() for m in _BOXED.finditer(text)]):
         depth = 1
         for position in range(start, len(text)):
             depth += {"{": 1, "}": -1}.get(text[position], 0)
             if depth == 0:
-                return text[start:position]
-    return None
+                return [text[start:position]]
+    return []

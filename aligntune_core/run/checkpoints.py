@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from aligntune_core.config.record import CHECKPOINT
@@ -33,10 +34,7 @@ def checkpoints(output_dir: Path) -> list[Path]:
 def _safetensors_problem(path: Path) -> str | None:
     size = path.stat().st_size
     with path.open("rb") as file:
-        head = file.read(8)
-        if len(head) < 8:
-            return f"{path.name} is cut off"
-        length = int.from_bytes(head, "little")
+        length = int.from_bytes(file.read(8), "little")
         if length > size - 8:
             return f"{path.name} is cut off"
         try:
@@ -57,22 +55,34 @@ def _json_problem(path: Path) -> str | None:
     return None
 
 
+def _shard_problem(index: Path) -> str | None:
+    if fault := _json_problem(index):
+        return fault
+    shards = set(json.loads(index.read_text()).get("weight_map", {}).values())
+    if missing := sorted(s for s in shards if not (index.parent / s).is_file()):
+        return f"{missing[0]}, named by {index.name}, is missing"
+    return None
+
+
+def _archive_problem(path: Path) -> str | None:
+    # torch also writes a legacy pickle format for tiny objects; only a zip can be checked for its end.
+    if path.stat().st_size == 0 or (path.open("rb").read(2) == b"PK" and not zipfile.is_zipfile(path)):
+        return f"{path.name} is cut off"
+    return None
+
+
+_WEIGHTS = {"*.safetensors": _safetensors_problem, "*.index.json": _shard_problem}
+_CHECKPOINT = {"*.json": _json_problem, "*.pt": _archive_problem, **_WEIGHTS}
+
+
+def _damage(folder: Path, kinds: Mapping[str, Callable[[Path], str | None]]) -> str | None:
+    faults = (fault(path) for pattern, fault in kinds.items() for path in sorted(folder.glob(pattern)))
+    return next(filter(None, faults), None)
+
+
 def weights_problem(folder: Path) -> str | None:
     """Why weights in ``folder`` cannot be loaded, or None: a safetensors file is cut off, or a shard is missing."""
-    for path in sorted(folder.glob("*.safetensors")):
-        if fault := _safetensors_problem(path):
-            return fault
-    return _shard_problem(folder)
-
-
-def _shard_problem(folder: Path) -> str | None:
-    for path in sorted(folder.glob("*.index.json")):
-        if fault := _json_problem(path):
-            return fault
-        shards = set(json.loads(path.read_text()).get("weight_map", {}).values())
-        if missing := sorted(s for s in shards if not (folder / s).is_file()):
-            return f"{missing[0]}, named by {path.name}, is missing"
-    return None
+    return _damage(folder, _WEIGHTS)
 
 
 def problem(folder: Path) -> str | None:
@@ -85,20 +95,9 @@ def problem(folder: Path) -> str | None:
         return "it is not a folder"
     if not (folder / "trainer_state.json").is_file():
         return "trainer_state.json, which is written last, is missing"
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
+    if not any(folder.glob("*.safetensors")):
         return "it holds no *.safetensors weights"
-    for path in sorted(folder.glob("*.json")):
-        if fault := _json_problem(path):
-            return fault
-    for path in weights:
-        if fault := _safetensors_problem(path):
-            return fault
-    for path in sorted(folder.glob("*.pt")):
-        # torch also writes a legacy pickle format for tiny objects; only a zip can be checked for its end.
-        if path.stat().st_size == 0 or (path.open("rb").read(2) == b"PK" and not zipfile.is_zipfile(path)):
-            return f"{path.name} is cut off"
-    return _shard_problem(folder)
+    return _damage(folder, _CHECKPOINT)
 
 
 def last_complete(output_dir: Path) -> tuple[Path, list[str]]:

@@ -21,9 +21,6 @@ class MetricsSink:
 
     def __init__(self, path: Path | None) -> None:
         self.last_loss: float | None = None
-        self.last_step = 0
-        self.seconds = 0.0
-        """Time spent in here, for benchmarks/overhead.py."""
         self._path = path
         self._file: TextIO | None = None
         self._listeners: Sequence[Callable[[Mapping[str, Any]], None]] = ()
@@ -46,17 +43,14 @@ class MetricsSink:
             self._file = None
 
     def __call__(self, event: Mapping[str, Any]) -> None:
-        started = time.perf_counter()
         line = dict(event)
         if "loss" in line:
-            self._complete(line, started)
-        self.last_step = int(line.get("step", self.last_step))
+            self._complete(line, time.perf_counter())
         self._write(line)
         if "loss" in line:
             self._check_finite(line)
         for listener in self._listeners:
             listener(line)
-        self.seconds += time.perf_counter() - started
 
     def _write(self, line: Mapping[str, Any]) -> None:
         if self._path is None:

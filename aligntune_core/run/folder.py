@@ -31,10 +31,8 @@ SAMPLES = "samples.jsonl"
 MERGED = "merged"
 MERGED_BASE = "base"
 COMPARISON = "compare"
-# The files of a comparison, beside its runs.
 COMPARISON_PLOT = "losses.png"
 COMPARISON_SUMMARY = "compare.json"
-# The demo's plots, in its run folders.
 LOSS_PLOT = "loss.png"
 LOSS_AND_MARGIN_PLOT = "loss_and_margin.png"
 
@@ -61,17 +59,8 @@ OF_THE_MODEL = (
     *("pytorch_model*.bin", "pytorch_model*.bin.index.json", "adapter_model*.bin"),
     *("tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "*processor_config.json"),
     *("chat_template.jinja", "chat_template.json", "additional_chat_templates/*.jinja"),
-    *(
-        "vocab*",
-        "*_vocab.json",
-        "*.vocab",
-        "merges*.txt",
-        "bpe.codes",
-        "*.bpe",
-        "*.model",
-        "*.spm",
-        "*.tiktoken",
-    ),
+    *("vocab*", "*_vocab.json", "*.vocab", "merges*.txt", "bpe.codes", "*.bpe"),
+    *("*.model", "*.spm", "*.tiktoken"),
     *("dict.txt", "emoji.json", "byte_maps.json", "normalizer.json", "word_*.json", "*.tokenizer"),
 )
 """Patterns of what saving a model with its tokenizer writes; nothing else of a run folder is published."""
@@ -189,14 +178,7 @@ class RunFolder:
         return trained or bool(checkpoints.checkpoints(self.path))
 
     def refuse_own_model(self, model: Path | None) -> None:
-        """Refuse to write into the folder that the run starts from.
-
-        Args:
-            model: folder of ``model_name``; None where it is none.
-
-        Raises:
-            RunError: it is this folder.
-        """
+        """Raise RunError where ``model``, the folder of ``model_name``, is this folder."""
         if model is not None and model == self.path.resolve():
             raise RunError(
                 f"{self.path} is the model that this run starts from (model_name={model}) and would be overwritten. "

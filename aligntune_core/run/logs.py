@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 logger = logging.getLogger("aligntune")
 
@@ -50,17 +50,12 @@ def kept(path: Path | None) -> Iterator[None]:
     print_warning = warnings.showwarning
 
     def show(
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
+        message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None
     ) -> None:
-        record: Any = logging.LogRecord(
-            "warnings", logging.WARNING, filename, lineno, "%s: %s", (category.__name__, message), None
+        words = (category.__name__, message)
+        handler.handle(
+            logging.LogRecord("warnings", logging.WARNING, filename, lineno, "%s: %s", words, None)
         )
-        handler.handle(record)
         if not _HARMLESS.search(str(message)):
             print_warning(message, category, filename, lineno, file, line)
 

@@ -18,64 +18,40 @@ SCHEMA = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The content of ``aligntune.json``. Those from ``total_steps`` on are in the file when the run is over.
+    """The content of ``aligntune.json``; what it holds of the end of a run is left out before."""
 
-    Attributes:
-        aligntune: version that wrote it.
-        schema: of the file; files of release 1.0 hold none and read as 1.
-        state: "running", "finished", "stopped" or "failed".
-        algorithm, backend: names.
-        backend_reason: why this backend.
-        config: the resolved configuration, secrets left out.
-        sources: config path -> where its value came from, so that a repeat knows what was chosen.
-        repeatable: whether the run can be repeated from this file: nothing was in memory, and it started anew.
-        effective: config path -> value in force, as the backend's own objects hold it.
-        versions: distribution -> version.
-        device: kind, name, bf16, count, memory_bytes.
-        world_size: processes.
-        dataset: the report on the rows.
-        dataset_fingerprint: hash of the canonical rows.
-        rows_given, rows_dropped: rows read, and left out; None where the rows are a stream.
-        seed: of the run.
-        started, written: local times, ISO 8601 with offset.
-        metrics: the engine's final figures.
-        peak_memory_bytes: "host", and "device" where there is one.
-        total_steps: optimiser steps taken, those before a resume included.
-        final_loss: of the last logged step.
-        training_time: seconds of ``train()``.
-        model_path: folder of the result.
-        stopped: why the run ended early.
-        error: type and text of the error that ended it.
-    """
-
-    aligntune: str = ""
-    schema: int = SCHEMA
-    state: str = ""
+    aligntune: str = ""  # version that wrote it
+    schema: int = SCHEMA  # files of release 1.0 hold none and read as 1
+    state: str = ""  # "running", "finished", "stopped" or "failed"
     algorithm: str = ""
     backend: str = ""
-    backend_reason: str = ""
-    config: Mapping[str, Any] = field(default_factory=dict)
-    sources: Mapping[str, str] = field(default_factory=dict)
-    repeatable: bool = False
-    effective: Mapping[str, Any] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
-    device: Mapping[str, Any] = field(default_factory=dict)
-    world_size: int = 1
-    dataset: Mapping[str, Any] = field(default_factory=dict)
-    dataset_fingerprint: str = ""
-    rows_given: int | None = None
-    rows_dropped: int | None = None
+    backend_reason: str = ""  # why this backend
+    config: Mapping[str, Any] = field(default_factory=dict)  # resolved, secrets left out
+    sources: Mapping[str, str] = field(default_factory=dict)  # config path -> where its value came from
+    repeatable: bool = False  # nothing was in memory, and the run started anew
+    effective: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # config path -> value, as the backend's objects hold it
+    versions: Mapping[str, str] = field(default_factory=dict)  # distribution -> version
+    device: Mapping[str, Any] = field(default_factory=dict)  # kind, name, bf16, count, memory_bytes
+    world_size: int = 1  # processes
+    dataset: Mapping[str, Any] = field(default_factory=dict)  # the report on the rows
+    dataset_fingerprint: str = ""  # hash of the canonical rows
+    rows_given: int | None = None  # rows read; None for a stream, as the next
+    rows_dropped: int | None = None  # of these left out
     seed: int | None = None
-    started: str = ""
-    written: str = ""
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    peak_memory_bytes: Mapping[str, int] = field(default_factory=dict)
-    total_steps: int | None = None
-    final_loss: float | None = None
-    training_time: float | None = None
-    model_path: str | None = None
-    stopped: str | None = None
-    error: str | None = None
+    started: str = ""  # local time, ISO 8601 with offset
+    written: str = ""  # likewise
+    metrics: Mapping[str, Any] = field(default_factory=dict)  # the engine's final figures
+    peak_memory_bytes: Mapping[str, int] = field(
+        default_factory=dict
+    )  # "host", and "device" where there is one
+    total_steps: int | None = None  # optimiser steps taken, those before a resume included
+    final_loss: float | None = None  # of the last logged step
+    training_time: float | None = None  # seconds of ``train()``
+    model_path: str | None = None  # folder of the result
+    stopped: str | None = None  # why the run ended early
+    error: str | None = None  # type and text of the error that ended it
 
     def as_dict(self) -> dict[str, Any]:
         """The file's content."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from aligntune_core.model.device import peak_memory
 from aligntune_core.run.checkpoints import checkpoint_dir
@@ -30,23 +28,15 @@ class RunSession:
         """The log file, on the process that writes."""
         return self.folder.log if is_main() else None
 
-    def emit(self, event: Mapping[str, Any]) -> None:
-        """Take one event of the engine."""
-        self.sink(event)
-
     def context(self, topology: Topology | None = None) -> RunContext:
-        """The context that the backend gets.
-
-        Args:
-            topology: as its ``prepare`` had it; by default as launchers announce it.
-        """
+        """The context that the backend gets; the topology is as its ``prepare`` had it, or as launchers announce it."""
         return RunContext(
             output_dir=self.folder.path,
             cache_dir=self.folder.cache,
             artifact=self.folder.artifact,
             topology=topology or world(),
             checkpoint_dir=lambda step: checkpoint_dir(self.folder.path, step),
-            emit=self.emit,
+            emit=self.sink,
             stop=self.stop,
         )
 

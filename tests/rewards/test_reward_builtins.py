@@ -8,13 +8,9 @@ from typing import Any
 
 import pytest
 
-from aligntune_core.rewards.builtin.answer import exact_answer
-from aligntune_core.rewards.builtin.keywords import keyword
-from aligntune_core.rewards.builtin.length import length, overlong
-from aligntune_core.rewards.builtin.mathematics import math
-from aligntune_core.rewards.builtin.patterns import regex, think_format, xml_tags
-from aligntune_core.rewards.builtin.repetition import repetition
-from aligntune_core.rewards.builtin.structured import json_schema
+from aligntune_core.rewards.builtin.answers import exact_answer, math
+from aligntune_core.rewards.builtin.formats import json_schema, regex, think_format, xml_tags
+from aligntune_core.rewards.builtin.words import keyword, length, overlong, repetition
 from aligntune_core.rewards.text import completion_text, final_answer, prompt_text
 
 

@@ -28,11 +28,8 @@ def reasoning_gym(text: str, reasoning_gym: str) -> float:
     """The task's own score of the final answer, 0 to 1; many tasks give part of it for a near miss.
 
     The final answer is found as ``exact_answer`` finds it; of it and the whole text after ``</think>`` the better
-    score counts, as some tasks' answers span lines. An answer that the task's scorer cannot read scores 0.
-
-    Args:
-        text: the completion.
-        reasoning_gym: the row's recipe, made by ``reasoning_gym_rows``.
+    score counts, as some tasks' answers span lines. An answer that the task's scorer cannot read scores 0. The column
+    holds the row's recipe, made by ``reasoning_gym_rows``.
 
     Raises:
         ConfigError: the recipe cannot be followed here.
@@ -40,8 +37,7 @@ def reasoning_gym(text: str, reasoning_gym: str) -> float:
     """
     dataset, entry = _recalled(reasoning_gym)
     whole = after_thinking(text).strip()
-    answers = dict.fromkeys((final_answer(text), whole))
-    return max(_score(dataset, entry, answer) for answer in answers)
+    return max(_score(dataset, entry, answer) for answer in {final_answer(text), whole})
 
 
 def _score(dataset: Any, entry: dict[str, Any], answer: str) -> float:

@@ -1,11 +1,17 @@
-"""Formats: a regular expression, XML tags, a thinking part."""
+"""Formats: a regular expression, XML tags, a thinking part, JSON against a schema."""
 
 from __future__ import annotations
 
+import json
 import re
-from typing import Annotated
+from functools import lru_cache
+from typing import Annotated, Any
 
 from pydantic import Field
+
+from aligntune_core.rewards.text import after_thinking
+
+_FENCED = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL | re.IGNORECASE)
 
 
 def regex(
@@ -16,10 +22,7 @@ def regex(
 ) -> float:
     """1 where the completion matches a regular expression, else 0.
 
-    Args:
-        text: the completion; surrounding white space is ignored.
-        pattern: the expression, compiled with DOTALL.
-        search: match anywhere; default False, the whole text.
+    White space around the completion is ignored where the whole has to match.
 
     Raises:
         re.error: the pattern does not compile.
@@ -40,11 +43,6 @@ def xml_tags(
     """1 where the completion is the wanted tags one after the other, each once, filled, and nothing else.
 
     Anything less gets ``partial`` times the share of tags that are opened and closed once, with something inside.
-
-    Args:
-        text: the completion.
-        tags: names in order; default think, answer.
-        partial: credit for an incomplete format, 0..1; default 0.5.
     """
     bodies = [re.findall(rf"<{re.escape(t)}>(.*?)</{re.escape(t)}>", text, re.DOTALL) for t in tags]
     once = [
@@ -64,12 +62,7 @@ def think_format(
         bool, Field(description="the chat template ends in `<think>` already")
     ] = False,
 ) -> float:
-    """1 where the completion thinks in ``<think>...</think>`` first and then answers, else 0.
-
-    Args:
-        text: the completion.
-        opened_by_prompt: the opening tag is part of the prompt; default False.
-    """
+    """1 where the completion thinks in ``<think>...</think>`` first and then answers, else 0."""
     text = text.strip()
     if opened_by_prompt and not text.startswith("<think>"):
         text = f"<think>{text}"
@@ -77,3 +70,43 @@ def think_format(
     if thought is None or re.search(r"</?think>", thought[1] + thought[2]):
         return 0.0
     return float(bool(thought[1].strip()) and bool(thought[2].strip()))
+
+
+def json_schema(
+    text: str,
+    *,
+    schema: Annotated[dict[str, Any] | None, Field(description="JSON schema; none: any JSON will do")] = None,
+    invalid: Annotated[float, Field(description="score of JSON that does not fit the schema")] = 0.0,
+) -> float:
+    """1 where the completion is JSON that fits a schema, else 0.
+
+    The JSON is the text after ``</think>``, or the last fenced code block in it. NaN and Infinity are no JSON. The
+    schema's ``$schema`` decides the draft, by default 2020-12; a reference to another schema is never fetched.
+
+    Raises:
+        ImportError: jsonschema is not installed.
+        jsonschema.SchemaError: the schema itself is wrong.
+    """
+    validator = _validator(json.dumps(schema, sort_keys=True)) if schema is not None else None
+    body = after_thinking(text)
+    blocks = _FENCED.findall(body)
+    try:
+        value = json.loads(blocks[-1] if blocks else body, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return 0.0
+    return 1.0 if validator is None or validator.is_valid(value) else invalid
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+@lru_cache(maxsize=64)
+def _validator(schema: str) -> Any:
+    from jsonschema import Draft202012Validator, validators
+    from jsonschema_specifications import REGISTRY
+
+    loaded = json.loads(schema)
+    kind = validators.validator_for(loaded, default=Draft202012Validator)
+    kind.check_schema(loaded)
+    return kind(loaded, registry=REGISTRY)

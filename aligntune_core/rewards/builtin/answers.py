@@ -1,11 +1,14 @@
-"""Mathematical equivalence, by math-verify (https://github.com/huggingface/Math-Verify)."""
+"""The final answer against the row's: as text, and mathematically by math-verify
+(https://github.com/huggingface/Math-Verify)."""
 
 from __future__ import annotations
 
 import re
 import threading
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from aligntune_core.rewards.text import final_answer
 
@@ -15,16 +18,31 @@ _CHARACTERS = 1000
 _WORD = re.compile(r"(?<![\\A-Za-z])(?!(?:sqrt|sin|cos|tan|log|ln|exp|pi)\b)[A-Za-z]{2,}")
 
 
+def exact_answer(
+    text: str,
+    reference: Any,
+    *,
+    ignore_case: Annotated[bool, Field(description="upper and lower case are the same")] = True,
+    extract: Annotated[
+        bool, Field(description="compare the final answer inside the text, not all of it")
+    ] = True,
+) -> float:
+    r"""1 where the final answer equals the reference as text, else 0.
+
+    The final answer is what stands in ``<answer>`` tags, in ``\boxed{}``, after ``####`` or after "answer is"; a text
+    with none of them is compared whole. Of the reference it is taken likewise. Runs of white space count as one space.
+    """
+    answer, right = (final_answer(t) if extract else t for t in (text, str(reference)))
+    answer, right = (" ".join(t.split()) for t in (answer, right))
+    return float(answer.casefold() == right.casefold() if ignore_case else answer == right)
+
+
 def math(text: str, reference: Any) -> float:
     """1 where the final answer is mathematically equal to the reference, else 0.
 
     ``1/2``, ``0.5`` and ``\\boxed{\\frac{1}{2}}`` are equal, so are ``x+1`` and ``1+x``. Where neither side parses as
     mathematics, the final answers are compared as text. Of a long answer the last 1,000 characters count. Each parse
     and comparison may take 5 seconds; outside the main thread, where no alarm can be set, there is no limit.
-
-    Args:
-        text: the completion.
-        reference: the row's answer; a longer solution is cut to its final answer.
 
     Raises:
         ImportError: math-verify is not installed.

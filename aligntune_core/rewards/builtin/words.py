@@ -1,11 +1,38 @@
-"""Length: a wanted range, and DAPO's punishment of overlong completions."""
+"""Words and lengths: keywords, a wanted range, DAPO's punishment of overlong completions, repetition."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
+
+
+def keyword(
+    text: str,
+    *,
+    words: Annotated[tuple[str, ...], Field(description="words or phrases wanted")] = (),
+    forbidden: Annotated[tuple[str, ...], Field(description="words or phrases any of which makes it 0")] = (),
+    ignore_case: Annotated[bool, Field(description="upper and lower case are the same")] = True,
+) -> float:
+    """The share of wanted words that occur; 0 as soon as a forbidden one does.
+
+    Only whole words count. Where none are wanted, everything without a forbidden one gets 1.
+
+    Raises:
+        ValueError: neither words nor forbidden is given.
+    """
+    if not words and not forbidden:
+        raise ValueError("give words, forbidden, or both")
+    flags = re.IGNORECASE if ignore_case else 0
+
+    def occurs(word: str) -> bool:
+        return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, flags) is not None
+
+    if any(map(occurs, forbidden)):
+        return 0.0
+    return sum(map(occurs, words)) / len(words) if words else 1.0
 
 
 def length(
@@ -17,11 +44,7 @@ def length(
 ) -> float:
     """1 within a range of lengths, falling linearly to 0 at length 0 and at twice the longest.
 
-    Args:
-        text: the completion.
-        min_length: shortest length that gets 1; default 10.
-        max_length: longest length that gets 1; default 200.
-        unit: words (separated by white space) or characters; default words.
+    Words are what white space separates.
 
     Raises:
         ValueError: min_length is greater than max_length.
@@ -48,12 +71,6 @@ def overlong(
 
     Equation 13 of DAPO (https://arxiv.org/abs/2503.14476), which uses a limit of 20,480 and a cache of 4,096 tokens.
 
-    Args:
-        text: the completion; not looked at.
-        completion_ids: its tokens.
-        max_completion_length: the limit in tokens.
-        soft_punish_cache: width of the falling part in tokens; default a fifth of the limit.
-
     Raises:
         ValueError: the cache is greater than the limit.
     """
@@ -66,3 +83,20 @@ def overlong(
     if over <= 0:
         return 0.0
     return -1.0 if over >= cache else -over / cache
+
+
+def repetition(
+    text: str,
+    *,
+    ngram_size: Annotated[int, Field(ge=1, description="words an n-gram has")] = 3,
+    max_penalty: Annotated[float, Field(ge=0, description="size of the greatest penalty")] = 1.0,
+) -> float:
+    """Minus the share of word n-grams that repeat an earlier one: 0 where all differ, towards -1 where all are one.
+
+    After appendix C.2 of "Demystifying Long Chain-of-Thought Reasoning" (https://arxiv.org/abs/2502.03373), on words
+    of any case. Fewer words than ``ngram_size`` give 0.
+    """
+    words = text.casefold().split()
+    ngrams = [tuple(words[i : i + ngram_size]) for i in range(len(words) - ngram_size + 1)]
+    repeated = 1 - len(set(ngrams)) / len(ngrams) if ngrams else 0.0
+    return -max_penalty * repeated if repeated else 0.0
