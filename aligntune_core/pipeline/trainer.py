@@ -104,21 +104,17 @@ class Trainer:
             remarks += check_resume(start, self.config, self._plan.datasets.fingerprint)
         with folder.locked():
             if start is None:
-                self._remark_second_run()
+                if self._trained:
+                    remarks.append(
+                        "this trainer has trained before: the run goes on from its weights. "
+                        "Create a trainer again to start anew."
+                    )
                 folder.set_aside(model_folder(self.config.model.name))
             elif is_main():
                 events.rewind(folder.metrics, step_of(start))
             for remark in remarks:
                 logger.warning(remark)
             return self._run(start)
-
-    def _remark_second_run(self) -> None:
-        """Warn that a second run goes on from the weights that the first one left."""
-        if self._trained:
-            logger.warning(
-                "this trainer has trained before: the run goes on from its weights. "
-                "Create a trainer again to start anew."
-            )
 
     def _run(self, start: Path | None) -> TrainResult:
         session, config = self._session, self.config
