@@ -15,7 +15,8 @@ def lazy(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Build ``__getattr__`` and ``__dir__`` for a package, which import what its ``if TYPE_CHECKING`` block imports.
 
     That block is the only place where an attribute and its module stand, so type checkers and the running package
-    cannot disagree. Until the first access nothing is read.
+    cannot disagree. A package without an ``__all__`` of its own has those attributes as its public names. Until the
+    first access nothing is read.
 
     Args:
         package: the package's ``__name__``.
@@ -25,6 +26,8 @@ def lazy(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """
 
     def module_getattr(name: str) -> Any:
+        if name == "__all__":
+            return sorted(_imports(package))
         if name not in _imports(package):
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         module, attribute = _imports(package)[name]

@@ -41,7 +41,8 @@ def create_sft_trainer(
         BackendNotFound, BackendUnavailable, BackendBroken, BackendConflict, BackendInterference: no such backend here.
         ContractViolation: the backend would not run what was asked for.
     """
-    return create_trainer(_merged("sft", config, model_name, dataset_name, backend, keywords))
+    names = {"model_name": model_name, "dataset_name": dataset_name}
+    return _create("sft", backend, config, names, keywords)
 
 
 def create_rl_trainer(
@@ -56,22 +57,14 @@ def create_rl_trainer(
     """Build a trainer for alignment: preferences (dpo, reward) or online reinforcement learning.
 
     Args:
-        model_name: hub id, local folder, adapter folder, or a model in memory.
-        dataset_name: hub id, local file or folder, ``datasets.Dataset``, or a list of dicts.
         algorithm: "dpo", "ppo", "grpo", ...; see ``aligntune algorithms``.
-        backend: name of an installed backend, or "auto".
-        config: YAML path or dict; the other keywords override it.
-        keywords: see docs/reference/configuration.md.
+        model_name, dataset_name, backend, config, keywords: as ``create_sft_trainer``.
 
-    Returns:
-        Trainer: call ``train()`` next.
-
-    Raises:
+    Returns, raises:
         As ``create_sft_trainer``.
     """
-    if algorithm is not None:
-        keywords["algorithm"] = algorithm
-    return create_trainer(_merged("rl", config, model_name, dataset_name, backend, keywords))
+    names = {"model_name": model_name, "dataset_name": dataset_name, "algorithm": algorithm}
+    return _create("rl", backend, config, names, keywords)
 
 
 def create_trainer(config: Config | str | Path | Mapping[str, Any]) -> Trainer:
@@ -88,18 +81,8 @@ def create_trainer(config: Config | str | Path | Mapping[str, Any]) -> Trainer:
     return build(plan(config))
 
 
-def _merged(
-    kind: str,
-    config: str | Path | Mapping[str, Any] | None,
-    model_name: Any,
-    dataset_name: Any,
-    backend: str,
-    keywords: dict[str, Any],
-) -> Config:
-    if model_name is not None:
-        keywords["model_name"] = model_name
-    if dataset_name is not None:
-        keywords["dataset_name"] = dataset_name
+def _create(kind: str, backend: str, config: Any, names: dict[str, Any], keywords: dict[str, Any]) -> Trainer:
+    keywords |= {name: value for name, value in names.items() if value is not None}
     if str(getattr(backend, "value", backend)) != "auto" or config is None:
         keywords["backend"] = backend
-    return resolve_config(kind, config=config, **keywords)
+    return create_trainer(resolve_config(kind, config=config, **keywords))

@@ -82,9 +82,6 @@ class BadRows(DataError):
         super().__init__(message)
         self.rows = tuple(rows)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (str(self), self.rows))
-
 
 # --- backends --------------------------------------------------------------------------------------------------------
 
@@ -167,9 +164,6 @@ class RewardError(RunError, ValueError):
     def __init__(self, message: str, reward: str = "", sample: int | None = None) -> None:
         self.reward, self.sample = reward, sample
         super().__init__(message)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (str(self), self.reward, self.sample)
 
 
 class RunLocked(RunError):

@@ -11,7 +11,8 @@ and do it inside the function. Required are ``backend_info``, ``supports_algorit
 ``build_trainer``; core has defaults for the rest.
 
 ``config`` is an ``aligntune_core.Config``. Up to ``prepare`` some of its fields may be "auto" or None; from ``planned``
-on it is resolved: no "auto" is left, and None only where a field documents it as off.
+on it is resolved: no "auto" is left, and None only where a field documents it as off. ``prepared`` is what ``prepare``
+returned, ``loaded`` what the hook before returned.
 """
 
 from __future__ import annotations
@@ -102,7 +103,6 @@ def planned(config: Any, prepared: Prepared) -> Mapping[str, Any] | None:
 
     Args:
         config: resolved; step counts may still be open.
-        prepared: what ``prepare`` returned.
 
     Returns:
         Mapping: config path -> value.
@@ -124,8 +124,6 @@ def tokenize(
     Args:
         rows: canonical rows, all with the same columns.
         loss: where their loss is.
-        config: resolved.
-        prepared: what ``prepare`` returned.
 
     Returns:
         list[RowTokens]: one a row, in order.
@@ -138,7 +136,6 @@ def load_model(config: Any, prepared: Prepared) -> LoadedModel | None:
 
     Args:
         config: resolved. ``config.model.name`` is a hub id, a local path, an adapter folder or an object in memory.
-        prepared: what ``prepare`` returned.
     """
 
 
@@ -148,11 +145,6 @@ def apply_peft(loaded: LoadedModel, config: Any, prepared: Prepared) -> LoadedMo
 
     Core has set the seed just before. Called with ``config.peft.enabled`` false too: then return ``loaded`` as it is,
     with every parameter trainable.
-
-    Args:
-        loaded: what ``load_model`` returned.
-        config: resolved.
-        prepared: what ``prepare`` returned.
     """
 
 
@@ -165,10 +157,8 @@ def build_trainer(
     Core has set the seed just before, and compares ``Engine.effective()`` with the configuration right after.
 
     Args:
-        loaded: what ``apply_peft`` returned.
         config: resolved, step counts filled in.
         datasets: canonical rows.
-        prepared: what ``prepare`` returned. Always taken, also where it is not needed: it tells this seam from that of
-            aligntune 1.0.
+        prepared: always taken, also where it is not needed: it tells this seam from that of aligntune 1.0.
         run: run folder, metric sink and stop flag.
     """

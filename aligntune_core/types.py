@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -201,7 +201,7 @@ class BadRow:
 
     def as_dict(self) -> dict[str, str]:
         """The row as JSON."""
-        return {"place": self.place, "column": self.column, "reason": self.reason}
+        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,25 +252,9 @@ class DataReport:
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON; of the bad rows the first 100."""
-        return {
-            "source": self.source,
-            "format": self.format,
-            "layout": list(self.layout),
-            "loss": self.loss,
-            "conversational": self.conversational,
-            "saw": list(self.saw),
-            "columns": list(self.columns),
-            "rows_given": self.rows_given,
-            "rows_dropped": self.rows_dropped,
-            "rows_made": self.rows_made,
-            "bad_rows": [row.as_dict() for row in self.bad_rows[:100]],
-            "max_tokens": self.max_tokens,
-            "mean_tokens": self.mean_tokens,
-            "truncated_rows": self.truncated_rows,
-            "template": self.template,
-            "fingerprint": self.fingerprint,
-            "eval": self.eval.as_dict() if self.eval else None,
-        }
+        content = asdict(replace(self, bad_rows=self.bad_rows[:100], eval=None))
+        del content["text_prompts"]  # for the reward functions of this run only
+        return {**content, "eval": self.eval.as_dict() if self.eval else None}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from aligntune_core.types import Support
 from aligntune_core.wording import listed
 
 if TYPE_CHECKING:
-    from aligntune_core.backends.verdict import State, Verdict
+    from aligntune_core.backends.loading import State, Verdict
 
 _FAILED = "supports_algorithm failed"
 
@@ -83,9 +83,11 @@ def backend_row(
     name: str, verdict: Verdict, entries: Sequence[EntryPoint], extensions: Sequence[EntryPoint], trace: str
 ) -> BackendRow:
     """The row of one backend."""
+    from aligntune_core.algorithms import names
+
     first = entries[0].distribution if entries else Distribution("", "", "")
     backend = verdict.backend
-    algorithms = _algorithms(backend) if backend else {}
+    algorithms = {algorithm: _support(backend, algorithm) for algorithm in names()} if backend else {}
     return BackendRow(
         name=name,
         state=verdict.state,
@@ -133,12 +135,6 @@ def entry_point_rows(
             )
         )
     return rows
-
-
-def _algorithms(backend: Backend) -> dict[str, Support]:
-    from aligntune_core.algorithms import names
-
-    return {name: _support(backend, name) for name in names()}
 
 
 def _support(backend: Backend, algorithm: str) -> Support:

@@ -1,9 +1,13 @@
-"""Make a ``Backend`` of a plugin's modules: import, validate, register. Only this module makes a PluginManager."""
+"""Make a ``Backend`` of a plugin's modules: import, validate, register. Only this module makes a PluginManager.
+
+What comes of it is a backend's ``Verdict``, or a ``PluginFault``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import pluggy
 
@@ -18,13 +22,37 @@ from aligntune_core.backends.validation import (
     old_seam,
     problems,
 )
-from aligntune_core.backends.verdict import State
 from aligntune_core.entrypoints import EntryPoint
 from aligntune_core.types import BackendInfo
 from aligntune_core.wording import one_line
 
 # Fields of ``BackendInfo`` that an extension may add to.
 _ADDED = ("honours", "quantizations", "strategies", "generators", "forbids")
+
+State = Literal["ready", "missing", "broken", "incompatible", "conflict", "disabled", "unknown"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The verdict on one backend.
+
+    Attributes:
+        state: see ``State``.
+        reason: why it is not ready, in one line.
+        hint: what to do about it.
+        missing: requirements that are not met.
+        backend: there where ``state`` is "ready".
+        cause: what was raised, where it is broken.
+        fault: whose fault it is, where it is broken: the plugin or one of its extensions.
+    """
+
+    state: State
+    reason: str = ""
+    hint: str = ""
+    missing: tuple[str, ...] = ()
+    backend: Backend | None = None
+    cause: BaseException | None = None
+    fault: EntryPoint | None = None
 
 
 class PluginFault(Exception):

@@ -19,7 +19,7 @@ from aligntune_core import entrypoints
 from aligntune_core.backends import listing
 from aligntune_core.backends.backend import Backend
 from aligntune_core.backends.listing import BackendRow, EntryPointRow
-from aligntune_core.backends.loading import PluginFault, load
+from aligntune_core.backends.loading import PluginFault, State, Verdict, load
 from aligntune_core.backends.requirements import (
     CORE,
     FROM_CLONE,
@@ -28,7 +28,6 @@ from aligntune_core.backends.requirements import (
     missing,
     with_plugins,
 )
-from aligntune_core.backends.verdict import State, Verdict
 from aligntune_core.entrypoints import EntryPoint
 from aligntune_core.errors import BackendBroken, BackendConflict, BackendNotFound, BackendUnavailable
 from aligntune_core.version import __version__

@@ -134,10 +134,9 @@ def _argument_problems(hook: str, function: Any) -> Iterator[str]:
     allowed = hook_arguments()[hook]
     for name, parameter in inspect.signature(function).parameters.items():
         where = f"{hook}: argument {name}"
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            yield f"{hook}: *{name} is not allowed; name the arguments wanted, of: {listed(allowed)}"
-        elif parameter.kind is parameter.VAR_KEYWORD:
-            yield f"{hook}: **{name} is not allowed; name the arguments wanted, of: {listed(allowed)}"
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):  # printed as *name or **name
+            stars = str(parameter.replace(annotation=parameter.empty))
+            yield f"{hook}: {stars} is not allowed; name the arguments wanted, of: {listed(allowed)}"
         elif parameter.kind is parameter.KEYWORD_ONLY:
             yield f"{where} is keyword-only and would never be passed; remove the * before it"
         elif name not in allowed:

@@ -15,6 +15,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
 import cloudpickle
@@ -22,7 +23,6 @@ import cloudpickle
 from aligntune_core.errors import RunError
 from aligntune_core.launch import environment
 from aligntune_core.launch.answers import rebuilt, unpickled
-from aligntune_core.launch.channel import Channel
 from aligntune_core.run.signals import StopFlag
 from aligntune_core.wording import a_type
 
@@ -74,7 +74,7 @@ class Child:
             start_new_session=True,  # the terminal's Ctrl-C reaches the parent alone, which passes it on once
         )
         theirs.close()
-        self._channel = Channel(ours.detach())
+        self._channel = Connection(ours.detach())
         self._kill = weakref.finalize(self, _kill, self.process, self._channel)
         self._end: tuple[str, str | None] | None = None
         """Fate and last output, once it can no longer be asked."""
@@ -86,7 +86,7 @@ class Child:
         for reader in self._readers:
             reader.start()
         header = cloudpickle.dumps((sys.path, target, arguments))
-        self._guarded(self._channel.send, "header", header)
+        self._guarded(self._channel.send, ("header", header))
 
     def call(
         self,
@@ -136,13 +136,13 @@ class Child:
         timeout: float | None,
     ) -> tuple[str, bytes]:
         deadline = None if timeout is None else time.monotonic() + timeout
-        self._guarded(self._channel.send, method, content)
+        self._guarded(self._channel.send, (method, content))
         while True:
             remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if not self._guarded(self._channel.wait, remaining):
+            if not self._guarded(self._channel.poll, remaining):
                 self._kill()
                 self._gone(f"took more than {timeout:g} s")
-            kind, message = self._guarded(self._channel.receive)
+            kind, message = self._guarded(self._channel.recv)
             if kind in ("done", "failed"):
                 return kind, message
             value = unpickled(message, method)
@@ -220,7 +220,7 @@ def _copy(source: Any, stream: str, last_lines: deque[str]) -> None:
                 logger.warning("what the worker process prints is no longer shown: %r", error)
 
 
-def _kill(process: subprocess.Popen[str], channel: Channel) -> None:
+def _kill(process: subprocess.Popen[str], channel: Connection) -> None:
     channel.close()
     process.kill()
     process.wait()

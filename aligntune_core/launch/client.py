@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 from aligntune_core.config.payload import pack
 from aligntune_core.config.resolve.defaults import output_dir
@@ -19,6 +20,9 @@ from aligntune_core.run.listeners.progress import Progress
 if TYPE_CHECKING:
     from aligntune_core.config import Config
     from aligntune_core.types import TrainResult
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class TrainerProcess(Child):
@@ -38,6 +42,30 @@ class TrainerProcess(Child):
         )
 
 
+def _elsewhere(name: str) -> Any:
+    """A property that cannot be handed over."""
+
+    def refuse(trainer: RemoteTrainer) -> NoReturn:
+        raise RunError(
+            f'trainer.{name} lives in the worker process (isolation="process") and cannot be handed over. '
+            "Use evaluate(), generate() or save_model(), or create the trainer without isolation."
+        )
+
+    return property(refuse)
+
+
+def _in_worker(method: Callable[P, T]) -> Callable[P, T]:
+    """A method of ``Trainer`` that runs in the worker, with its own signature and docstring."""
+
+    @wraps(method)
+    def call(*args: P.args, **keywords: P.kwargs) -> T:
+        trainer: Any = args[0]
+        answer: T = trainer._worker.call(method.__name__, args[1:], keywords)
+        return answer
+
+    return call
+
+
 class RemoteTrainer(Trainer):
     """A Trainer whose backend lives in a worker process. It has the same methods; models stay in the worker."""
 
@@ -49,46 +77,16 @@ class RemoteTrainer(Trainer):
         except BaseException:
             self._worker.end("a trainer that could not be created")
             raise
-        self._resolved: Config = described["config"]
+        self.config: Config = described["config"]
         self.effective = {path: value_or_text(sent) for path, sent in described["effective"].items()}
-        self._planned_arguments = {path: value_or_text(sent) for path, sent in described["planned"].items()}
-        self._backend_name = backend
+        self.planned = {path: value_or_text(sent) for path, sent in described["planned"].items()}
+        self.backend = backend
+        self.output_dir = Path(output_dir(self.config))
         self.on_event = None
 
-    @property
-    def config(self) -> Config:
-        return self._resolved
-
-    @property
-    def planned(self) -> Mapping[str, Any]:
-        arguments: Mapping[str, Any] = self._planned_arguments
-        return arguments
-
-    @property
-    def backend(self) -> str:
-        return self._backend_name
-
-    @property
-    def output_dir(self) -> Path:
-        return Path(output_dir(self._resolved))
-
-    @property
-    def model(self) -> Any:
-        return self._elsewhere("model")
-
-    @property
-    def tokenizer(self) -> Any:
-        return self._elsewhere("tokenizer")
-
-    @property
-    def native(self) -> Any:
-        return self._elsewhere("native")
-
-    def _elsewhere(self, name: str) -> NoReturn:
-        raise RunError(
-            f'trainer.{name} lives in the worker process (isolation="process") and cannot be handed over. '
-            "Use evaluate(), generate() or save_model(), or create the trainer without isolation."
-        )
+    model = _elsewhere("model")
+    tokenizer = _elsewhere("tokenizer")
+    native = _elsewhere("native")
 
     def train(self, resume: bool | str | Path | None = None) -> TrainResult:
         title = f"{self.config.algorithm} on {self.backend} (worker {self._worker.process.pid})"
@@ -105,31 +103,10 @@ class RemoteTrainer(Trainer):
             raise
         return result
 
-    def evaluate(self, dataset: Any = None) -> dict[str, float]:
-        figures: dict[str, float] = self._worker.call("evaluate", (dataset,))
-        return figures
-
-    def save_model(self, path: str | Path | None = None, merged: bool = False) -> str:
-        return str(self._worker.call("save_model", (path, merged)))
-
-    def generate(
-        self,
-        prompts: str | Sequence[Any],
-        max_new_tokens: int = 128,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        n: int = 1,
-        stop: str | Sequence[str] = (),
-        seed: int | None = None,
-    ) -> list[str]:
-        arguments = (prompts, max_new_tokens, temperature, top_p, n, stop, seed)
-        completions: list[str] = self._worker.call("generate", arguments)
-        return completions
-
-    def push_to_hub(
-        self, repo: str, private: bool = True, token: str | None = None, commit_message: str | None = None
-    ) -> str:
-        return str(self._worker.call("push_to_hub", (repo, private, token, commit_message)))
+    evaluate = _in_worker(Trainer.evaluate)
+    save_model = _in_worker(Trainer.save_model)
+    generate = _in_worker(Trainer.generate)
+    push_to_hub = _in_worker(Trainer.push_to_hub)
 
     def close(self) -> None:
         """End the worker process; nothing can be asked of this trainer afterwards."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 # Left by an ``import unsloth`` of the user's own; a worker with another backend must not see them.
@@ -14,7 +14,7 @@ _changes: dict[str, tuple[str | None, str | None]] = {}
 
 
 @contextmanager
-def recorded() -> Iterator[None]:
+def recorded_environment() -> Iterator[None]:
     """Remember the earlier value of each variable that changes inside; a plugin puts it around such an import."""
     earlier = dict(os.environ)
     try:
@@ -24,11 +24,6 @@ def recorded() -> Iterator[None]:
             if earlier.get(name) != os.environ.get(name):
                 before, _ = _changes.get(name, (earlier.get(name), None))
                 _changes[name] = before, os.environ.get(name)
-
-
-def changed() -> Mapping[str, str | None]:
-    """Variable -> its value before a library changed it; None: it was not set."""
-    return {name: before for name, (before, _) in _changes.items()}
 
 
 def clean() -> dict[str, str]:

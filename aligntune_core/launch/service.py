@@ -13,12 +13,39 @@ import sys
 import threading
 import traceback
 from collections.abc import Sequence
+from multiprocessing.connection import Connection
 from operator import attrgetter
 from typing import Any
 
 from aligntune_core.config.payload import read
 from aligntune_core.launch.answers import failure, plain
-from aligntune_core.launch.channel import Channel, Outbox
+
+
+class Outbox:
+    """Sends in the background, in order. Safe in a signal handler, which may have interrupted a ``send`` half way."""
+
+    def __init__(self, channel: Connection) -> None:
+        self._channel = channel
+        self._waiting: queue.SimpleQueue[tuple[str, bytes] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, daemon=True, name="aligntune-outbox")
+        self._thread.start()
+
+    def send(self, kind: str, content: bytes) -> None:
+        """Send one message, some time soon."""
+        self._waiting.put((kind, content))
+
+    def close(self) -> None:
+        """Wait until everything is sent."""
+        self._waiting.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        while (message := self._waiting.get()) is not None:
+            try:
+                self._channel.send(message)
+            except OSError:  # the other side is gone, which the receiving thread notices
+                return
+
 
 _outbox: list[Outbox] = []
 """Holds this process's outbox, once it serves."""
@@ -35,8 +62,8 @@ def serve(descriptor: int) -> None:
     Args:
         descriptor: of the inherited socket.
     """
-    channel = Channel(descriptor)
-    path, target, arguments = read(channel.receive()[1], "the header")
+    channel = Connection(descriptor)
+    path, target, arguments = read(channel.recv()[1], "the header")
     sys.path[:] = path
     _outbox.append(Outbox(channel))
     calls, service = _calls(channel), _Service(target, arguments)
@@ -45,14 +72,14 @@ def serve(descriptor: int) -> None:
         _outbox[0].send(*service.answer(*calls.get()))
 
 
-def _calls(channel: Channel) -> queue.Queue[tuple[str, bytes]]:
+def _calls(channel: Connection) -> queue.Queue[tuple[str, bytes]]:
     """Receive calls on a thread, unopened, so that the parent's end is noticed whatever this process is doing."""
     calls: queue.Queue[tuple[str, bytes]] = queue.Queue()
 
     def listen() -> None:
         try:
             while True:
-                calls.put(channel.receive())
+                calls.put(channel.recv())
         except (EOFError, OSError):
             pass  # the parent is gone
         except BaseException:

@@ -26,7 +26,6 @@ from aligntune_core.types import Sampling
 from aligntune_core.version import __version__
 
 if TYPE_CHECKING:
-    from aligntune_core.config import Config
     from aligntune_core.pipeline.plan import Plan
     from aligntune_core.types import Engine, Form, LoadedModel, TrainResult
 
@@ -53,15 +52,18 @@ class Trainer:
         self._started = now()
         self._trained = False
         self._goes_on = False
+        self.config = plan.config
+        """The resolved configuration."""
+        self.backend = plan.backend.name
+        """Name of the backend."""
+        self.output_dir = session.folder.path
+        """The run folder."""
+        self.planned = plan.planned
+        """Config path -> value that the library announced before weights were loaded."""
         self.effective = dict(effective)
         """Config path -> value in force, read from the built trainer."""
         self.on_event: Callable[[Mapping[str, Any]], None] | None = None
         """Takes each event instead of the progress bar."""
-
-    @property
-    def config(self) -> Config:
-        """The resolved configuration."""
-        return self._plan.config
 
     @property
     def model(self) -> Any:
@@ -77,21 +79,6 @@ class Trainer:
     def native(self) -> Any:
         """The backend library's own trainer."""
         return self._engine.native
-
-    @property
-    def planned(self) -> Mapping[str, Any]:
-        """Config path -> value that the library announced before weights were loaded."""
-        return self._plan.planned
-
-    @property
-    def backend(self) -> str:
-        """Name of the backend."""
-        return self._plan.backend.name
-
-    @property
-    def output_dir(self) -> Path:
-        """The run folder."""
-        return self._session.folder.path
 
     def train(self, resume: bool | str | Path | None = None) -> TrainResult:
         """Train, and leave model or adapter, tokenizer, ``aligntune.json`` and ``metrics.jsonl`` in the run folder.
@@ -117,21 +104,17 @@ class Trainer:
             remarks += check_resume(start, self.config, self._plan.datasets.fingerprint)
         with folder.locked():
             if start is None:
-                self._remark_second_run()
+                if self._trained:
+                    remarks.append(
+                        "this trainer has trained before: the run goes on from its weights. "
+                        "Create a trainer again to start anew."
+                    )
                 folder.set_aside(model_folder(self.config.model.name))
             elif is_main():
                 events.rewind(folder.metrics, step_of(start))
             for remark in remarks:
                 logger.warning(remark)
             return self._run(start)
-
-    def _remark_second_run(self) -> None:
-        """Warn that a second run goes on from the weights that the first one left."""
-        if self._trained:
-            logger.warning(
-                "this trainer has trained before: the run goes on from its weights. "
-                "Create a trainer again to start anew."
-            )
 
     def _run(self, start: Path | None) -> TrainResult:
         session, config = self._session, self.config

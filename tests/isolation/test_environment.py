@@ -16,17 +16,17 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_a_library_writes_is_not_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACME_OLD", "mine")
-    with environment.recorded():
+    with environment.recorded_environment():
         monkeypatch.setenv("ACME_OLD", "the library's")
         monkeypatch.setenv("ACME_NEW", "the library's")
-    with environment.recorded():
+    with environment.recorded_environment():
         monkeypatch.setenv("ACME_OLD", "the library's second")
     assert environment.clean()["ACME_OLD"] == "mine"
     assert "ACME_NEW" not in environment.clean()
 
 
 def test_what_the_user_sets_afterwards_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    with environment.recorded():
+    with environment.recorded_environment():
         monkeypatch.setenv("ACME_OLD", "the library's")
         monkeypatch.setenv("ACME_NEW", "the library's")
     monkeypatch.setenv("ACME_OLD", "mine")

@@ -193,8 +193,8 @@ class Slow:
     def __reduce__(self):
         return time.sleep, (60,)
 trainer = RemoteTrainer.__new__(RemoteTrainer)
-trainer._worker, trainer._backend_name, trainer.on_event = TrainerProcess(), "trl", None
-trainer._resolved = resolve_config("sft", model_name="m", dataset_name="d")
+trainer._worker, trainer.backend, trainer.on_event = TrainerProcess(), "trl", None
+trainer.config = resolve_config("sft", model_name="m", dataset_name="d")
 print(trainer._worker.process.pid, flush=True)
 trainer.train(Slow())
 """

@@ -32,8 +32,8 @@ def trainer(tmp_path: Path) -> Trainer:
 
     made: Any = object.__new__(Trainer)
     made._engine = SavingEngine()
-    made._plan = SimpleNamespace(config=SimpleNamespace(algorithm="dpo", peft=SimpleNamespace(enabled=True)))
-    made._session = SimpleNamespace(folder=SimpleNamespace(path=tmp_path / "run"))
+    made.config = SimpleNamespace(algorithm="dpo", peft=SimpleNamespace(enabled=True))
+    made.output_dir = tmp_path / "run"
     found: Trainer = made
     return found
 

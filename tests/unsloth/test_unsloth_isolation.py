@@ -52,7 +52,7 @@ out["unsloth here"] = "unsloth" in sys.modules
 out["environment"] = [k for k in {{*environment, *os.environ}} if environment.get(k) != os.environ.get(k)]
 
 from aligntune_core.launch import environment as kept
-with kept.recorded():
+with kept.recorded_environment():
     import unsloth
 out["replaced by import"] = symbols["replaced"](before, symbols["snapshot"]())
 out["late"] = refused(backend="trl")
