@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from aligntune_core.data import cells
+from aligntune_core.data.columns import shown
 from aligntune_core.data.conversations import (
     ASSISTANT_MARK,
     Message,
@@ -22,7 +23,6 @@ from aligntune_core.data.conversations import (
     with_system,
 )
 from aligntune_core.data.formats.base import CONTEXT, CanonicalRow, Format, Roles, Row, RowProblem, Shape
-from aligntune_core.data.roles import shown
 from aligntune_core.errors import DataError
 
 SIDES = ("chosen", "rejected")

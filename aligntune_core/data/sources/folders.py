@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from aligntune_core.data.reading.rows import RowSource, concatenate
-from aligntune_core.data.sources.files import kind_of, read_file
+from aligntune_core.data.rows import RowSource, concatenate, marked
+from aligntune_core.data.sources.files import TABLES, iterate_file, kind_of, read_file
 from aligntune_core.errors import DataError
 from aligntune_core.model.hub import EXTENSIONS
 from aligntune_core.wording import did_you_mean, listed
@@ -74,10 +74,24 @@ class LocalFiles:
         if len(sources) == 1:
             return sources[0]
         joined = replace(concatenate(sources), origin=self.origin)
-        if not joined.is_dataset:
-            return joined
         # Rows of tables are called by their number, which counts through the split.
-        return replace(joined, numbers=range(len(joined)), places=None)
+        return replace(joined, numbers=range(len(joined))) if joined.is_dataset else joined
+
+    def stream(self, split: str) -> Any:
+        """The same as an ``IterableDataset``; rows of text files know their line."""
+        from datasets import IterableDataset, concatenate_datasets
+
+        files = self.files[split]
+        tables = [read_file(path, name).stream() for path, name in files if kind_of(path) in TABLES]
+        if tables:
+            return concatenate_datasets(tables)
+
+        def generate(files: list[tuple[Path, str]]) -> Iterator[dict[str, Any]]:
+            for path, name in files:
+                for line, row in iterate_file(path, name):
+                    yield marked(row, f"{name}:{line}")
+
+        return IterableDataset.from_generator(generate, gen_kwargs={"files": files})
 
 
 def open_path(path: Path, config_name: str | None, *, must: bool = True) -> LocalFiles | Any:

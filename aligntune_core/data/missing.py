@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from aligntune_core.algorithms.catalogue import own
+from aligntune_core.data.columns import ROLES, is_index, plain_name, shown
 from aligntune_core.data.conversations import is_messages
-from aligntune_core.data.roles import ROLES, is_index, plain_name, shown
 
 if TYPE_CHECKING:
     from aligntune_core.algorithms import Algorithm
@@ -39,18 +39,24 @@ def missing_columns(
         mapping_given: whether there is a ``column_mapping`` already.
     """
     choices = [(roles.needs, _suggest(columns, typical, roles.needs, slots)) for _, roles in layouts]
-    usual = next(
-        (roles.needs for entry, roles in layouts if len(roles.needs) > 1 or entry.carries), choices[0][0]
-    )
+    usual = (roles.needs for entry, roles in layouts if len(roles.needs) > 1 or entry.carries)
     needs, (suggestion, _) = max(choices, key=lambda choice: (bool(choice[1][0]), choice[1][1]))
     if not suggestion:
-        needs = usual
+        needs = next(usual, choices[0][0])
     missing = [role for role in needs if role not in slots]
+    formats = {entry.name: entry for entry, _ in layouts}
+    wants = [entry.wants or "; or ".join(_joined(r.needs) for r in entry.roles) for entry in formats.values()]
     lines = [
         f"{origin}: no column for {' and '.join(missing)}. Found: {shown(columns)}. "
-        f"{algorithm.name} needs {_wants(layouts)}.",
-        *_meant_for(algorithm, layouts, columns, slots),
+        f"{algorithm.name} needs {'; or '.join(wants)}."
     ]
+    if algorithm.supervised and "chosen" in columns:
+        lines.append(f"This looks like preference data, which {_taker('preference')} takes.")
+    elif "preference" in formats and "completion" in slots:
+        lines.append(
+            f"This looks like data for {_taker('pair')}: {algorithm.name} needs a better and a worse answer to each "
+            "prompt."
+        )
     if suggestion:
         new = {column: role for column, role in suggestion.items() if column not in slots.values()}
         nearest = "; ".join(f'"{column}" for {role}' for column, role in new.items())
@@ -60,34 +66,8 @@ def missing_columns(
     return " ".join(lines)
 
 
-def _wants(layouts: Sequence[tuple[Format, Roles]]) -> str:
-    """The columns that an algorithm's formats take."""
-    formats = {entry.name: entry for entry, _ in layouts}.values()
-    return "; or ".join(
-        entry.wants or "; or ".join(_joined(r.needs) for r in entry.roles) for entry in formats
-    )
-
-
 def _joined(roles: Sequence[str]) -> str:
     return roles[0] if len(roles) == 1 else f"{', '.join(roles[:-1])} and {roles[-1]}"
-
-
-def _meant_for(
-    algorithm: Algorithm,
-    layouts: Sequence[tuple[Format, Roles]],
-    columns: Sequence[str],
-    slots: Mapping[str, str],
-) -> list[str]:
-    """Which algorithm the data seem to be meant for, where that is another one."""
-    names = {entry.name for entry, _ in layouts}
-    if algorithm.supervised and "chosen" in columns:
-        return [f"This looks like preference data, which {_taker('preference')} takes."]
-    if "preference" in names and "completion" in slots:
-        return [
-            f"This looks like data for {_taker('pair')}: {algorithm.name} needs a better and a worse answer to each "
-            "prompt."
-        ]
-    return []
 
 
 def _taker(name: str) -> str:

@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from aligntune_core.data.conversations import is_dialogue, is_messages, starts_dialogue
+from aligntune_core.data.columns import ROLE_OF, ROLES, alike_column, direction, is_index, plain_name, shown
+from aligntune_core.data.conversations import is_dialogue, is_messages, parsed, starts_dialogue
 from aligntune_core.data.formats import formats_of
 from aligntune_core.data.formats.base import Format, Roles, Shape
-from aligntune_core.data.recognise.kinds import typical_values
-from aligntune_core.data.recognise.mapping import direction
-from aligntune_core.data.recognise.nearest import missing_columns
-from aligntune_core.data.roles import ROLE_OF, ROLES, alike_column, is_index, plain_name, shown
+from aligntune_core.data.missing import missing_columns
 from aligntune_core.errors import DataError
 from aligntune_core.wording import did_you_mean, listed
 
@@ -28,6 +26,9 @@ RESERVED = frozenset(
 
 # Where the user gave a column one of these roles, it is the prompt, or part of it.
 _PROMPT_ROLES = ("prompt", "messages", "system", "input")
+
+# Between kinds of values that are equally frequent, the one with more structure: text among messages is the bad row.
+_KINDS = ("messages", "dialogue", "text", "other")
 
 Layout = tuple[Format, Roles]
 
@@ -67,7 +68,7 @@ def detect(
     """
     layouts = [(entry, roles) for entry in formats_of(algorithm) for roles in entry.roles]
     mapped = _mapped(columns, algorithm, origin, column_mapping, text_column)
-    typical = typical_values(sample, columns)
+    typical = {column: _typical([row.get(column) for row in sample]) for column in columns}
     layout, slots = _recognised(columns, mapped, typical, layouts)
     if layout is None:
         raise DataError(
@@ -177,17 +178,40 @@ def _sentences(shape: Shape) -> tuple[str, ...]:
     slots, extras = shape.slots, shape.extras
     roles = ", ".join(role if role == column else f'{role} from "{column}"' for role, column in slots.items())
     sentences = [f"Format {shape.name}: {roles}."]
-    rest = [c for c in shape.columns if c not in slots.values() and c not in extras.values()]
-    overlooked = [c for role, c in slots.items() if _differs_in_writing(c, ROLES.get(role, (role,)))]
+    overlooked = [
+        f'"{column}"'
+        for role, column in slots.items()
+        if column not in ROLES.get(role, (role,)) and plain_name(column) in ROLES.get(role, (role,))
+    ]
     if overlooked:
-        names = listed(f'"{column}"' for column in overlooked)
-        sentences.append(f"Capitals and blanks in the names of columns were overlooked: {names}.")
+        sentences.append(
+            f"Capitals and blanks in the names of columns were overlooked: {listed(overlooked)}."
+        )
     if extras:
         sentences.append(f"Carried along for rewards: {shown(extras)}.")
+    rest = [c for c in shape.columns if c not in slots.values() and c not in extras.values()]
     if rest:
         sentences.append(f"Not used: {shown(rest)}.")
     return tuple(sentences)
 
 
-def _differs_in_writing(column: str, names: Sequence[str]) -> bool:
-    return plain_name(column) in names and column not in names
+def _typical(values: Sequence[Any]) -> Any:
+    """One value that stands for most of a column, the empty ones aside: the first of its most frequent kind."""
+    first: dict[str, Any] = {}
+    counts = dict.fromkeys(_KINDS, 0)
+    for given in values:
+        if given is None or given == "" or given == []:
+            continue
+        value = parsed(given)
+        kind = _kind(value)
+        first.setdefault(kind, value)
+        counts[kind] += 1
+    return first.get(max(_KINDS, key=counts.__getitem__))
+
+
+def _kind(value: Any) -> str:
+    if is_messages(value):
+        return "messages"
+    if is_dialogue(value):
+        return "dialogue"
+    return "text" if isinstance(value, str) else "other"
