@@ -61,9 +61,7 @@ def direction(
     """``column_mapping`` as column -> role name, whichever way it was written.
 
     Args:
-        mapping: as given: column -> role, or role -> column.
-        columns: the dataset's columns; they decide the direction.
-        origin: the dataset in messages.
+        mapping: as given: column -> role, or role -> column; the dataset's columns decide the direction.
         free_targets: whether a column may be given a name that is no role (reward columns).
         role_of: name -> role; an algorithm's own formats may have roles of their own.
 

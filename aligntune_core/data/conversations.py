@@ -13,15 +13,9 @@ from aligntune_core.wording import a_type, did_you_mean, listed
 Message = dict[str, str]
 
 ROLE_NAMES = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "bot": "assistant",
-    "model": "assistant",
+    **dict.fromkeys(("system", "developer"), "system"),
+    **dict.fromkeys(("user", "human"), "user"),
+    **dict.fromkeys(("assistant", "gpt", "chatgpt", "bot", "model"), "assistant"),
 }
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 ASSISTANT_MARK = "\n\nAssistant:"
@@ -206,10 +200,7 @@ def split_dialogues(chosen: str, rejected: str) -> int:
 def read_dialogue(text: str, column: str, *, first: str = "") -> list[Message]:
     """A dialogue text as messages; neighbours of one speaker are joined.
 
-    Args:
-        text: the dialogue, or, with ``first``, the rest of one after a mark.
-        column: for messages.
-        first: the role that the text starts with, where its mark was cut off.
+    ``first`` is the role that the text starts with, where its mark was cut off.
     """
     if not first and text.startswith("Human:"):
         text = "\n\n" + text

@@ -134,11 +134,7 @@ def _reader(
     tokenizer: Any,
     tokenize: Tokenize | None,
 ) -> Reader:
-    """Recognise a data set; decide template, loss and canonical columns.
-
-    Args:
-        wishes: with the rows that may be looked at; the rest is filled in here.
-    """
+    """Recognise a data set; decide template, loss and canonical columns. The rest of ``wishes`` is filled in here."""
     data = config.data
     shape = detect(columns, wishes.sample, algorithm, origin, data.column_mapping, data.text_column)
     shape = replace(shape, system_prompt=data.system_prompt)

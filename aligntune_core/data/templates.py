@@ -37,10 +37,9 @@ DIALOGUE = (
 
 
 def ensure_template(tokenizer: Any, dialogue: bool, given: str | None = None) -> str:
-    """Make sure that the tokenizer can render conversations.
+    """Make sure that the tokenizer can render conversations: it gets a plain template where it has none.
 
     Args:
-        tokenizer: gets a plain template where it has none.
         dialogue: the data marks its speakers with Human and Assistant.
         given: ``config.model.chat_template``.
 

@@ -17,17 +17,11 @@ from aligntune_core.wording import did_you_mean, listed
 
 _SHARD = re.compile(r"^(?P<split>.+?)-\d+-of-\d+$")
 _PART = re.compile(r"[-_.](?:part|shard)?[-_.]?\d+$")
+_INFOS = ("dataset_info.json", "dataset_infos.json")
 _SPLIT_WORDS = {
-    "train": "train",
-    "training": "train",
-    "test": "test",
-    "testing": "test",
-    "eval": "test",
-    "evaluation": "test",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
 }
 
 
@@ -121,18 +115,14 @@ def open_path(path: Path, config_name: str | None, *, must: bool = True) -> Loca
     if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
         return _load_from_disk(path)
     if config_name and config_name != "default" and must:
-        raise _no_subfolder(path, config_name)
+        names = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and entry.name[0] not in "._")
+        hint = did_you_mean(config_name, names)
+        raise DataError(
+            f'{path} has no subfolder "{config_name}" (config_name).{hint} Its subfolders: {listed(names)}. Leave '
+            "config_name out to read all files of the folder."
+        )
     splits = _by_split(path)
     return LocalFiles(str(path), splits, _aliases(splits))
-
-
-def _no_subfolder(path: Path, config_name: str) -> DataError:
-    names = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and entry.name[0] not in "._")
-    hint = did_you_mean(config_name, names)
-    return DataError(
-        f'{path} has no subfolder "{config_name}" (config_name).{hint} Its subfolders: {listed(names)}. Leave '
-        "config_name out to read all files of the folder."
-    )
 
 
 def _load_from_disk(path: Path) -> Any:
@@ -145,22 +135,15 @@ def _load_from_disk(path: Path) -> Any:
 
 
 def _by_split(folder: Path) -> dict[str, list[tuple[Path, str]]]:
-    files = [f for f in sorted(folder.rglob("*")) if f.is_file() and kind_of(f) and not _hidden(f, folder)]
-    if not files:
-        raise DataError(f"{folder}: no data file in this folder. Understood: {listed(EXTENSIONS)}.")
-    found: dict[str, list[tuple[Path, str]]] = {}
-    for file in files:
+    splits: dict[str, list[tuple[Path, str]]] = {}
+    for file in sorted(folder.rglob("*")):
         relative = file.relative_to(folder)
-        found.setdefault(split_of(relative), []).append((file, str(relative)))
-    return found
-
-
-def _hidden(file: Path, folder: Path) -> bool:
-    parts = file.relative_to(folder).parts
-    return any(part.startswith((".", "_")) for part in parts) or file.name in (
-        "dataset_info.json",
-        "dataset_infos.json",
-    )
+        hidden = file.name in _INFOS or any(part.startswith((".", "_")) for part in relative.parts)
+        if file.is_file() and kind_of(file) and not hidden:
+            splits.setdefault(split_of(relative), []).append((file, str(relative)))
+    if not splits:
+        raise DataError(f"{folder}: no data file in this folder. Understood: {listed(EXTENSIONS)}.")
+    return splits
 
 
 def split_of(relative: Path) -> str:

@@ -64,10 +64,7 @@ class JsonLines(Sequence[Any]):
 def open_lines(path: Path, name: str, open_file: Open) -> RowSource:
     """Look at each line once: where it starts, and which columns it has.
 
-    Args:
-        path: the file.
-        name: what to call it in messages.
-        open_file: opens it, unpacked. A packed one is unpacked into a file of this process's own.
+    A packed file is unpacked into one of this process's own, where lines can be read again.
     """
     plain = str(path)
     if path.name.lower().endswith(".gz"):
@@ -89,11 +86,8 @@ def open_lines(path: Path, name: str, open_file: Open) -> RowSource:
 def read_json(open_file: Open, name: str, lines: bool) -> Rows:
     """Yield (line counted from 1, row or ``Broken``).
 
-    Args:
-        open_file: opens the file.
-        name: what to call it in messages.
-        lines: its name says that it holds JSON lines. What is in it counts more: arrays and objects over several
-            lines are read all the same.
+    ``lines``: the file's name says that it holds JSON lines. What is in it counts more: arrays and objects over several
+    lines are read all the same.
 
     Raises:
         DataError: it is no JSON from which rows could be told.
@@ -119,9 +113,7 @@ def read_json(open_file: Open, name: str, lines: bool) -> Rows:
 def holds_lines(open_file: Open, lines: bool) -> bool:
     """Whether a file holds one object a line, as its first two lines tell.
 
-    Args:
-        open_file: opens the file.
-        lines: its name says so. Where it does not, one object may be all of the file: a second line must follow.
+    ``lines``: its name says so. Where it does not, one object may be all of the file: a second line must follow.
     """
     first, second = _first_lines(open_file)
     if lines and first[:1] not in b"[{":

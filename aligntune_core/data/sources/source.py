@@ -151,13 +151,16 @@ def open_source(spec: Any, config: Config, keyword: str = "dataset_name") -> Ope
 
     Args:
         spec: hub id, local file or folder, ``datasets`` object, list of dicts, or a dict of split -> one of these.
-        config: for ``config_name``, revision and token.
+        config: for ``config_name`` and token.
         keyword: the keyword that gave ``spec``.
 
     Raises:
         DataError: it is not there, or not a source of rows.
     """
-    opened = _opened(spec, config, keyword)
+    if isinstance(spec, str | Path):
+        opened = _named(str(spec), config, keyword)
+    else:
+        opened = _in_memory(spec, "the dataset in memory", keyword)
     name = config.data.config_name
     if not name or opened.takes_config or keyword != "dataset_name":
         return opened  # config_name is of dataset_name; where it fits another source it was used there too
@@ -166,25 +169,20 @@ def open_source(spec: Any, config: Config, keyword: str = "dataset_name") -> Ope
     return replace(opened, sentences=(sentence,))
 
 
-def _opened(spec: Any, config: Config, keyword: str) -> Opened:
-    if isinstance(spec, Path):
-        spec = str(spec)
-    if isinstance(spec, str):
-        if spec.startswith(PREFIX):
-            return _tasks(spec, config)
-        path = Path(spec).expanduser()
-        if not path.exists():
-            if looks_local(spec):
-                raise missing_path(spec)
-            return _hub(spec, config)
-        name = config.data.config_name
-        found = open_path(path, name, must=keyword == "dataset_name")
-        if isinstance(found, LocalFiles):
-            return Opened(
-                found.origin, tuple(found.files), found.read, found.stream, found.aliases, path.is_dir()
-            )
-        return replace(_in_memory(found, spec, keyword), takes_config=(path / (name or "")).is_dir())
-    return _in_memory(spec, "the dataset in memory", keyword)
+def _named(spec: str, config: Config, keyword: str) -> Opened:
+    """A task, a local file or folder, or a dataset of the hub."""
+    if spec.startswith(PREFIX):
+        return _tasks(spec, config)
+    path, name = Path(spec).expanduser(), config.data.config_name
+    if path.exists():
+        local = open_path(path, name, must=keyword == "dataset_name")
+        if isinstance(local, LocalFiles):
+            splits = tuple(local.files)
+            return Opened(local.origin, splits, local.read, local.stream, local.aliases, path.is_dir())
+        return replace(_in_memory(local, spec, keyword), takes_config=(path / (name or "")).is_dir())
+    if looks_local(spec):
+        raise missing_path(spec)
+    return _hub(spec, config)
 
 
 def _hub(name: str, config: Config) -> Opened:
