@@ -30,8 +30,7 @@ class Limit:
     Attributes:
         tokens: it may have: ``max_seq_length``; of a prompt ``max_prompt_length``, or what a completion leaves; None:
             no limit ("wrapped" packing cuts no row).
-        mode: "keep_start" or "keep_end".
-        long_rows: what becomes of longer ones.
+        mode: "keep_start" or "keep_end", where ``long_rows`` are cut.
     """
 
     tokens: int | None

@@ -66,10 +66,10 @@ class Tally:
     context_turns: int = 0
     long_replies: int = 0
 
-    def add(self, entry: Checked, place: str) -> None:
+    def add(self, entry: Checked, index: int, source: RowSource) -> None:
         """Count one row of the source."""
         if entry.problem is not None:
-            self.bad.append(BadRow(place, entry.problem.column, entry.problem.reason))
+            self.bad.append(BadRow(source.place(index), entry.problem.column, entry.problem.reason))
             return
         self.sources += 1
         for row, tokens in zip(entry.rows, entry.tokens, strict=True):
@@ -150,7 +150,7 @@ class Reader:
         for start, rows in source.batches((*self.shape.slots.values(), *extras.values())):
             entries = list(zip(range(start, start + len(rows)), rows, self.check(rows), strict=True))
             for index, _, entry in entries:
-                tally.add(entry, source.place(index))
+                tally.add(entry, index, source)
             fresh = [canon for _, _, entry in entries for canon in entry.rows]
             if not fresh:
                 continue
