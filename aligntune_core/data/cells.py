@@ -7,6 +7,7 @@ from typing import Any
 from aligntune_core.data.conversations import (
     ASSISTANT_MARK,
     Message,
+    check_end,
     is_messages,
     parsed,
     read_dialogue,
@@ -71,8 +72,5 @@ def reply(value: Any, column: str) -> list[Message]:
     messages = read_messages(value, column)
     if messages[0]["role"] != "assistant":
         raise RowProblem(column, f"starts with a message of the {messages[0]['role']}, not of the assistant")
-    if messages[-1]["role"] != "assistant":
-        raise RowProblem(
-            column, f"the last message is from the {messages[-1]['role']}, not from the assistant"
-        )
+    check_end(messages, column)
     return messages

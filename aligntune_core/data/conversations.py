@@ -13,20 +13,12 @@ from aligntune_core.wording import a_type, did_you_mean, listed
 Message = dict[str, str]
 
 ROLE_NAMES = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "bot": "assistant",
-    "model": "assistant",
+    **dict.fromkeys(("system", "developer"), "system"),
+    **dict.fromkeys(("user", "human"), "user"),
+    **dict.fromkeys(("assistant", "gpt", "chatgpt", "bot", "model"), "assistant"),
 }
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 ASSISTANT_MARK = "\n\nAssistant:"
-HUMAN_MARK = "\n\nHuman:"
-_KEYS = ({"role", "content"}, {"from", "value"})
 
 
 def shortened(value: Any, length: int = 40) -> str:
@@ -35,7 +27,7 @@ def shortened(value: Any, length: int = 40) -> str:
     return text if len(text) <= length else text[: length - 3] + "..."
 
 
-def read_text(value: Any, column: str, *, optional: bool = False, strip: bool = False) -> str:
+def read_text(value: Any, column: str, *, optional: bool = False) -> str:
     """A non-empty text; with ``optional``, None and empty texts give ""."""
     if value is None or value == "":
         if optional:
@@ -50,12 +42,11 @@ def read_text(value: Any, column: str, *, optional: bool = False, strip: bool = 
             raise RowProblem(
                 column, f"character {error.start + 1} is half of a surrogate pair, no text"
             ) from None
-    bare = value.strip()
-    if not bare:
-        if optional:
-            return ""
-        raise RowProblem(column, "empty (only white space)")
-    return bare if strip else value
+    if value.strip():
+        return value
+    if optional:
+        return ""
+    raise RowProblem(column, "empty (only white space)")
 
 
 def is_messages(value: Any) -> bool:
@@ -75,7 +66,12 @@ def parsed(value: Any) -> Any:
     except (ValueError, RecursionError):
         return value
     dicts = isinstance(found, list) and all(isinstance(item, dict) for item in found)
-    return found if dicts and any(keys <= item.keys() for item in found for keys in _KEYS) else value
+    return found if dicts and any(map(is_message, found)) else value
+
+
+def is_message(item: Mapping[str, Any]) -> bool:
+    """Whether a dict has the keys of a message, OpenAI's or ShareGPT's."""
+    return {"role", "content"} <= item.keys() or {"from", "value"} <= item.keys()
 
 
 def speaker(message: Mapping[str, Any]) -> Any:
@@ -119,11 +115,12 @@ def _read_message(message: Any, which: str, column: str) -> tuple[str, str]:
     name = speaker(message)
     if name is None:
         raise RowProblem(column, f"{which} has no role (its keys: {listed(message)})")
-    role = ROLE_NAMES.get(name.lower()) if isinstance(name, str) else None
+    role = ROLE_NAMES.get(str(name).lower())
     if role is None:
-        hint = did_you_mean(name, ROLE_NAMES) if isinstance(name, str) else ""
-        if name in ("tool", "function", "observation"):
-            hint = " Conversations with tools are not supported."
+        tools = name in ("tool", "function", "observation")
+        hint = (
+            " Conversations with tools are not supported." if tools else did_you_mean(str(name), ROLE_NAMES)
+        )
         raise RowProblem(
             column, f"{which} has the unknown role {shortened(name)}.{hint} Known: {listed(ROLE_NAMES)}"
         )
@@ -140,25 +137,23 @@ def _read_message(message: Any, which: str, column: str) -> tuple[str, str]:
 
 def _joined_parts(parts: Sequence[Any], which: str, column: str) -> str:
     """The text of content given as parts; anything but text is refused."""
-    texts = []
     for part in parts:
-        if (
-            not isinstance(part, Mapping)
-            or part.get("type", "text") != "text"
-            or not isinstance(part.get("text"), str)
-        ):
-            kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
+        kind = part.get("type", "text") if isinstance(part, Mapping) else type(part).__name__
+        if kind != "text" or not isinstance(part.get("text"), str):
             raise RowProblem(column, f"{which} holds a part of type {kind!r}; only text is supported")
-        texts.append(part["text"])
-    return "".join(texts)
+    return "".join(part["text"] for part in parts)
+
+
+def check_end(messages: Sequence[Message], column: str) -> None:
+    """What is to be learnt ends with the assistant."""
+    role = messages[-1]["role"]
+    if role != "assistant":
+        raise RowProblem(column, f"the last message is from the {role}, not from the assistant")
 
 
 def check_reply(messages: Sequence[Message], column: str) -> None:
     """A conversation to learn from ends with the assistant and says something before."""
-    if messages[-1]["role"] != "assistant":
-        raise RowProblem(
-            column, f"the last message is from the {messages[-1]['role']}, not from the assistant"
-        )
+    check_end(messages, column)
     if len(messages) == 1:
         raise RowProblem(column, "a lone reply: no message comes before it")
 
@@ -170,18 +165,15 @@ def with_system(messages: list[Message], system: str | None) -> list[Message]:
     return [{"role": "system", "content": system}, *messages]
 
 
-def is_multi_turn(messages: Sequence[Message]) -> bool:
-    """Whether the assistant speaks more than once."""
-    return sum(message["role"] == "assistant" for message in messages) > 1
-
-
 # --- dialogues written as one text ("\n\nHuman: ...\n\nAssistant: ...") ----------------------------------------------
 
 
 def is_dialogue(text: Any) -> bool:
     """Whether a text is a dialogue with Human and Assistant marks."""
     return (
-        isinstance(text, str) and ASSISTANT_MARK in text and (HUMAN_MARK in text or text.startswith("Human:"))
+        isinstance(text, str)
+        and ASSISTANT_MARK in text
+        and ("\n\nHuman:" in text or text.startswith("Human:"))
     )
 
 
@@ -190,37 +182,25 @@ def starts_dialogue(text: Any) -> bool:
     return isinstance(text, str) and text.startswith(("\n\nHuman:", "Human:"))
 
 
-def common_prefix(first: str, second: str) -> int:
-    """How many leading characters two texts share."""
-    low, high = 0, min(len(first), len(second))
-    while low < high:  # comparing slices is done in C; a loop over characters is not
-        middle = (low + high + 1) // 2
-        if first[:middle] == second[:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
 def split_dialogues(chosen: str, rejected: str) -> int:
-    """Where the prompt of two dialogues ends: after the last "\\n\\nAssistant:" that both share.
+    """Where the prompt of two dialogues ends: after the last "\\n\\nAssistant:" until which they are equal.
 
-    The common prefix itself is not the prompt: replies often begin with the same words.
+    What they share beyond it is not the prompt: replies often begin with the same words.
     """
-    shared = chosen[: common_prefix(chosen, rejected)]
-    mark = shared.rfind(ASSISTANT_MARK)
-    if mark < 0:
+    cut = 0
+    for mark in re.finditer(ASSISTANT_MARK, chosen):
+        if not rejected.startswith(chosen[: mark.end()]):
+            break
+        cut = mark.end()
+    if not cut:
         raise RowProblem("chosen", 'the two dialogues share no "\\n\\nAssistant:" to end the prompt at')
-    return mark + len(ASSISTANT_MARK)
+    return cut
 
 
 def read_dialogue(text: str, column: str, *, first: str = "") -> list[Message]:
     """A dialogue text as messages; neighbours of one speaker are joined.
 
-    Args:
-        text: the dialogue, or, with ``first``, the rest of one after a mark.
-        column: for messages.
-        first: the role that the text starts with, where its mark was cut off.
+    ``first`` is the role that the text starts with, where its mark was cut off.
     """
     if not first and text.startswith("Human:"):
         text = "\n\n" + text

@@ -30,8 +30,7 @@ class Limit:
     Attributes:
         tokens: it may have: ``max_seq_length``; of a prompt ``max_prompt_length``, or what a completion leaves; None:
             no limit ("wrapped" packing cuts no row).
-        mode: "keep_start" or "keep_end".
-        long_rows: what becomes of longer ones.
+        mode: "keep_start" or "keep_end", where ``long_rows`` are cut.
     """
 
     tokens: int | None
@@ -47,20 +46,15 @@ def limit_of(config: Config, algorithm: Algorithm, loss: LossOn) -> Limit:
     """The limit that a configuration sets for an algorithm's rows."""
     data = config.data
     if loss == "none":
-        return Limit(prompt_limit(config), "keep_start", "refuse")
+        prompt = getattr(config.parameters, "max_prompt_length", None)
+        completion = getattr(config.parameters, "max_completion_length", None)
+        if prompt is None and completion is not None:
+            prompt = (data.max_seq_length or 0) - completion
+        return Limit(prompt, "keep_start", "refuse")
     if not (data.packing and algorithm.supervised):
         return Limit(data.max_seq_length, data.truncation_mode, algorithm.long_rows)
     wrapped = data.packing_strategy == "wrapped"
     return Limit(None if wrapped else data.max_seq_length, "keep_start", algorithm.long_rows)
-
-
-def prompt_limit(config: Config) -> int | None:
-    """Tokens a prompt may have: ``max_prompt_length``, or what ``max_seq_length`` leaves beside a completion."""
-    prompt = getattr(config.parameters, "max_prompt_length", None)
-    completion = getattr(config.parameters, "max_completion_length", None)
-    if prompt is not None or completion is None:
-        return prompt
-    return int((config.data.max_seq_length or 0) - completion)
 
 
 def tokenize(
@@ -82,20 +76,18 @@ def _measured(
     longest = max(row, key=lambda name: len(row[name].ids))
     length = len(row[longest].ids)
     long = limit.tokens is not None and length > limit.tokens
+    cut = limit.long_rows == "cut"
     problem = None
-    if long and limit.long_rows != "cut":
-        problem = _too_long(longest if longest in _ANSWERS else column, length, loss, limit)
+    if long and not cut and loss == "none":
+        problem = RowProblem("prompt", too_long_prompt(length, limit.tokens))
+    elif long and not cut:
+        reason = f"{length} tokens, max_seq_length is {limit.tokens}: such rows are not used"
+        problem = RowProblem(longest if longest in _ANSWERS else column, reason)
     elif loss != "none":
         problem = _nothing_left(row, column, loss, limit)
     if problem is None:
-        return RowTokens(length=length, truncated=long and limit.long_rows == "cut")
+        return RowTokens(length=length, truncated=long and cut)
     return RowTokens(length=length, problem=problem.reason, column=problem.column)
-
-
-def _too_long(column: str, length: int, loss: LossOn, limit: Limit) -> RowProblem:
-    if loss == "none":
-        return RowProblem("prompt", too_long_prompt(length, limit.tokens))
-    return RowProblem(column, f"{length} tokens, max_seq_length is {limit.tokens}: such rows are not used")
 
 
 def too_long_prompt(length: int, limit: int | None) -> str:

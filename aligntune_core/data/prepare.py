@@ -1,20 +1,34 @@
-"""The pipeline: open, recognise, convert, check, report."""
+"""The pipeline: open, recognise, convert, check, report; rows to train on and those held out alike."""
 
 from __future__ import annotations
 
+import hashlib
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from aligntune_core.data.parts import assemble, first_rows, held_out_part, mapping_that_applies, reader_for
-from aligntune_core.data.reading.reader import Tokenize
-from aligntune_core.data.sources.source import held_out_split, open_source
-from aligntune_core.data.streams import prepare_stream
-from aligntune_core.errors import DataError
-from aligntune_core.types import Datasets
+from aligntune_core.config import written
+from aligntune_core.data import lengths
+from aligntune_core.data.formats.base import Row, Wishes
+from aligntune_core.data.reader import Part, Reader, Tokenize, bad_rows_error
+from aligntune_core.data.recognise import detect, mapping_of
+from aligntune_core.data.rows import BROKEN, PLACE, Broken, RowSource, by_row
+from aligntune_core.data.sources.source import Opened, open_source
+from aligntune_core.data.tables import features
+from aligntune_core.data.templates import ensure_template, marks_assistant
+from aligntune_core.errors import BadRows, DataError
+from aligntune_core.types import BadRow, Datasets
 
 if TYPE_CHECKING:
     from aligntune_core.algorithms import Algorithm
     from aligntune_core.config import Config
+
+SAMPLE = 100
+STREAMED = 16
+_log = logging.getLogger("aligntune.data")
 
 
 def prepare_datasets(
@@ -30,7 +44,8 @@ def prepare_datasets(
             core's plain rules, which measure nothing without a tokenizer.
 
     Returns:
-        Datasets: canonical rows (docs/data-formats.md), their fingerprint and a ``DataReport``.
+        Datasets: canonical rows (docs/data-formats.md), their fingerprint and a ``DataReport``. Training rows that are
+        streamed are an ``IterableDataset``, and only the first of them have been checked.
 
     Raises:
         DataError: the source cannot be read, columns are missing, or rows cannot be used (``BadRows``); names each
@@ -38,12 +53,29 @@ def prepare_datasets(
     """
     opened = open_source(config.data.dataset, config)
     if config.data.streaming or opened.endless:
-        return prepare_stream(config, algorithm, tokenizer, opened, tokenize)
-    source = first_rows(opened.rows(config.data.split), config.data.max_samples)
-    reader = reader_for(source, config, algorithm, tokenizer, tokenize)
-    train = reader.read(source)
-    train = replace(train, report=replace(train.report, saw=(*train.report.saw, *opened.sentences)))
-    return assemble(train, held_out_part(config, algorithm, reader, opened))
+        reader, train = _streamed(opened, config, algorithm, tokenizer, tokenize)
+    else:
+        source = _first_rows(opened.rows(config.data.split), config.data.max_samples)
+        reader = _reader_for(source, config, algorithm, tokenizer, tokenize)
+        train = reader.read(source)
+        train = replace(train, report=replace(train.report, saw=(*train.report.saw, *opened.sentences)))
+    held_out = _held_out(config, algorithm, reader, opened)
+    report = train.report
+    if held_out is None:
+        return Datasets(train=train.dataset, fingerprint=report.fingerprint, report=report)
+    hashes = set(held_out.hashes())
+    both = len({digest for digest in train.hashes() if digest in hashes})
+    if both:
+        sentence = f"{both} held-out rows are also among the training rows."
+        _log.warning("%s: %s", report.source, sentence)
+        report = replace(report, saw=(*report.saw, sentence))
+    joined = f"{report.fingerprint}+{held_out.report.fingerprint}"
+    return Datasets(
+        train=train.dataset,
+        eval=held_out.dataset,
+        fingerprint=hashlib.sha256(joined.encode()).hexdigest()[:32],
+        report=replace(report, eval=held_out.report),
+    )
 
 
 def prepare_rows(
@@ -53,10 +85,7 @@ def prepare_rows(
 
     Args:
         rows: whatever ``dataset_name`` takes; of several splits the held-out one is taken.
-        config: of the run.
-        algorithm: of the run.
-        tokenizer: of the run.
-        tokenize: as for ``prepare_datasets``.
+        config: of the run, as the other arguments are; see ``prepare_datasets``.
 
     Returns:
         datasets.Dataset: canonical rows.
@@ -67,8 +96,165 @@ def prepare_rows(
     opened = open_source(rows, config, "dataset")
     if opened.endless:
         raise DataError("evaluation reads rows whole; give a Dataset, not an IterableDataset.")
-    source = opened.rows(held_out_split(opened))
-    mapping = mapping_that_applies(config.data.column_mapping, source, algorithm)
+    source = opened.rows(opened.held_out_split())
+    mapping = _mapping_that_applies(config.data.column_mapping, source, algorithm)
     data = config.data.model_copy(update={"column_mapping": mapping})
     config = config.model_copy(update={"data": data})
-    return reader_for(source, config, algorithm, tokenizer, tokenize).read(source).dataset
+    return _reader_for(source, config, algorithm, tokenizer, tokenize).read(source).dataset
+
+
+def _reader_for(
+    source: RowSource, config: Config, algorithm: Algorithm, tokenizer: Any, tokenize: Tokenize | None
+) -> Reader:
+    """The reader of a source that can be read more than once."""
+    if not source.columns:  # no row of it could be read, so there is nothing to recognise
+        bad = [
+            BadRow(source.place(start + offset), "", getattr(row, "reason", "no columns"))
+            for start, rows in source.batches(())
+            for offset, row in enumerate(rows)
+        ]
+        raise bad_rows_error(source.origin, bad, len(bad), True)
+
+    wishes = Wishes(sample=list(islice(_readable(source), SAMPLE)), rows=partial(_readable, source))
+    return _reader(source.columns, wishes, source.origin, config, algorithm, tokenizer, tokenize)
+
+
+def _readable(source: RowSource) -> Iterable[Row]:
+    """The rows that could be read, with all columns, so that recognising may look at any."""
+    batches = source.batches(source.columns, SAMPLE)
+    return (row for _, batch in batches for row in batch if isinstance(row, Mapping))
+
+
+def _reader(
+    columns: Sequence[str],
+    wishes: Wishes,
+    origin: str,
+    config: Config,
+    algorithm: Algorithm,
+    tokenizer: Any,
+    tokenize: Tokenize | None,
+) -> Reader:
+    """Recognise a data set; decide template, loss and canonical columns. The rest of ``wishes`` is filled in here."""
+    data = config.data
+    shape = detect(columns, wishes.sample, algorithm, origin, data.column_mapping, data.text_column)
+    shape = replace(shape, system_prompt=data.system_prompt)
+    template = ""
+    if shape.format.conversational:
+        template = ensure_template(tokenizer, shape.dialogue, config.model.chat_template)
+    wishes = replace(
+        wishes,
+        completion_only=data.completion_only_loss,
+        written="data.completion_only_loss" in written(config),
+        marks_assistant=marks_assistant(tokenizer),
+    )
+    plain = partial(lengths.tokenize, config=config, algorithm=algorithm, tokenizer=tokenizer)
+    return Reader(
+        shape=replace(shape, target=shape.format.target(shape, wishes)),
+        tokenize=tokenize or plain,
+        tokenizer=tokenizer,
+        max_seq_length=data.max_seq_length,
+        drop=data.on_bad_rows == "drop",
+        template=template,
+    )
+
+
+def _held_out(config: Config, algorithm: Algorithm, reader: Reader, opened: Opened) -> Part | None:
+    """The held-out rows, with the canonical columns of the training rows; None where none were asked for."""
+    data = config.data
+    if data.eval_dataset is None and data.eval_split is None:
+        return None
+    mapping = data.column_mapping
+    if data.eval_dataset is not None:
+        opened = open_source(data.eval_dataset, config, "eval_dataset")
+    if opened.endless:
+        raise DataError(
+            "held-out rows are read whole; give a Dataset as eval_dataset, not an IterableDataset."
+        )
+    source = opened.rows(data.eval_split or opened.held_out_split(), "eval_split")
+    source = replace(_first_rows(source, data.max_eval_samples), origin=f"{source.origin} (held out)")
+    if data.eval_dataset is not None:
+        mapping = _mapping_that_applies(mapping, source, algorithm)
+    sample = list(islice(_readable(source), SAMPLE))
+    shape = detect(source.columns, sample, algorithm, source.origin, mapping, data.text_column)
+    if set(shape.format.columns) != set(reader.shape.format.columns):
+        raise DataError(
+            f"{source.origin}: format {shape.name}, but the training rows are {reader.shape.name}."
+        )
+    shape = replace(shape, system_prompt=data.system_prompt, target=reader.shape.target)
+    return replace(reader, shape=shape).read(source)
+
+
+def _mapping_that_applies(
+    mapping: dict[str, str] | None, source: RowSource, algorithm: Algorithm
+) -> dict[str, str] | None:
+    """``column_mapping``, unless it does not fit: another data set may have names of its own."""
+    try:
+        mapping_of(mapping, source.columns, algorithm, source.origin)
+    except DataError:
+        return None
+    return mapping
+
+
+def _first_rows(source: RowSource, count: int | None) -> RowSource:
+    return source if count is None or count >= len(source) else source.take(range(count))
+
+
+def _streamed(
+    opened: Opened, config: Config, algorithm: Algorithm, tokenizer: Any, tokenize: Tokenize | None
+) -> tuple[Reader, Part]:
+    """Training rows that are converted and checked as training reads them; the first are judged now.
+
+    Raises:
+        DataError: as ``prepare_datasets``, for the first rows; later ones raise while training.
+    """
+    if config.optim.max_steps is None:
+        raise DataError(
+            "rows that are streamed have no count, so num_epochs cannot end the run: set max_steps."
+        )
+    stream = opened.streamed(config.data.split)
+    if config.data.max_samples is not None:
+        stream = stream.take(config.data.max_samples)
+    first = list(islice(stream, SAMPLE))
+    if not first:
+        raise DataError(f"{opened.origin}: the stream holds no rows.")
+    names = list(dict.fromkeys(name for row in first for name in row if name not in (PLACE, BROKEN)))
+    sample = [row for row in first if not row.get(BROKEN)]
+    wishes = Wishes(sample=sample, rows=lambda: sample)
+    reader = _reader(names, wishes, opened.origin, config, algorithm, tokenizer, tokenize)
+    canonical, extras = reader.shape.target.columns, reader.shape.extras
+    checked = stream.map(
+        partial(_checked, reader, opened.origin),
+        batched=True,
+        batch_size=STREAMED,
+        with_indices=True,
+        remove_columns=list(first[0]),
+        features=None if extras else features(canonical, reader.shape.format),
+    )
+    if next(iter(checked), None) is None:  # judges the first rows now, before weights are loaded
+        raise DataError(f"{opened.origin}: no row of the stream can be used; the log names each.")
+    sentences = [*opened.sentences, "Rows are streamed: they are checked as training reads them."]
+    return reader, Part(checked, reader.report(opened.origin, names, sentences))
+
+
+def _checked(
+    reader: Reader, origin: str, batch: dict[str, list[Any]], indices: list[int]
+) -> dict[str, list[Any]]:
+    """Rows of a stream converted and checked; columns that are neither canonical nor carried along go."""
+    canonical, extras = reader.shape.target.columns, reader.shape.extras
+    rows = list(by_row(batch))
+    out: dict[str, list[Any]] = {name: [] for name in (*canonical, *extras)}
+    entries = reader.check([Broken(row[BROKEN]) if row.get(BROKEN) else row for row in rows])
+    for index, row, entry in zip(indices, rows, entries, strict=True):
+        if entry.problem is not None:
+            bad = BadRow(row.get(PLACE) or f"row {index}", entry.problem.column, entry.problem.reason)
+            if not reader.drop:
+                raise BadRows(
+                    f'{origin}: {bad}. Correct it, or leave such rows out with on_bad_rows="drop".', [bad]
+                )
+            _log.warning("%s: dropped: %s", origin, bad)
+        for made in entry.rows:
+            for name in canonical:
+                out[name].append(made[name])
+            for name, column in extras.items():
+                out[name].append(row.get(column))
+    return out

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aligntune_core.data.conversations import read_messages
+from aligntune_core.data.conversations import is_messages, read_messages
 from aligntune_core.data.formats.base import RowProblem
 from aligntune_core.errors import ConfigError, DataError
 from aligntune_core.types import Sampling
@@ -20,7 +20,7 @@ def as_prompts(prompts: Any) -> list[Any]:
     Raises:
         DataError: something else; says which prompt.
     """
-    if isinstance(prompts, str) or _is_conversation(prompts):
+    if isinstance(prompts, str) or is_messages(prompts):
         prompts = [prompts]
     if isinstance(prompts, Mapping) or not isinstance(prompts, Sequence):
         raise DataError(
@@ -58,10 +58,6 @@ def check_sampling(sampling: Sampling) -> None:
 
 def _whole(number: Any, least: int) -> bool:
     return isinstance(number, int) and not isinstance(number, bool) and number >= least
-
-
-def _is_conversation(prompts: Any) -> bool:
-    return isinstance(prompts, list | tuple) and bool(prompts) and isinstance(prompts[0], Mapping)
 
 
 def _checked(prompt: Any, number: int) -> Any:

@@ -7,11 +7,13 @@ model, so generation uses it as well.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from aligntune_core.data.formats.base import RowProblem
 
 _BOS = "{{ bos_token }}"
+_GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 # The prompt's text on lines of its own; the reply ends with the end-of-sequence token. Speakers are not marked, so a
 # conversation of several turns, or a system message and a user's, cannot be told apart in it: such rows are refused.
@@ -35,10 +37,9 @@ DIALOGUE = (
 
 
 def ensure_template(tokenizer: Any, dialogue: bool, given: str | None = None) -> str:
-    """Make sure that the tokenizer can render conversations.
+    """Make sure that the tokenizer can render conversations: it gets a plain template where it has none.
 
     Args:
-        tokenizer: gets a plain template where it has none.
         dialogue: the data marks its speakers with Human and Assistant.
         given: ``config.model.chat_template``.
 
@@ -69,29 +70,24 @@ def is_plain(tokenizer: Any) -> bool:
 def marks_assistant(tokenizer: Any) -> bool:
     """Whether the template says which tokens are the assistant's (``{% generation %}``)."""
     template = getattr(tokenizer, "chat_template", None)
-    return (
-        isinstance(template, str)
-        and "generation %}" in template.replace("-%}", " %}").replace("  ", " ")
-        and ("{% generation" in template or "{%- generation" in template)
-    )
+    return isinstance(template, str) and _GENERATION.search(template) is not None
 
 
 def refuse_lost_roles(row: dict[str, Any]) -> None:
     """Raise ``RowProblem`` for a row that the plain template would flatten into one text without speakers."""
     for column in ("messages", "prompt", "completion", "chosen", "rejected"):
-        messages = row.get(column, ())
-        if len(messages) <= (2 if column == "messages" else 1):
+        messages, most = row.get(column, ()), 2 if column == "messages" else 1
+        if len(messages) <= most:
             continue
         turns = [message for message in messages if message["role"] != "system"]
-        if len(turns) < len(messages) and len(turns) <= (2 if column == "messages" else 1):
+        if len(turns) < len(messages) and len(turns) <= most:
             what = "a system message before the user's"
             remedy = "use a model with a chat template, give one with chat_template=, or leave the system message out"
         else:
             what = "a conversation of several turns"
             remedy = "use a model with a chat template, or give one with chat_template="
         raise RowProblem(
-            column,
-            f"{what}, but the tokenizer has no chat template, so the speakers would be lost; {remedy}",
+            column, f"{what}, but the tokenizer has no chat template, so the speakers would be lost; {remedy}"
         )
 
 

@@ -46,32 +46,28 @@ def sequences(
     """
     if not rows:
         return []
-    if "text" in rows[0]:
-        texts = [with_eos(tokenizer, row["text"]) for row in rows]
-        return [_named("row", ids, 0, True) for ids in encode(tokenizer, texts, special=True)]
     if loss == "assistant":
         return [_turns(row["messages"], tokenizer) for row in rows]
+    if "text" in rows[0]:
+        eos = tokenizer.eos_token or ""  # plain text as TRL trains on it
+        texts = [row["text"] if row["text"].endswith(eos) else row["text"] + eos for row in rows]
+        return [{"row": _sequence(ids, 0)} for ids in encode(tokenizer, texts, special=True)]
     if "messages" in rows[0]:
-        return [
-            ids if isinstance(ids, RowProblem) else _named("row", ids, 0, True)
-            for ids in encode_conversations(tokenizer, [row["messages"] for row in rows], False)
-        ]
+        wholes = encode_conversations(tokenizer, [row["messages"] for row in rows], False)
+        return [ids if isinstance(ids, RowProblem) else {"row": _sequence(ids, 0)} for ids in wholes]
     prompts = encode_conversations(tokenizer, [row["prompt"] for row in rows], True)
     sides = [side for side in ("chosen", "rejected", "completion") if side in rows[0]]
-    if not sides:
-        return [
-            ids if isinstance(ids, RowProblem) else _named("row", ids, len(ids), False) for ids in prompts
-        ]
     columns = [
         encode_conversations(tokenizer, [[*row["prompt"], *row[side]] for row in rows], False)
         for side in sides
-    ]
-    names = ["row" if side == "completion" else side for side in sides]
+    ] or [prompts]
+    names = ["row"] if len(columns) == 1 else sides
     return [_answered(names, prompt, wholes, loss) for prompt, *wholes in zip(prompts, *columns, strict=True)]
 
 
-def _named(name: str, ids: list[int], prompt: int, on: bool) -> dict[str, TokenSequence]:
-    return {name: TokenSequence(ids, [on] * len(ids), prompt)}
+def _sequence(ids: list[int], start: int, prompt: int = 0) -> TokenSequence:
+    """A sequence with the loss from ``start`` on."""
+    return TokenSequence(ids, [False] * start + [True] * (len(ids) - start), prompt)
 
 
 def _answered(
@@ -80,38 +76,35 @@ def _answered(
     wholes: Sequence[list[int] | RowProblem],
     loss: LossOn,
 ) -> dict[str, TokenSequence] | RowProblem:
-    """A prompt with each of its answers."""
-    found: dict[str, TokenSequence] = {}
+    """A prompt with each of its answers; the prompt alone where it has none."""
+    answered: dict[str, TokenSequence] = {}
     for name, ids in zip(names, wholes, strict=True):
         if isinstance(ids, RowProblem):
             return ids
         if isinstance(prompt, RowProblem):
             return prompt
         start = shared_length(prompt, ids)
-        on = 0 if loss == "all" else start
-        found[name] = TokenSequence(ids, [False] * on + [True] * (len(ids) - on), start)
-    return found
+        answered[name] = _sequence(ids, 0 if loss == "all" else start, start)
+    return answered
 
 
 def _turns(messages: Messages, tokenizer: Any) -> dict[str, TokenSequence] | RowProblem:
     """A conversation with the loss on each turn of the assistant."""
     try:
-        ids, mask = assistant_mask(tokenizer, messages)
+        encoded = tokenizer.apply_chat_template(
+            messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+        )
     except Exception as error:  # a template raises what it likes
         return RowProblem("messages", f"the chat template refuses it: {error}")
-    return {"row": TokenSequence(ids, [bool(bit) for bit in mask])}
+    return {
+        "row": TokenSequence(list(encoded["input_ids"]), [bool(bit) for bit in encoded["assistant_masks"]])
+    }
 
 
 def encode_conversations(
     tokenizer: Any, conversations: Sequence[Messages], generation: bool
 ) -> list[list[int] | RowProblem]:
-    """Token ids of each conversation, or the template's refusal.
-
-    Args:
-        tokenizer: with a chat template.
-        conversations: message lists.
-        generation: end with the start of a reply.
-    """
+    """Token ids of each conversation, or the template's refusal; ``generation`` ends with the start of a reply."""
     texts = render_conversations(tokenizer, conversations, generation)
     ids = iter(encode(tokenizer, [text for text in texts if isinstance(text, str)]))
     return [next(ids) if isinstance(text, str) else text for text in texts]
@@ -120,32 +113,21 @@ def encode_conversations(
 def render_conversations(
     tokenizer: Any, conversations: Sequence[Messages], generation: bool
 ) -> list[str | RowProblem]:
-    """Each conversation as text; a ``RowProblem`` where the template refuses it.
+    """Each conversation as text; a ``RowProblem`` where the template refuses it."""
 
-    Args:
-        tokenizer: with a chat template.
-        conversations: message lists.
-        generation: end with the start of a reply.
-    """
-    if not conversations:
-        return []
+    def render(messages: Any) -> Any:
+        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generation)
+
+    def render_one(conversation: Messages) -> str | RowProblem:
+        try:
+            return str(render(conversation))
+        except Exception as error:  # the reason goes into the report of the row
+            return RowProblem("", f"the chat template refuses it: {error}")
+
     try:
-        return list(
-            tokenizer.apply_chat_template(
-                list(conversations), tokenize=False, add_generation_prompt=generation
-            )
-        )
+        return list(render(list(conversations)))
     except Exception:  # templates raise what they like; one at a time shows which conversation it was
-        return [_render_one(tokenizer, conversation, generation) for conversation in conversations]
-
-
-def _render_one(tokenizer: Any, conversation: Messages, generation: bool) -> str | RowProblem:
-    try:
-        return str(
-            tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=generation)
-        )
-    except Exception as error:  # as above; the reason goes into the report of the row
-        return RowProblem("", f"the chat template refuses it: {error}")
+        return list(map(render_one, conversations))
 
 
 def encode(tokenizer: Any, texts: Sequence[str], special: bool = False) -> list[list[int]]:
@@ -162,30 +144,12 @@ def encode(tokenizer: Any, texts: Sequence[str], special: bool = False) -> list[
     return encoded["input_ids"]  # type: ignore[no-any-return]
 
 
-def with_eos(tokenizer: Any, text: str) -> str:
-    """Plain text as TRL trains on it: ended by the end-of-sequence token."""
-    eos = tokenizer.eos_token or ""
-    return text if text.endswith(eos) else text + eos
-
-
 def shared_length(first: Sequence[int], second: Sequence[int]) -> int:
     """How many leading tokens two sequences share."""
     for index, (one, other) in enumerate(zip(first, second, strict=False)):
         if one != other:
             return index
     return min(len(first), len(second))
-
-
-def assistant_mask(tokenizer: Any, messages: Messages) -> tuple[list[int], list[int]]:
-    """Token ids of a conversation, and 1 for each that is the assistant's."""
-    found = tokenizer.apply_chat_template(
-        messages,
-        tokenize=True,
-        return_dict=True,
-        return_assistant_tokens_mask=True,
-        add_generation_prompt=False,
-    )
-    return list(found["input_ids"]), list(found["assistant_masks"])
 
 
 def window(length: int, limit: int, mode: str) -> slice:

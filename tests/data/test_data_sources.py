@@ -307,9 +307,7 @@ def test_unknown_splits_and_configurations_are_said_with_the_keyword(pairs: Pair
     )
 
     def load(split: str, config_name: str | None) -> Any:
-        return load_known(
-            str(tmp_path), split, config_name=config_name, revision=None, token=None, streaming=False
-        )
+        return load_known(str(tmp_path), split, config_name=config_name, token=None, streaming=False)
 
     assert len(load("train", "a")) == 2
     with pytest.raises(DataError, match="choose one with config_name="):

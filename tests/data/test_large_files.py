@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from aligntune_core.data.reading import spool
+from aligntune_core.data import tables
 from aligntune_core.data.sources.files import read_file
-from aligntune_core.data.sources.jsonlines import JsonLines
+from aligntune_core.data.sources.jsonfiles import JsonLines
 from aligntune_core.errors import DataError
 
 # What Arrow's JSON reader would unify: dates, whole and broken numbers, keys that some lack, nothing, empty lists.
@@ -76,7 +76,7 @@ def test_a_mapped_file_holds_what_memory_would(
     path = tmp_path / "a.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)))
     in_memory = prepare(rows, algorithm)
-    monkeypatch.setattr(spool, "IN_MEMORY", 0)
+    monkeypatch.setattr(tables, "IN_MEMORY", 0)
     mapped = prepare(str(path), algorithm)
     assert mapped.train.cache_files
     assert not in_memory.train.cache_files

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from aligntune_core.data import cells
-from aligntune_core.data.conversations import check_reply, is_messages, is_multi_turn, read_messages
+from aligntune_core.data.conversations import check_reply, is_messages, read_messages
 from aligntune_core.data.formats.base import (
     CanonicalRow,
     Format,
@@ -55,8 +55,9 @@ def loss(shape: Shape, wishes: Wishes) -> Target:
 
 
 def _has_turns(value: Any, column: str) -> bool:
+    """Whether the assistant speaks more than once."""
     try:
-        return is_multi_turn(read_messages(value, column))
+        return sum(message["role"] == "assistant" for message in read_messages(value, column)) > 1
     except RowProblem:
         return False  # a bad row: named when rows are checked
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from aligntune_core.data import cells
+from aligntune_core.data.columns import plain_name
 from aligntune_core.data.conversations import is_messages
 from aligntune_core.data.formats.base import CONTEXT, CanonicalRow, Format, Roles, Row, Shape, Target, Wishes
 from aligntune_core.data.formats.messages import PAIR, WHOLE
-from aligntune_core.data.roles import plain_name
 
 
 def recognise(shape: Shape) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 
 from aligntune_core.data import cells
+from aligntune_core.data.columns import shown
 from aligntune_core.data.conversations import (
     ASSISTANT_MARK,
     Message,
@@ -22,7 +24,6 @@ from aligntune_core.data.conversations import (
     with_system,
 )
 from aligntune_core.data.formats.base import CONTEXT, CanonicalRow, Format, Roles, Row, RowProblem, Shape
-from aligntune_core.data.roles import shown
 from aligntune_core.errors import DataError
 
 SIDES = ("chosen", "rejected")
@@ -61,31 +62,30 @@ def rows(row: Row, shape: Shape) -> Iterator[CanonicalRow]:
 
 def implicit(row: Row, shape: Shape) -> CanonicalRow:
     """Two conversations that share their beginning: that is the prompt."""
-    (chosen, chosen_column), (rejected, rejected_column) = sides(row, shape)
-    first, second = read_messages(chosen, chosen_column), read_messages(rejected, rejected_column)
-    check_reply(first, chosen_column)
-    check_reply(second, rejected_column)
+    both = [(read_messages(value, column), column) for value, column in sides(row, shape)]
+    (first, first_column), (second, _) = both
+    for messages, column in both:
+        check_reply(messages, column)
     shared = _shared(first, second)
     if shared == 0:
-        raise RowProblem(chosen_column, "chosen and rejected share no prompt: their first messages differ")
-    for messages, column in ((first, chosen_column), (second, rejected_column)):
-        if messages[shared]["role"] != "assistant":
-            raise RowProblem(
-                column, f"chosen and rejected part at a message of the {messages[shared]['role']}"
-            )
+        raise RowProblem(first_column, "chosen and rejected share no prompt: their first messages differ")
+    for messages, column in both:
+        role = messages[shared]["role"]
+        if role != "assistant":
+            raise RowProblem(column, f"chosen and rejected part at a message of the {role}")
     prompt = with_system(first[:shared], cells.system(row, shape))
     return _different(prompt, first[shared:], second[shared:])
 
 
 def dialogues(row: Row, shape: Shape) -> CanonicalRow:
     """hh-rlhf: two whole dialogues as texts."""
-    (chosen, chosen_column), (rejected, rejected_column) = sides(row, shape)
-    first, second = read_text(chosen, chosen_column), read_text(rejected, rejected_column)
+    both = [(read_text(value, column), column) for value, column in sides(row, shape)]
+    (first, first_column), (second, second_column) = both
     if first.strip() == second.strip():
-        raise RowProblem(rejected_column, "chosen and rejected are equal")
-    cut, prompt = dialogue_prompt(first, second, chosen_column)
+        raise RowProblem(second_column, "chosen and rejected are equal")
+    cut, prompt = dialogue_prompt(first, second, first_column)
     answers = []
-    for text, column in ((first, chosen_column), (second, rejected_column)):
+    for text, column in both:
         messages = read_dialogue(text[cut:], column, first="assistant")
         if messages[-1]["role"] != "assistant":
             raise RowProblem(column, "the dialogue ends with a turn of the human")
@@ -171,9 +171,8 @@ def _apart(messages: list[Message]) -> tuple[list[Message], list[Message]]:
 
 def _same(some: Sequence[Message], others: Sequence[Message]) -> bool:
     """Whether messages are equal but for white space around them."""
-    return [(m["role"], m["content"].strip()) for m in some] == [
-        (m["role"], m["content"].strip()) for m in others
-    ]
+    first, second = ([(m["role"], m["content"].strip()) for m in part] for part in (some, others))
+    return first == second
 
 
 def _within(part: list[Message], messages: list[Message]) -> bool:
@@ -193,12 +192,8 @@ def _shared(first: list[Message], second: list[Message]) -> int:
 
     Where one goes on after the other has ended, both replies start with the last message that they share.
     """
-    shared = 0
-    for one, other in zip(first[:-1], second[:-1], strict=False):
-        if one != other:
-            break
-        shared += 1
-    return shared
+    pairs = zip(first[:-1], second[:-1], strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 FORMAT = Format(

@@ -1,7 +1,7 @@
-"""Reading json, jsonl, csv, tsv, parquet and arrow files, so that each broken line is known by its number.
+"""Reading json, jsonl, csv, tsv, parquet and arrow files.
 
-The general loaders stop at the first broken line, or call a byte that is no UTF-8 by its offset; here each line is
-read by itself, so one bad line costs one row and is named.
+General loaders stop at the first broken line, or call a byte that is no UTF-8 by its offset; here each line is read by
+itself, so one bad line costs one row and is named.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from aligntune_core.data.reading.rows import Broken, Places, RowSource, from_dataset, from_list
-from aligntune_core.data.sources.jsonfiles import ESCAPED, holds_lines, not_utf8, read_json
-from aligntune_core.data.sources.jsonlines import open_lines
+from aligntune_core.data.rows import Broken, RowSource, from_dataset, from_list
+from aligntune_core.data.sources.jsonfiles import ESCAPED, holds_lines, not_utf8, open_lines, read_json
 from aligntune_core.errors import DataError
 from aligntune_core.model.hub import EXTENSIONS
+
+TABLES = (".parquet", ".arrow")
+_CSV = {".csv": ",", ".tsv": "\t"}
 
 
 def kind_of(path: Path) -> str | None:
@@ -37,28 +39,25 @@ def read_file(path: Path, name: str) -> RowSource:
     kind = kind_of(path)
     if path.stat().st_size == 0:
         raise DataError(f"{name}: the file is empty.")
-    if kind in (".parquet", ".arrow"):
+    if kind in TABLES:
         return from_dataset(_read_table(path, kind, name), name)
     with _readable(path, name):
-        source = _read_text(path, kind, name)
+        if kind not in _CSV and holds_lines(lambda: _open(path), kind != ".json"):
+            source = open_lines(path, name, lambda: _open(path))
+        else:
+            pairs = list(iterate_file(path, name))
+            source = from_list([row for _, row in pairs], name, [line for line, _ in pairs], f"{name}:")
     if not len(source):
         raise DataError(f"{name}: the file holds no rows.")
     return source
-
-
-def _read_text(path: Path, kind: str | None, name: str) -> RowSource:
-    if kind not in (".csv", ".tsv") and holds_lines(lambda: _open(path), kind != ".json"):
-        return open_lines(path, name, lambda: _open(path))
-    pairs = list(iterate_file(path, name))
-    return from_list([row for _, row in pairs], name, Places(name, [line for line, _ in pairs]))
 
 
 def iterate_file(path: Path, name: str) -> Iterator[tuple[int, Any]]:
     """Yield (line number counted from 1, row or ``Broken``) of a text file, read as it goes."""
     kind = kind_of(path)
     with _readable(path, name):
-        if kind in (".csv", ".tsv"):
-            yield from _csv_rows(path, name, "\t" if kind == ".tsv" else ",")
+        if kind in _CSV:
+            yield from _csv_rows(path, name, _CSV[kind])
         else:
             yield from read_json(lambda: _open(path), name, kind != ".json")
 
@@ -67,7 +66,9 @@ def iterate_file(path: Path, name: str) -> Iterator[tuple[int, Any]]:
 def _readable(path: Path, name: str) -> Iterator[None]:
     """Errors of files that cannot be read as a whole, in our words."""
     try:
-        _refuse_utf16(path, name)
+        with _open(path) as stream:
+            if stream.read(2) in (b"\xff\xfe", b"\xfe\xff"):
+                raise DataError(f"{name}: the file is UTF-16. Save it as UTF-8.")
         yield
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(
@@ -79,12 +80,6 @@ def _open(path: Path) -> IO[bytes]:
     return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb")  # type: ignore[return-value]
 
 
-def _refuse_utf16(path: Path, name: str) -> None:
-    with _open(path) as stream:
-        if stream.read(2) in (b"\xff\xfe", b"\xfe\xff"):
-            raise DataError(f"{name}: the file is UTF-16. Save it as UTF-8.")
-
-
 def _csv_rows(path: Path, name: str, delimiter: str) -> Iterator[tuple[int, Any]]:
     csv.field_size_limit(2**31 - 1)
     with (
@@ -92,21 +87,17 @@ def _csv_rows(path: Path, name: str, delimiter: str) -> Iterator[tuple[int, Any]
         io.TextIOWrapper(binary, "utf-8-sig", errors="surrogateescape", newline="") as stream,
     ):
         reader = csv.reader(stream, delimiter=delimiter, strict=True)
-        header: list[str] | None = None
-        while True:
-            line = reader.line_num + 1
-            try:
-                values = next(reader, None)
-            except csv.Error as error:
-                raise DataError(
-                    f"{name}:{line}: not valid CSV: {error}. Look for an unclosed quote."
-                ) from None
-            if values is None:
-                return
-            if header is None:
-                header = _header(values, name)
-            elif values:
-                yield line, _csv_row(header, values)
+        header: list[str] = []
+        line = 1
+        try:
+            for values in reader:
+                if not header:
+                    header = _header(values, name)
+                elif values:
+                    yield line, _csv_row(header, values)
+                line = reader.line_num + 1
+        except csv.Error as error:
+            raise DataError(f"{name}:{line}: not valid CSV: {error}. Look for an unclosed quote.") from None
 
 
 def _header(values: list[str], name: str) -> list[str]:
@@ -125,31 +116,24 @@ def _header(values: list[str], name: str) -> list[str]:
 def _csv_row(header: list[str], values: list[str]) -> Any:
     if len(values) != len(header):
         return Broken(f"{len(values)} fields, but the header has {len(header)}")
-    for value in values:
-        found = ESCAPED.search(value)
-        if found:
-            return Broken(not_utf8(found[0]))
-    return dict(zip(header, values, strict=True))
+    odd = ESCAPED.search("\n".join(values))
+    return Broken(not_utf8(odd[0])) if odd else dict(zip(header, values, strict=True))
 
 
 def _read_table(path: Path, kind: str, name: str) -> Any:
-    """A parquet or arrow file as a ``datasets.Dataset`` over its table."""
+    """A parquet file, or an arrow file in the file or the stream layout, as a ``datasets.Dataset`` over its table."""
     import pyarrow as pa
     from datasets import Dataset
     from pyarrow import parquet
 
     try:
-        table = parquet.read_table(path, memory_map=True) if kind == ".parquet" else _read_arrow(path, pa)
+        if kind == ".parquet":
+            return Dataset(parquet.read_table(path, memory_map=True))
+        mapped = pa.memory_map(str(path))
+        try:
+            return Dataset(pa.ipc.open_file(mapped).read_all())
+        except pa.ArrowInvalid:
+            mapped.seek(0)
+            return Dataset(pa.ipc.open_stream(mapped).read_all())
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{name}: cannot be read as {kind[1:]}: {error}") from error
-    return Dataset(table)
-
-
-def _read_arrow(path: Path, pa: Any) -> Any:
-    """An arrow file, in the file or in the stream layout."""
-    mapped = pa.memory_map(str(path))
-    try:
-        return pa.ipc.open_file(mapped).read_all()
-    except pa.ArrowInvalid:
-        mapped.seek(0)
-        return pa.ipc.open_stream(mapped).read_all()

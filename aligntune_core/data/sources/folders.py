@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from aligntune_core.data.reading.rows import RowSource, concatenate
-from aligntune_core.data.sources.files import kind_of, read_file
+from aligntune_core.data.rows import RowSource, concatenate, marked
+from aligntune_core.data.sources.files import TABLES, iterate_file, kind_of, read_file
 from aligntune_core.errors import DataError
 from aligntune_core.model.hub import EXTENSIONS
 from aligntune_core.wording import did_you_mean, listed
 
 _SHARD = re.compile(r"^(?P<split>.+?)-\d+-of-\d+$")
 _PART = re.compile(r"[-_.](?:part|shard)?[-_.]?\d+$")
+_INFOS = ("dataset_info.json", "dataset_infos.json")
 _SPLIT_WORDS = {
-    "train": "train",
-    "training": "train",
-    "test": "test",
-    "testing": "test",
-    "eval": "test",
-    "evaluation": "test",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
 }
 
 
@@ -74,10 +68,24 @@ class LocalFiles:
         if len(sources) == 1:
             return sources[0]
         joined = replace(concatenate(sources), origin=self.origin)
-        if not joined.is_dataset:
-            return joined
         # Rows of tables are called by their number, which counts through the split.
-        return replace(joined, numbers=range(len(joined)), places=None)
+        return replace(joined, numbers=range(len(joined))) if joined.is_dataset else joined
+
+    def stream(self, split: str) -> Any:
+        """The same as an ``IterableDataset``; rows of text files know their line."""
+        from datasets import IterableDataset, concatenate_datasets
+
+        files = self.files[split]
+        tables = [read_file(path, name).stream() for path, name in files if kind_of(path) in TABLES]
+        if tables:
+            return concatenate_datasets(tables)
+
+        def generate(files: list[tuple[Path, str]]) -> Iterator[dict[str, Any]]:
+            for path, name in files:
+                for line, row in iterate_file(path, name):
+                    yield marked(row, f"{name}:{line}")
+
+        return IterableDataset.from_generator(generate, gen_kwargs={"files": files})
 
 
 def open_path(path: Path, config_name: str | None, *, must: bool = True) -> LocalFiles | Any:
@@ -107,18 +115,14 @@ def open_path(path: Path, config_name: str | None, *, must: bool = True) -> Loca
     if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
         return _load_from_disk(path)
     if config_name and config_name != "default" and must:
-        raise _no_subfolder(path, config_name)
+        names = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and entry.name[0] not in "._")
+        hint = did_you_mean(config_name, names)
+        raise DataError(
+            f'{path} has no subfolder "{config_name}" (config_name).{hint} Its subfolders: {listed(names)}. Leave '
+            "config_name out to read all files of the folder."
+        )
     splits = _by_split(path)
     return LocalFiles(str(path), splits, _aliases(splits))
-
-
-def _no_subfolder(path: Path, config_name: str) -> DataError:
-    names = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and entry.name[0] not in "._")
-    hint = did_you_mean(config_name, names)
-    return DataError(
-        f'{path} has no subfolder "{config_name}" (config_name).{hint} Its subfolders: {listed(names)}. Leave '
-        "config_name out to read all files of the folder."
-    )
 
 
 def _load_from_disk(path: Path) -> Any:
@@ -131,22 +135,15 @@ def _load_from_disk(path: Path) -> Any:
 
 
 def _by_split(folder: Path) -> dict[str, list[tuple[Path, str]]]:
-    files = [f for f in sorted(folder.rglob("*")) if f.is_file() and kind_of(f) and not _hidden(f, folder)]
-    if not files:
-        raise DataError(f"{folder}: no data file in this folder. Understood: {listed(EXTENSIONS)}.")
-    found: dict[str, list[tuple[Path, str]]] = {}
-    for file in files:
+    splits: dict[str, list[tuple[Path, str]]] = {}
+    for file in sorted(folder.rglob("*")):
         relative = file.relative_to(folder)
-        found.setdefault(split_of(relative), []).append((file, str(relative)))
-    return found
-
-
-def _hidden(file: Path, folder: Path) -> bool:
-    parts = file.relative_to(folder).parts
-    return any(part.startswith((".", "_")) for part in parts) or file.name in (
-        "dataset_info.json",
-        "dataset_infos.json",
-    )
+        hidden = file.name in _INFOS or any(part.startswith((".", "_")) for part in relative.parts)
+        if file.is_file() and kind_of(file) and not hidden:
+            splits.setdefault(split_of(relative), []).append((file, str(relative)))
+    if not splits:
+        raise DataError(f"{folder}: no data file in this folder. Understood: {listed(EXTENSIONS)}.")
+    return splits
 
 
 def split_of(relative: Path) -> str:

@@ -11,16 +11,8 @@ from aligntune_core.errors import DataError
 from aligntune_core.model import hub
 
 
-def load(
-    name: str,
-    split: str,
-    *,
-    config_name: str | None,
-    revision: str | None,
-    token: str | None,
-    streaming: bool,
-) -> Any:
-    """Load one whole split of a hub dataset.
+def load(name: str, split: str, *, config_name: str | None, token: str | None, streaming: bool) -> Any:
+    """Load one whole split of a hub dataset, at its default revision: ``model.revision`` is the model's.
 
     Returns:
         datasets.Dataset: an ``IterableDataset`` when streaming.
@@ -28,50 +20,29 @@ def load(
     Raises:
         DataError: unknown, private, gated or unreachable dataset; unknown configuration or split.
     """
+    from datasets import config
+
+    near = nearest_path(Path(name))
     hub.check(
         "dataset",
         name,
-        revision=revision,
+        revision=None,
         token=token,
-        cached=lambda: _is_cached(name),
+        cached=lambda: os.path.isdir(os.path.join(config.HF_DATASETS_CACHE, name.replace("/", "___"))),
         error=DataError,
-        hint=_local_hint(name),
+        hint=f' Did you mean the local "{near}"?' if near else "",
     )
-    return load_known(
-        name, split, config_name=config_name, revision=revision, token=token, streaming=streaming
-    )
+    return load_known(name, split, config_name=config_name, token=token, streaming=streaming)
 
 
-def load_known(
-    name: str,
-    split: str,
-    *,
-    config_name: str | None,
-    revision: str | None,
-    token: str | None,
-    streaming: bool,
-) -> Any:
+def load_known(name: str, split: str, *, config_name: str | None, token: str | None, streaming: bool) -> Any:
     """As ``load``, for a dataset that is known to be there."""
     from datasets import load_dataset
 
     try:
-        return load_dataset(
-            name, config_name, split=split, revision=revision, token=token, streaming=streaming
-        )
+        return load_dataset(name, config_name, split=split, token=token, streaming=streaming)
     except (ValueError, OSError) as error:
         raise _explained(name, split, config_name, error) from error
-
-
-def _local_hint(name: str) -> str:
-    near = nearest_path(Path(name))
-    return f' Did you mean the local "{near}"?' if near else ""
-
-
-def _is_cached(name: str) -> bool:
-    """Whether the ``datasets`` cache holds something of this dataset."""
-    from datasets import config
-
-    return os.path.isdir(os.path.join(config.HF_DATASETS_CACHE, name.replace("/", "___")))
 
 
 def _explained(name: str, split: str, config_name: str | None, error: Exception) -> DataError:

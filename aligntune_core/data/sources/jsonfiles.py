@@ -1,18 +1,27 @@
 """Rows of JSON files: one object a line, an array, one object that holds the rows, or objects over several lines.
 
-Each row is read by itself, so that what is wrong with one costs one row and is named by its line.
+Each row is read by itself, so that what is wrong with one costs one row and is named by its line. The JSON loader of
+``datasets`` stops at it, and copies a file into Arrow columns of one type each, which changes values: texts that are
+dates become timestamps, 1 beside 2.5 becomes 1.0. So lines stay in their own file, whatever its size: where each starts
+is kept in memory, and a row is parsed when its batch is read. Files of another layout are read whole.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import shutil
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 from typing import IO, Any
 
-from aligntune_core.data.reading.rows import Broken
-from aligntune_core.data.roles import ROLE_OF
+from aligntune_core.data.columns import ROLE_OF
+from aligntune_core.data.conversations import is_message
+from aligntune_core.data.rows import Broken, RowSource
+from aligntune_core.data.tables import scratch_file
 from aligntune_core.errors import DataError
 from aligntune_core.wording import a_type
 
@@ -21,18 +30,64 @@ Open = Callable[[], IO[bytes]]
 
 ESCAPED = re.compile("[\udc80-\udcff]")  # how undecodable bytes come out of errors="surrogateescape"
 _BLANK = re.compile(r"[ \t\r\n]*")
-BOM = b"\xef\xbb\xbf"
+_BOM = b"\xef\xbb\xbf"
 _DECODER = json.JSONDecoder()
+
+
+@dataclass(frozen=True)
+class JsonLines(Sequence[Any]):
+    """The rows of a file of JSON lines, parsed when they are asked for.
+
+    Attributes:
+        path: a file that can be read from any place.
+        starts: where each row starts, in bytes.
+    """
+
+    path: str
+    starts: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, index: Any) -> Any:
+        part = replace(
+            self, starts=self.starts[index if isinstance(index, slice) else slice(index, index + 1)]
+        )
+        return part if isinstance(index, slice) else next(iter(part))
+
+    def __iter__(self) -> Iterator[Any]:
+        with open(self.path, "rb") as stream:
+            stream.seek(self.starts[0] if self.starts else 0)
+            yield from map(parse_line, islice(filter(bytes.strip, stream), len(self)))
+
+
+def open_lines(path: Path, name: str, open_file: Open) -> RowSource:
+    """Look at each line once: where it starts, and which columns it has.
+
+    A packed file is unpacked into one of this process's own, where lines can be read again.
+    """
+    plain = str(path)
+    if path.name.lower().endswith(".gz"):
+        plain = scratch_file(".jsonl")
+        with open_file() as packed, open(plain, "wb") as unpacked:
+            shutil.copyfileobj(packed, unpacked, 2**20)
+    starts, numbers = array("q"), array("q")
+    columns: dict[str, None] = {}
+    with open(plain, "rb") as stream:
+        for number, start, line in _numbered(stream):
+            starts.append(start)
+            numbers.append(number)
+            row = parse_line(line)
+            if isinstance(row, dict):
+                columns.update(dict.fromkeys(row))
+    return RowSource(name, JsonLines(plain, starts), tuple(columns), numbers, f"{name}:")
 
 
 def read_json(open_file: Open, name: str, lines: bool) -> Rows:
     """Yield (line counted from 1, row or ``Broken``).
 
-    Args:
-        open_file: opens the file.
-        name: what to call it in messages.
-        lines: its name says that it holds JSON lines. What is in it counts more: arrays and objects over several
-            lines are read all the same.
+    ``lines``: the file's name says that it holds JSON lines. What is in it counts more: arrays and objects over several
+    lines are read all the same.
 
     Raises:
         DataError: it is no JSON from which rows could be told.
@@ -40,21 +95,25 @@ def read_json(open_file: Open, name: str, lines: bool) -> Rows:
     if holds_lines(open_file, lines):
         return _lines(open_file)
     first, _ = _first_lines(open_file)
-    start = first[:1]
-    text = _decoded(open_file)
-    if start == b"{":
-        return _one_object(text, name) or _objects_or_lines(open_file, text, first)
-    if not lines or first in (b"[", b"[{") or _is_whole(text):
-        return _array(text, name)
-    return _lines(open_file)
+    with open_file() as stream:
+        text = stream.read().decode("utf-8-sig", "surrogateescape")
+    if first[:1] == b"{":
+        rows = _one_object(text, name)
+        if rows is None and not _is_whole(first) and _starts_with_value(text):
+            rows = _objects(text)
+        return rows or _lines(open_file)
+    if lines and first not in (b"[", b"[{") and not _is_whole(text):
+        return _lines(open_file)
+    start = _skip(text, 0)
+    if text[start : start + 1] != "[":
+        raise DataError(f"{name}:1: neither a JSON array nor JSON objects, one a line.")
+    return _elements(text, start + 1, name)
 
 
 def holds_lines(open_file: Open, lines: bool) -> bool:
     """Whether a file holds one object a line, as its first two lines tell.
 
-    Args:
-        open_file: opens the file.
-        lines: its name says so. Where it does not, one object may be all of the file: a second line must follow.
+    ``lines``: its name says so. Where it does not, one object may be all of the file: a second line must follow.
     """
     first, second = _first_lines(open_file)
     if lines and first[:1] not in b"[{":
@@ -65,9 +124,18 @@ def holds_lines(open_file: Open, lines: bool) -> bool:
 def _first_lines(open_file: Open) -> tuple[bytes, bytes]:
     """The first two lines that are not blank; empty where there is none."""
     with open_file() as stream:
-        bare = (line.removeprefix(BOM).strip() for line in stream)
-        first, second, *_ = [*islice(filter(None, bare), 2), b"", b""]
+        first, second, *_ = [*(line.strip() for _, _, line in islice(_numbered(stream), 2)), b"", b""]
     return first, second
+
+
+def _numbered(stream: IO[bytes]) -> Iterator[tuple[int, int, bytes]]:
+    """(number counted from 1, where it starts, line) of each line that is not blank."""
+    position = 0
+    for number, line in enumerate(stream, 1):
+        bare = line.removeprefix(_BOM) if number == 1 else line
+        if bare.strip():
+            yield number, position + len(line) - len(bare), bare
+        position += len(line)
 
 
 def _is_whole(text: str | bytes) -> bool:
@@ -79,18 +147,18 @@ def _is_whole(text: str | bytes) -> bool:
     return True
 
 
-def _decoded(open_file: Open) -> str:
-    with open_file() as stream:
-        return stream.read().decode("utf-8-sig", "surrogateescape")
+def _starts_with_value(text: str) -> bool:
+    try:
+        _DECODER.raw_decode(text, _skip(text, 0))
+    except (ValueError, RecursionError):
+        return False  # a broken line: each is read by itself
+    return True
 
 
 def _lines(open_file: Open) -> Rows:
     with open_file() as stream:
-        for number, line in enumerate(stream, 1):
-            if number == 1:
-                line = line.removeprefix(BOM)
-            if line.strip():
-                yield number, parse_line(line)
+        for number, _, line in _numbered(stream):
+            yield number, parse_line(line)
 
 
 def parse_line(line: bytes) -> Any:
@@ -119,13 +187,6 @@ def _checked(row: Any, text: str, start: int, end: int) -> Any:
 def not_utf8(character: str) -> str:
     """What to say of an undecodable byte, given as its surrogate."""
     return f"byte 0x{ord(character) - 0xDC00:02x} is not UTF-8"
-
-
-def _array(text: str, name: str) -> Rows:
-    position = _skip(text, 0)
-    if text[position : position + 1] != "[":
-        raise DataError(f"{name}:1: neither a JSON array nor JSON objects, one a line.")
-    yield from _elements(text, position + 1, name)
 
 
 def _elements(text: str, position: int, name: str) -> Rows:
@@ -180,13 +241,8 @@ def _one_object(text: str, name: str) -> Rows | None:
 
 def _is_rows(value: Any) -> bool:
     """Whether a value is a list of rows: of objects, but not of messages, which belong to one row."""
-    if not isinstance(value, list) or not value or not isinstance(value[0], Mapping):
-        return False
-    return not _are_messages(value[:1])
-
-
-def _are_messages(items: Iterable[Mapping[str, Any]]) -> bool:
-    return any({"role", "content"} <= item.keys() or {"from", "value"} <= item.keys() for item in items)
+    objects = isinstance(value, list) and bool(value) and isinstance(value[0], Mapping)
+    return objects and not is_message(value[0])
 
 
 def _start_of_list(text: str, wanted: str) -> int:
@@ -201,19 +257,8 @@ def _start_of_list(text: str, wanted: str) -> int:
         position = _skip(text, _skip(text, position) + 1)  # the comma
 
 
-def _objects_or_lines(open_file: Open, text: str, first: bytes) -> Rows:
-    """JSON lines, or objects one after the other over several lines each."""
-    if not _is_whole(first):
-        try:
-            _DECODER.raw_decode(text, _skip(text, 0))
-        except (ValueError, RecursionError):
-            pass  # a broken line: each is read by itself
-        else:
-            return _objects(text)
-    return _lines(open_file)
-
-
 def _objects(text: str) -> Rows:
+    """Objects one after the other, over several lines each."""
     line, counted = 1, 0
     position = _skip(text, 0)
     while position < len(text):

@@ -29,7 +29,8 @@ def reasoning_gym_rows(task: str, size: int, seed: int, **params: Any) -> list[d
     Raises:
         ConfigError: unknown task, wrong settings, or reasoning-gym is not installed.
     """
-    task, params = _read_name(task, params)
+    params = {**_settings(task), **params}
+    task = task.removeprefix(PREFIX).partition("?")[0]
     if size < 1:
         raise ConfigError(f"reasoning_gym/{task} needs at least one row, not {size}")
     try:
@@ -43,21 +44,15 @@ def reasoning_gym_rows(task: str, size: int, seed: int, **params: Any) -> list[d
     for index in range(size):
         entry = entry_of(made, index)
         recipe = {"task": task, "size": size, "seed": seed, "params": params, "index": index}
-        rows.append(
-            {
-                "prompt": entry["question"],
-                "answer": entry["answer"],
-                RECIPE: json.dumps(recipe, sort_keys=True),
-            }
-        )
+        recipe_text = json.dumps(recipe, sort_keys=True)
+        rows.append({"prompt": entry["question"], "answer": entry["answer"], RECIPE: recipe_text})
     return rows
 
 
-def _read_name(name: str, params: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Take a dataset name apart: the task, and its settings, those given as keywords last."""
-    task, _, query = name.removeprefix(PREFIX).partition("?")
+def _settings(name: str) -> dict[str, Any]:
+    """The settings after the question mark of a name."""
     settings: dict[str, Any] = {}
-    for part in filter(None, query.split("&")):
+    for part in filter(None, name.partition("?")[2].split("&")):
         key, equals, value = part.partition("=")
         if not equals or not key:
             raise ConfigError(f'"{name}": settings after "?" are NAME=VALUE, joined by "&"; "{part}" is not')
@@ -65,4 +60,4 @@ def _read_name(name: str, params: dict[str, Any]) -> tuple[str, dict[str, Any]]:
             settings[key] = json.loads(value)
         except ValueError:
             settings[key] = value
-    return task, {**settings, **params}
+    return settings

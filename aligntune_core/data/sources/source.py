@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aligntune_core.data.reading.rows import RowSource, concatenate, from_dataset, from_list
+from aligntune_core.data.rows import RowSource, concatenate, from_dataset, from_list
 from aligntune_core.data.sources import hub
 from aligntune_core.data.sources.folders import LocalFiles, missing_path, open_path
 from aligntune_core.data.sources.reasoning_gym import reasoning_gym_rows
-from aligntune_core.data.sources.splits import parse_split, require_split
 from aligntune_core.errors import DataError
 from aligntune_core.model.hub import looks_local
 from aligntune_core.rewards.builtin.reasoning_gym import PREFIX
-from aligntune_core.wording import listed
+from aligntune_core.wording import did_you_mean, listed
 
 if TYPE_CHECKING:
     from aligntune_core.config import Config
@@ -25,10 +25,46 @@ _log = logging.getLogger("aligntune.data")
 
 TASKS = 1000
 HELD_OUT_TASKS = 100
-HELD_OUT_SEED = (
-    1_000_003  # far from seeds that people choose, so that no run trains on another's held-out tasks
-)
+# Far from seeds that people choose, so that no run trains on another's held-out tasks.
+HELD_OUT_SEED = 1_000_003
 HELD_OUT = ("validation", "test", "eval", "valid", "dev")
+_PART = re.compile(
+    r"^\s*(?P<name>[^\[\]+\s]+)\s*(?:\[\s*(?P<start>-?\d+%?)?\s*:\s*(?P<stop>-?\d+%?)?\s*\])?\s*$"
+)
+
+
+@dataclass(frozen=True)
+class SplitSlice:
+    """One part of a split expression; bounds as written ("10%", "-5"), None where open."""
+
+    name: str
+    start: str | None = None
+    stop: str | None = None
+
+    def bounds(self, count: int) -> range:
+        """The rows meant, of ``count``. Percentages round to the closest row, as in ``datasets``."""
+        start, stop = _absolute(self.start or "0", count), _absolute(self.stop or "100%", count)
+        return range(start, max(start, stop))
+
+    def __str__(self) -> str:
+        whole = self.start is None and self.stop is None
+        return self.name if whole else f"{self.name}[{self.start or ''}:{self.stop or ''}]"
+
+
+def _absolute(bound: str, count: int) -> int:
+    value = round(int(bound[:-1]) * count / 100) if bound.endswith("%") else int(bound)
+    return min(max(value + count if value < 0 else value, 0), count)
+
+
+def _parts_of(expression: str, keyword: str) -> list[SplitSlice]:
+    """The parts of a split expression: a name, a slice of it ("train[10%:20%]"), or several joined with "+"."""
+    parts = [_PART.match(text) for text in expression.split("+")]
+    if None in parts:
+        raise DataError(
+            f'{keyword}="{expression}" cannot be read. Write a split\'s name, or a slice of it: '
+            "train, train[:50], train[10%:20%], train[:100]+validation[:20]."
+        )
+    return [SplitSlice(*match.groups()) for match in parts if match]
 
 
 @dataclass(frozen=True)
@@ -40,9 +76,9 @@ class Opened:
         splits: names of the splits, or None where only loading tells (the hub).
         read: split name -> its rows.
         stream: split name -> a ``datasets.IterableDataset`` over it.
-        endless: whether it is an ``IterableDataset``, which can only be streamed.
         aliases: other name of a split -> its name.
         takes_config: whether ``config_name`` means something here.
+        endless: whether it is an ``IterableDataset``, which can only be streamed.
         sentences: for the report.
     """
 
@@ -50,29 +86,21 @@ class Opened:
     splits: tuple[str, ...] | None
     read: Callable[[str], RowSource]
     stream: Callable[[str], Any]
-    endless: bool = False
     aliases: Mapping[str, str] = field(default_factory=dict)
     takes_config: bool = False
+    endless: bool = False
     sentences: tuple[str, ...] = ()
 
-    def split_called(self, name: str, keyword: str = "split") -> str:
-        """The split of this name, or of which it is an alias.
+    def rows(self, expression: str, keyword: str = "split") -> RowSource:
+        """The rows that a split expression means.
 
         Raises:
-            DataError: there is none; says which there are.
+            DataError: there is no such split, or there are no such rows.
         """
-        if self.splits is None:
-            return name
-        name = self.aliases.get(name, name)
-        require_split(name, self.splits, self.origin, keyword)
-        return name
-
-    def rows(self, expression: str, keyword: str = "split") -> RowSource:
-        """The rows that a split expression means."""
         parts = []
-        for part in parse_split(expression, keyword):
-            source = self.read(self.split_called(part.name, keyword))
-            parts.append(source if part.is_whole else source.take(part.bounds(len(source))))
+        for part in _parts_of(expression, keyword):
+            source = self.read(self._split_called(part.name, keyword))
+            parts.append(source if str(part) == part.name else source.take(part.bounds(len(source))))
         source = concatenate(parts)
         if len({part.origin for part in parts}) > 1:
             source = replace(source, origin=self.origin)
@@ -80,19 +108,59 @@ class Opened:
             raise DataError(f'{self.origin}: {keyword}="{expression}" holds no rows.')
         return source
 
+    def streamed(self, expression: str) -> Any:
+        """The same as a ``datasets.IterableDataset``."""
+        part, *more = _parts_of(expression, "split")
+        if more:
+            raise DataError(f'split="{expression}": splits cannot be joined while streaming.')
+        start, stop = part.start or "0", part.stop or "0"
+        if "%" in start + stop or "-" in start + stop:
+            raise DataError(
+                f'split="{part}": a stream has no count, so percentages and negative bounds mean nothing in it.'
+            )
+        stream = self.stream(self._split_called(part.name, "split"))
+        stream = stream.skip(int(start)) if int(start) else stream
+        return stream if part.stop is None else stream.take(max(int(stop) - int(start), 0))
+
+    def held_out_split(self) -> str:
+        """The split of an ``eval_dataset`` to use where ``eval_split`` is not given."""
+        if self.splits is None:
+            raise DataError(
+                f"{self.origin}: say which split is held out with eval_split=, e.g. validation or test."
+            )
+        if len(self.splits) == 1:
+            return self.splits[0]
+        for name in HELD_OUT:
+            if name in self.splits or name in self.aliases:
+                return name
+        raise DataError(f"{self.origin} has the splits {listed(self.splits)}: choose one with eval_split=.")
+
+    def _split_called(self, name: str, keyword: str) -> str:
+        """The split of this name, or of which it is an alias."""
+        name = self.aliases.get(name, name)
+        if self.splits is not None and name not in self.splits:
+            raise DataError(
+                f'{self.origin} has no split "{name}".{did_you_mean(name, self.splits)} It has: '
+                f"{listed(self.splits)}. Choose one with {keyword}=."
+            )
+        return name
+
 
 def open_source(spec: Any, config: Config, keyword: str = "dataset_name") -> Opened:
     """Open what ``dataset_name`` or ``eval_dataset`` holds.
 
     Args:
         spec: hub id, local file or folder, ``datasets`` object, list of dicts, or a dict of split -> one of these.
-        config: for ``config_name``, revision and token.
+        config: for ``config_name`` and token.
         keyword: the keyword that gave ``spec``.
 
     Raises:
         DataError: it is not there, or not a source of rows.
     """
-    opened = _opened(spec, config, keyword)
+    if isinstance(spec, str | Path):
+        opened = _named(str(spec), config, keyword)
+    else:
+        opened = _in_memory(spec, "the dataset in memory", keyword)
     name = config.data.config_name
     if not name or opened.takes_config or keyword != "dataset_name":
         return opened  # config_name is of dataset_name; where it fits another source it was used there too
@@ -101,37 +169,20 @@ def open_source(spec: Any, config: Config, keyword: str = "dataset_name") -> Ope
     return replace(opened, sentences=(sentence,))
 
 
-def _opened(spec: Any, config: Config, keyword: str) -> Opened:
-    if isinstance(spec, Path):
-        spec = str(spec)
-    if isinstance(spec, str):
-        if spec.startswith(PREFIX):
-            return _tasks(spec, config)
-        path = Path(spec).expanduser()
-        if not path.exists():
-            if looks_local(spec):
-                raise missing_path(spec)
-            return _hub(spec, config)
-        name = config.data.config_name
-        found = open_path(path, name, must=keyword == "dataset_name")
-        if isinstance(found, LocalFiles):
-            return replace(_local(found), takes_config=path.is_dir())
-        return replace(_in_memory(found, spec, keyword), takes_config=(path / (name or "")).is_dir())
-    return _in_memory(spec, "the dataset in memory", keyword)
-
-
-def held_out_split(opened: Opened) -> str:
-    """The split of an ``eval_dataset`` to use where ``eval_split`` is not given."""
-    if opened.splits is None:
-        raise DataError(
-            f"{opened.origin}: say which split is held out with eval_split=, e.g. validation or test."
-        )
-    if len(opened.splits) == 1:
-        return opened.splits[0]
-    for name in HELD_OUT:
-        if name in opened.splits or name in opened.aliases:
-            return name
-    raise DataError(f"{opened.origin} has the splits {listed(opened.splits)}: choose one with eval_split=.")
+def _named(spec: str, config: Config, keyword: str) -> Opened:
+    """A task, a local file or folder, or a dataset of the hub."""
+    if spec.startswith(PREFIX):
+        return _tasks(spec, config)
+    path, name = Path(spec).expanduser(), config.data.config_name
+    if path.exists():
+        local = open_path(path, name, must=keyword == "dataset_name")
+        if isinstance(local, LocalFiles):
+            splits = tuple(local.files)
+            return Opened(local.origin, splits, local.read, local.stream, local.aliases, path.is_dir())
+        return replace(_in_memory(local, spec, keyword), takes_config=(path / (name or "")).is_dir())
+    if looks_local(spec):
+        raise missing_path(spec)
+    return _hub(spec, config)
 
 
 def _hub(name: str, config: Config) -> Opened:
@@ -139,10 +190,7 @@ def _hub(name: str, config: Config) -> Opened:
     token = secret.get_secret_value() if secret is not None else None
 
     def load(split: str, streaming: bool) -> Any:
-        # model.revision is the model's; a dataset is taken at its default revision.
-        return hub.load(
-            name, split, config_name=config.data.config_name, revision=None, token=token, streaming=streaming
-        )
+        return hub.load(name, split, config_name=config.data.config_name, token=token, streaming=streaming)
 
     return Opened(
         f"{name} (hub)",
@@ -155,38 +203,29 @@ def _hub(name: str, config: Config) -> Opened:
 
 def _tasks(name: str, config: Config) -> Opened:
     """Rows that reasoning-gym makes: "train" of the run's seed, "test" of another."""
-    sizes = {
-        "train": config.data.max_samples or TASKS,
-        "test": config.data.max_eval_samples or HELD_OUT_TASKS,
+    data, seed = config.data, config.run.seed
+    tasks = {
+        "train": (data.max_samples or TASKS, seed),
+        "test": (data.max_eval_samples or HELD_OUT_TASKS, seed + HELD_OUT_SEED),
     }
-    seeds = {"train": config.run.seed, "test": config.run.seed + HELD_OUT_SEED}
 
     def read(split: str) -> RowSource:
-        return from_list(reasoning_gym_rows(name, sizes[split], seeds[split]), f"{name} {split}")
+        return from_list(reasoning_gym_rows(name, *tasks[split]), f"{name} {split}")
 
-    from aligntune_core.data.sources.streaming import stream_rows
-
-    return Opened(name, tuple(sizes), read, lambda split: stream_rows(read(split)))
-
-
-def _local(files: LocalFiles) -> Opened:
-    from aligntune_core.data.sources.streaming import stream_files
-
-    return Opened(
-        files.origin,
-        tuple(files.files),
-        files.read,
-        lambda split: stream_files(files, split),
-        aliases=files.aliases,
-    )
+    return Opened(name, tuple(tasks), read, lambda split: read(split).stream())
 
 
 def _in_memory(value: Any, origin: str, keyword: str) -> Opened:
     """Objects of the ``datasets`` library, lists of dicts, and dicts of those."""
     from datasets import Dataset, IterableDataset
 
+    def unread(_: str) -> RowSource:
+        raise DataError(
+            f"{origin}: an IterableDataset can only be streamed. Pass streaming=True with max_steps."
+        )
+
     if isinstance(value, IterableDataset):
-        return Opened(origin, ("train",), _not_readable(origin), lambda _: value, endless=True)
+        return Opened(origin, ("train",), unread, lambda _: value, endless=True)
     if isinstance(value, Mapping):
         return _splits(value, origin, keyword)
     if isinstance(value, Dataset):
@@ -194,15 +233,13 @@ def _in_memory(value: Any, origin: str, keyword: str) -> Opened:
     elif isinstance(value, list | tuple):
         if not value:
             raise DataError(f"{keyword}: the list of rows is empty.")
-        source = from_list(list(value), origin)
+        source = from_list(value, origin)
     else:
         raise DataError(
             f"{keyword}: a {type(value).__module__}.{type(value).__qualname__} is not a source of rows. Give a hub id, "
             "a local file or folder, a datasets.Dataset, IterableDataset or DatasetDict, or a list of dicts."
         )
-    from aligntune_core.data.sources.streaming import stream_rows
-
-    return Opened(origin, ("train",), lambda _: source, lambda _: stream_rows(source))
+    return Opened(origin, ("train",), lambda _: source, lambda _: source.stream())
 
 
 def _splits(value: Mapping[Any, Any], origin: str, keyword: str) -> Opened:
@@ -226,12 +263,3 @@ def _splits(value: Mapping[Any, Any], origin: str, keyword: str) -> Opened:
         lambda split: parts[split].stream("train"),
         endless=any(part.endless for part in parts.values()),
     )
-
-
-def _not_readable(origin: str) -> Callable[[str], RowSource]:
-    def read(_: str) -> RowSource:
-        raise DataError(
-            f"{origin}: an IterableDataset can only be streamed. Pass streaming=True with max_steps."
-        )
-
-    return read

@@ -7,45 +7,78 @@ import json
 import logging
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from aligntune_core.data.formats.base import CanonicalRow, RowProblem, Shape
-from aligntune_core.data.reading.rows import Broken, RowSource
-from aligntune_core.data.reading.spool import Spool
-from aligntune_core.data.reading.table import build_dataset, to_table
-from aligntune_core.data.report import bad_rows_error
+from aligntune_core.data.rows import Broken, RowSource
+from aligntune_core.data.tables import Extras, Spool, canonical_table, carried
 from aligntune_core.data.templates import is_plain, refuse_lost_roles
 from aligntune_core.data.tokens import unshared_prompt
-from aligntune_core.errors import DataError
+from aligntune_core.errors import BadRows, DataError
 from aligntune_core.types import BadRow, DataReport, LossOn, RowTokens
 
 Tokenize = Callable[[Sequence[Mapping[str, Any]], LossOn], Sequence[RowTokens]]
 
+SHOWN = 10
+_DIGEST = 16
 _log = logging.getLogger("aligntune.data")
 
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of one split, ready, with their report and a hash of each."""
+    """The rows of one split, ready, with their report and the hashes of all of them, end to end; none of a stream."""
 
     dataset: Any
     report: DataReport
-    digests: Any = None
+    digests: bytes = b""
 
-    def digest_batches(self) -> Iterator[set[bytes]]:
-        """The hashes of the rows, a batch at a time; none of a stream."""
-        for batch in () if self.digests is None else self.digests.to_batches():
-            yield set(batch.column(0).to_pylist())
+    def hashes(self) -> Iterator[bytes]:
+        """The hash of each row."""
+        return (self.digests[i : i + _DIGEST] for i in range(0, len(self.digests), _DIGEST))
 
 
-@dataclass(frozen=True)
+@dataclass
 class Checked:
     """One row of the source after the checks: the canonical rows that it gives, or its problem."""
 
-    rows: tuple[CanonicalRow, ...] = ()
-    tokens: tuple[RowTokens, ...] = ()
+    rows: Sequence[CanonicalRow] = ()
+    tokens: Sequence[RowTokens] = ()
     problem: RowProblem | None = None
+
+
+@dataclass
+class Tally:
+    """Counts of the rows kept, and the rows that were not.
+
+    Attributes:
+        bad: rows of the source that cannot be used.
+        sources: rows of the source that can.
+        count: canonical rows that they give.
+    """
+
+    bad: list[BadRow] = field(default_factory=list)
+    sources: int = 0
+    count: int = 0
+    total: int = 0
+    longest: int = 0
+    truncated: int = 0
+    context_turns: int = 0
+    long_replies: int = 0
+
+    def add(self, entry: Checked, index: int, source: RowSource) -> None:
+        """Count one row of the source."""
+        if entry.problem is not None:
+            self.bad.append(BadRow(source.place(index), entry.problem.column, entry.problem.reason))
+            return
+        self.sources += 1
+        for row, tokens in zip(entry.rows, entry.tokens, strict=True):
+            self.count += 1
+            self.total += tokens.length
+            self.longest = max(self.longest, tokens.length)
+            self.truncated += tokens.truncated
+            self.context_turns += any(message["role"] == "assistant" for message in row.get("prompt", ()))
+            self.long_replies += any(len(row.get(side, ())) > 1 for side in ("chosen", "rejected"))
 
 
 @dataclass(frozen=True)
@@ -69,18 +102,24 @@ class Reader:
     template: str
 
     def check(self, rows: Sequence[Any]) -> list[Checked]:
-        """Convert and measure rows, in order."""
-        converted = [self._converted(row) for row in rows]
-        flat = [row for entry in converted for row in entry.rows]
+        """Convert and measure rows, in order. A row is used whole, with all that it gives, or not at all."""
+        entries = [self._converted(row) for row in rows]
+        flat = [row for entry in entries for row in entry.rows]
         tokens = iter(self.tokenize(flat, self.shape.target.loss) if flat else ())
-        return [self._judged(entry, [next(tokens) for _ in entry.rows]) for entry in converted]
+        for entry in entries:
+            entry.tokens = [next(tokens) for _ in entry.rows]
+            bad = next((row for row in entry.tokens if row.problem), None)
+            if bad is not None:
+                entry.rows, entry.tokens = (), ()
+                entry.problem = RowProblem(bad.column, bad.problem)
+        return entries
 
     def _converted(self, row: Any) -> Checked:
         """The canonical rows of one row."""
         try:
             if isinstance(row, Broken):
                 raise RowProblem("", row.reason)
-            made = tuple(self.shape.format.rows(row, self.shape))
+            made = list(self.shape.format.rows(row, self.shape))
             if not made:
                 raise RowProblem("", f"gives no row to train on (format {self.shape.name})")
             for canonical in made:
@@ -98,52 +137,47 @@ class Reader:
                 f"{', '.join(self.shape.target.columns)}. Report it to the authors of the format."
             )
 
-    @staticmethod
-    def _judged(entry: Checked, tokens: Sequence[RowTokens]) -> Checked:
-        """A row is used whole or not at all: what one of its rows lacks would be missing from the others' sense."""
-        bad = next((row for row in tokens if row.problem), None)
-        if entry.problem is not None or bad is None:
-            return replace(entry, tokens=tuple(tokens))
-        return Checked(problem=RowProblem(bad.column, bad.problem))
-
     def read(self, source: RowSource) -> Part:
         """Read all rows of a source.
 
         Raises:
             BadRows: some cannot be used, and they are not to be dropped, or none is left.
         """
-        tally, kept = Tally(), array("q")
-        canonical, digests = Spool(), Spool()
-        first: CanonicalRow = {}
-        fingerprint = hashlib.sha256()
-        for start, rows in source.batches((*self.shape.slots.values(), *self.shape.extras.values())):
-            fresh: list[CanonicalRow] = []
-            tokens: list[Mapping[str, Any] | None] = []
-            hashes: list[bytes] = []
-            for offset, entry in enumerate(self.check(rows)):
-                if entry.problem is not None:
-                    tally.bad.append(_bad(source.place(start + offset), entry.problem))
-                    continue
-                tally.add(entry)
-                kept.extend([start + offset] * len(entry.rows))
-                fresh += entry.rows
-                tokens += [row.columns for row in entry.tokens]
-                hashes += [row_digest(row, rows[offset], self.shape.extras) for row in entry.rows]
+        from datasets import Dataset, concatenate_datasets
+
+        tally, kept, digests, first = Tally(), array("q"), bytearray(), dict[str, Any]()
+        canonical, beside, extras = Spool(), Extras(self.shape), self.shape.extras
+        for start, rows in source.batches((*self.shape.slots.values(), *extras.values())):
+            entries = list(zip(range(start, start + len(rows)), rows, self.check(rows), strict=True))
+            for index, _, entry in entries:
+                tally.add(entry, index, source)
+            fresh = [canon for _, _, entry in entries for canon in entry.rows]
             if not fresh:
                 continue
             first = first or fresh[0]
-            fingerprint.update(b"".join(hashes))
-            canonical.add(to_table(fresh, self.shape, tokens))
-            digests.add(_digest_table(hashes))
-        if tally.bad and (not self.drop or not kept):
+            tokens = [row.columns for _, _, entry in entries for row in entry.tokens]
+            canonical.add(canonical_table(fresh, self.shape, tokens))
+            origins = [(index, row) for index, row, entry in entries for _ in entry.rows]
+            for canon, (_, row) in zip(fresh, origins, strict=True):
+                digests += row_digest(canon, row, extras)
+            if extras and source.is_dataset:
+                kept.extend(index for index, _ in origins)
+            elif extras:
+                beside.add([row for _, row in origins])
+        if tally.bad and (not self.drop or not tally.count):
             raise bad_rows_error(source.origin, tally.bad, len(source), self.drop)
         if tally.bad:
             counts = f"{len(tally.bad)} of {len(source)} rows"
             _log.warning("%s: %s dropped; the first: %s", source.origin, counts, tally.bad[0])
-        digest = fingerprint.hexdigest()[:32]
+        # The ``datasets`` library would hash the rows once more.
+        fingerprint = hashlib.sha256(digests).hexdigest()[:32]
+        dataset = Dataset(canonical.table(), fingerprint=fingerprint)
+        if extras:
+            columns = carried(source.rows, extras, kept) if source.is_dataset else Dataset(beside.table())
+            dataset = concatenate_datasets([dataset, columns], axis=1)
         sentences = self._sentences(tally, first)
-        report = self.report(source.origin, source.columns, sentences, tally, len(source), digest)
-        return Part(build_dataset(canonical, self.shape, source, kept, digest), report, digests.table())
+        report = self.report(source.origin, source.columns, sentences, tally, len(source), fingerprint)
+        return Part(dataset, report, bytes(digests))
 
     def report(
         self,
@@ -203,49 +237,20 @@ class Reader:
         return sentences
 
 
-@dataclass
-class Tally:
-    """Counts of the rows kept, and the rows that were not.
-
-    Attributes:
-        bad: rows of the source that cannot be used.
-        sources: rows of the source that can.
-        count: canonical rows that they give.
-    """
-
-    bad: list[BadRow] = field(default_factory=list)
-    sources: int = 0
-    count: int = 0
-    total: int = 0
-    longest: int = 0
-    truncated: int = 0
-    context_turns: int = 0
-    long_replies: int = 0
-
-    def add(self, entry: Checked) -> None:
-        """Count one row of the source."""
-        self.sources += 1
-        for row, tokens in zip(entry.rows, entry.tokens, strict=True):
-            self.count += 1
-            self.total += tokens.length
-            self.longest = max(self.longest, tokens.length)
-            self.truncated += tokens.truncated
-            self.context_turns += any(message["role"] == "assistant" for message in row.get("prompt", ()))
-            self.long_replies += any(len(row.get(side, ())) > 1 for side in ("chosen", "rejected"))
-
-
-def _bad(place: str, problem: RowProblem) -> BadRow:
-    return BadRow(place, problem.column, problem.reason)
-
-
-def _digest_table(hashes: Sequence[bytes]) -> Any:
-    import pyarrow as pa
-
-    return pa.table([pa.array(hashes, pa.binary(16))], names=["digest"])
-
-
 def row_digest(row: Mapping[str, Any], source: Any, extras: Mapping[str, str]) -> bytes:
     """Hash of a canonical row and what is carried along with it from the row of the source."""
-    carried = {name: source.get(column) for name, column in extras.items()} if extras else {}
+    carried = {name: source.get(column) for name, column in extras.items()}
     text = json.dumps([row, carried], ensure_ascii=False, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_DIGEST).digest()
+
+
+def bad_rows_error(source: str, bad: Sequence[BadRow], given: int, dropping: bool) -> BadRows:
+    """The error that lists the first rows at fault and says what to do."""
+    lines = [f"{source}: {len(bad)} of {given} rows cannot be used", *(f"  {row}" for row in bad[:SHOWN])]
+    if len(bad) > SHOWN:
+        lines.append(f"  ... and {len(bad) - SHOWN} more")
+    if dropping or len(bad) == given:
+        lines.append("No row is left to train on. Correct the data, or the settings that the reasons name.")
+    else:
+        lines.append('Correct them, or leave them out with on_bad_rows="drop".')
+    return BadRows("\n".join(lines), bad)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from aligntune_core.data.conversations import is_dialogue, is_messages, starts_dialogue
+from aligntune_core.algorithms.catalogue import own
+from aligntune_core.data.columns import ROLE_OF, ROLES, alike_column, direction, is_index, plain_name, shown
+from aligntune_core.data.conversations import is_dialogue, is_messages, parsed, starts_dialogue
 from aligntune_core.data.formats import formats_of
 from aligntune_core.data.formats.base import Format, Roles, Shape
-from aligntune_core.data.recognise.kinds import typical_values
-from aligntune_core.data.recognise.mapping import direction
-from aligntune_core.data.recognise.nearest import missing_columns
-from aligntune_core.data.roles import ROLE_OF, ROLES, alike_column, is_index, plain_name, shown
 from aligntune_core.errors import DataError
 from aligntune_core.wording import did_you_mean, listed
 
@@ -28,6 +28,12 @@ RESERVED = frozenset(
 
 # Where the user gave a column one of these roles, it is the prompt, or part of it.
 _PROMPT_ROLES = ("prompt", "messages", "system", "input")
+
+# Between kinds of values that are equally frequent, the one with more structure: text among messages is the bad row.
+_KINDS = ("messages", "dialogue", "text", "other")
+
+# How much a column must look like a role to be suggested for it, 0 to 1.
+_CUTOFF = 0.6
 
 Layout = tuple[Format, Roles]
 
@@ -52,26 +58,30 @@ def detect(
     column_mapping: Mapping[str, str] | None = None,
     text_column: str | None = None,
 ) -> Shape:
-    """Recognise the format of a data set.
+    """Recognise the format of a data set: the first of the algorithm's that fits.
 
     Args:
-        columns: its columns.
         sample: some of its rows; most of them tell text from messages, so that a bad one decides nothing.
-        algorithm: whose data it should be; the first of its formats that fits is taken.
         origin: the data set in messages.
-        column_mapping: as the user gave it.
         text_column: the column of plain text, where the user named one.
 
     Raises:
         DataError: needed columns are not there; says what was found and which mapping would do.
     """
     layouts = [(entry, roles) for entry in formats_of(algorithm) for roles in entry.roles]
-    mapped = _mapped(columns, algorithm, origin, column_mapping, text_column)
-    typical = typical_values(sample, columns)
+    mapped = mapping_of(column_mapping, columns, algorithm, origin)
+    if text_column and text_column not in columns:
+        hint = did_you_mean(text_column, columns)
+        raise DataError(
+            f'{origin} has no column "{text_column}" (text_column).{hint} Its columns: {shown(columns)}.'
+        )
+    if text_column and algorithm.supervised:
+        mapped = {**mapped, text_column: mapped.get(text_column, "text")}
+    typical = {column: _typical([row.get(column) for row in sample]) for column in columns}
     layout, slots = _recognised(columns, mapped, typical, layouts)
     if layout is None:
         raise DataError(
-            missing_columns(columns, typical, algorithm, layouts, origin, slots, bool(column_mapping))
+            _missing_columns(columns, typical, algorithm, layouts, origin, slots, bool(column_mapping))
         )
     entry, roles = layout
     used = {role: slots[role] for role in (*roles.needs, *roles.may) if role in slots}
@@ -87,25 +97,6 @@ def detect(
     )
     shape = replace(shape, name=entry.recognise(shape))
     return replace(shape, saw=_sentences(shape))
-
-
-def _mapped(
-    columns: Sequence[str],
-    algorithm: Algorithm,
-    origin: str,
-    column_mapping: Mapping[str, str] | None,
-    text_column: str | None,
-) -> dict[str, str]:
-    """Column -> role name, from ``column_mapping`` and ``text_column``."""
-    mapped = mapping_of(column_mapping, columns, algorithm, origin)
-    if not text_column or text_column in mapped:
-        return mapped
-    if text_column not in columns:
-        hint = did_you_mean(text_column, columns)
-        raise DataError(
-            f'{origin} has no column "{text_column}" (text_column).{hint} Its columns: {shown(columns)}.'
-        )
-    return {**mapped, text_column: "text"} if algorithm.supervised else mapped
 
 
 def _recognised(
@@ -177,17 +168,122 @@ def _sentences(shape: Shape) -> tuple[str, ...]:
     slots, extras = shape.slots, shape.extras
     roles = ", ".join(role if role == column else f'{role} from "{column}"' for role, column in slots.items())
     sentences = [f"Format {shape.name}: {roles}."]
-    rest = [c for c in shape.columns if c not in slots.values() and c not in extras.values()]
-    overlooked = [c for role, c in slots.items() if _differs_in_writing(c, ROLES.get(role, (role,)))]
+    overlooked = [
+        f'"{column}"'
+        for role, column in slots.items()
+        if column not in ROLES.get(role, (role,)) and plain_name(column) in ROLES.get(role, (role,))
+    ]
     if overlooked:
-        names = listed(f'"{column}"' for column in overlooked)
-        sentences.append(f"Capitals and blanks in the names of columns were overlooked: {names}.")
+        sentences.append(
+            f"Capitals and blanks in the names of columns were overlooked: {listed(overlooked)}."
+        )
     if extras:
         sentences.append(f"Carried along for rewards: {shown(extras)}.")
+    rest = [c for c in shape.columns if c not in slots.values() and c not in extras.values()]
     if rest:
         sentences.append(f"Not used: {shown(rest)}.")
     return tuple(sentences)
 
 
-def _differs_in_writing(column: str, names: Sequence[str]) -> bool:
-    return plain_name(column) in names and column not in names
+def _typical(values: Sequence[Any]) -> Any:
+    """One value that stands for most of a column, the empty ones aside: the first of its most frequent kind."""
+    first: dict[str, Any] = {}
+    counts = dict.fromkeys(_KINDS, 0)
+    for given in values:
+        if given is None or given == "" or given == []:
+            continue
+        value = parsed(given)
+        kind = _kind(value)
+        first.setdefault(kind, value)
+        counts[kind] += 1
+    return first.get(max(_KINDS, key=counts.__getitem__))
+
+
+def _kind(value: Any) -> str:
+    if is_messages(value):
+        return "messages"
+    if is_dialogue(value):
+        return "dialogue"
+    return "text" if isinstance(value, str) else "other"
+
+
+def _missing_columns(
+    columns: Sequence[str],
+    typical: Mapping[str, Any],
+    algorithm: Algorithm,
+    layouts: Sequence[Layout],
+    origin: str,
+    slots: Mapping[str, str],
+    mapping_given: bool,
+) -> str:
+    """What to say where no layout fits: what was found, what is needed, and the mapping that would likely do."""
+    choices = [(roles.needs, _suggest(columns, typical, roles.needs, slots)) for _, roles in layouts]
+    usual = (roles.needs for entry, roles in layouts if len(roles.needs) > 1 or entry.carries)
+    needs, (suggestion, _) = max(choices, key=lambda choice: (bool(choice[1][0]), choice[1][1]))
+    if not suggestion:
+        needs = next(usual, choices[0][0])
+    missing = [role for role in needs if role not in slots]
+    formats = {entry.name: entry for entry, _ in layouts}
+    wants = [entry.wants or "; or ".join(_joined(r.needs) for r in entry.roles) for entry in formats.values()]
+    lines = [
+        f"{origin}: no column for {' and '.join(missing)}. Found: {shown(columns)}. "
+        f"{algorithm.name} needs {'; or '.join(wants)}."
+    ]
+    if algorithm.supervised and "chosen" in columns:
+        lines.append(f"This looks like preference data, which {_taker('preference')} takes.")
+    elif "preference" in formats and "completion" in slots:
+        lines.append(
+            f"This looks like data for {_taker('pair')}: {algorithm.name} needs a better and a worse answer to each "
+            "prompt."
+        )
+    if suggestion:
+        new = {column: role for column, role in suggestion.items() if column not in slots.values()}
+        nearest = "; ".join(f'"{column}" for {role}' for column, role in new.items())
+        lines.append(f"Nearest: {nearest}. Try column_mapping={suggestion}.")
+    elif not mapping_given:
+        lines.append(f'Name them with column_mapping={{"your column": "{missing[0]}"}}.')
+    return " ".join(lines)
+
+
+def _joined(roles: Sequence[str]) -> str:
+    return roles[0] if len(roles) == 1 else f"{', '.join(roles[:-1])} and {roles[-1]}"
+
+
+def _taker(name: str) -> str:
+    """The first algorithm that takes a format."""
+    return next(algorithm.name for algorithm in own() if name in algorithm.formats)
+
+
+def _suggest(
+    columns: Sequence[str], typical: Mapping[str, Any], needs: Sequence[str], slots: Mapping[str, str]
+) -> tuple[dict[str, str], tuple[int, float]]:
+    """Column -> role for every needed role, and how good that is: roles known already, then the poorest likeness."""
+    suggestion = {slots[role]: role for role in needs if role in slots}
+    known, poorest = len(suggestion), 1.0
+    for role in needs:
+        if role in slots:
+            continue
+        free = [column for column in columns if column not in suggestion and not is_index(column)]
+        likeness = {column: _likeness(column, typical.get(column), role) for column in free}
+        best = max(free, key=likeness.__getitem__, default=None)
+        if best is None or likeness[best] < _CUTOFF:
+            return {}, (0, 0.0)
+        suggestion[best] = role
+        poorest = min(poorest, likeness[best])
+    return suggestion, (known, poorest)
+
+
+def _likeness(column: str, value: Any, role: str) -> float:
+    """How much a column looks like a role, 0 to 1: by its name, and lists of messages by what they are."""
+    if role == "text" and is_messages(value):
+        return 0.0
+    name = plain_name(column)
+    words = re.split(r"[^a-z]+", name)
+    names = ROLES.get(role, (role,))
+    if any(known in words for known in names):
+        return 0.95
+    if role == "completion" and name == "chosen":
+        return _CUTOFF
+    near = max(difflib.SequenceMatcher(None, known, name).ratio() for known in names)
+    short = len(name) > 2 and any(known.startswith(name) for known in names)
+    return max(near, 0.7 if short else 0.0, _CUTOFF if role == "messages" and is_messages(value) else 0.0)
