@@ -15,8 +15,9 @@ from transformers import AutoTokenizer
 from aligntune_core.config import paths
 from aligntune_core.run import checkpoints
 from aligntune_core.testing.fixtures import rows
+from aligntune_core.testing.fixtures.runs import NEW_TOKENS
 from aligntune_core.testing.watch import contract
-from aligntune_core.testing.watch.losses import reference_loss
+from aligntune_core.testing.watch.losses import LOSSES
 from aligntune_core.testing.watch.observe import Observer, ProbeObserver
 from aligntune_core.testing.watch.policy import loaded, policy_of, reference
 
@@ -193,37 +194,35 @@ class Run:
 
     def _expected_loss(self, data: Sequence[Mapping[str, Any]]) -> float | None:
         """The contract's loss of all these rows, or what the probe says; None where the kit has no loss by hand."""
-        judge = reference_loss(self.algorithm)
+        loss = LOSSES.get(self.algorithm)
         if self._probe is not None:
             return float(self._probe.loss(data))
-        if judge is None:
+        if loss is None:
             return None
         model = self.trainer.model
         samples = [contract.samples(row, self.tokenizer, self._config) for row in data]
         model.eval()
         with torch.no_grad():
-            return float(judge.loss(model, reference(self._files), self._config, [samples]))
+            return float(loss(model, reference(self._files), self._config, [samples]))
 
-    def generation(self, max_new_tokens: int) -> dict[str, Any]:
+    def generation(self) -> dict[str, Any]:
         """Greedy answers, twice, to a string and to the same as messages; and greedy by hand."""
         prompts = ["the oven is", "slow"]
         messages = [[{"role": "user", "content": prompt}] for prompt in prompts]
         return {
-            "answers": self.trainer.generate(prompts, max_new_tokens=max_new_tokens),
-            "again": self.trainer.generate(prompts, max_new_tokens=max_new_tokens),
-            "to_messages": self.trainer.generate(messages, max_new_tokens=max_new_tokens),
+            "answers": self.trainer.generate(prompts, max_new_tokens=NEW_TOKENS),
+            "again": self.trainer.generate(prompts, max_new_tokens=NEW_TOKENS),
+            "to_messages": self.trainer.generate(messages, max_new_tokens=NEW_TOKENS),
             "sampled": self.trainer.generate(prompts[:1], max_new_tokens=2, temperature=1.0, top_p=0.9),
-            "greedy": None
-            if self._probe is not None
-            else [self._greedy(message, max_new_tokens) for message in messages],
+            "greedy": None if self._probe is not None else [self._greedy(message) for message in messages],
             "prompts": prompts,
         }
 
-    def sampling(self, max_new_tokens: int) -> dict[str, Any]:
+    def sampling(self) -> dict[str, Any]:
         """Several answers a prompt with a seed, twice and with another; greedy ones ended by a text of their own."""
         prompts = ["the oven is", "slow"]
-        drawn = {"max_new_tokens": max_new_tokens, "temperature": 1.5, "n": 3}
-        greedy = self.trainer.generate(prompts, max_new_tokens=max_new_tokens)
+        drawn = {"max_new_tokens": NEW_TOKENS, "temperature": 1.5, "n": 3}
+        greedy = self.trainer.generate(prompts, max_new_tokens=NEW_TOKENS)
         end = next((text[len(text) // 2] for text in greedy if len(text) > 1), "")
         return {
             "drawn": self.trainer.generate(prompts, seed=1, **drawn),
@@ -231,7 +230,7 @@ class Run:
             "other_seed": self.trainer.generate(prompts[:1], seed=2, **drawn),
             "end": end,
             "greedy": greedy,
-            "ended": self.trainer.generate(prompts, max_new_tokens=max_new_tokens, stop=end) if end else [],
+            "ended": self.trainer.generate(prompts, max_new_tokens=NEW_TOKENS, stop=end) if end else [],
             "each": 3,
             "prompts": prompts,
         }
@@ -241,15 +240,15 @@ class Run:
         self.trainer.close()
         self.trainer.close()
 
-    def _greedy(self, messages: list[dict[str, str]], count: int) -> str:
-        """The answer of the likeliest tokens, one after the other, to the end or to ``count`` of them."""
+    def _greedy(self, messages: list[dict[str, str]]) -> str:
+        """The answer of the likeliest tokens, one after the other, to the end or to ``NEW_TOKENS`` of them."""
         tokenizer, model = self.tokenizer, self.trainer.model
         model.eval()
         ids = list(
             tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
         )
         start = len(ids)
-        while len(ids) < start + count and (len(ids) == start or ids[-1] != tokenizer.eos_token_id):
+        while len(ids) < start + NEW_TOKENS and (len(ids) == start or ids[-1] != tokenizer.eos_token_id):
             with torch.no_grad():
                 prefix = torch.tensor([ids], device=model.device)
                 ids.append(int(model(input_ids=prefix, use_cache=False).logits[0, -1].argmax()))

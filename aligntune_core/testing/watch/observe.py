@@ -22,7 +22,7 @@ from aligntune_core.testing.fixtures import rows
 from aligntune_core.testing.probe import Probe, Update
 from aligntune_core.testing.watch import contract
 from aligntune_core.testing.watch.contract import Sample
-from aligntune_core.testing.watch.losses import reference_loss
+from aligntune_core.testing.watch.losses import LOSSES
 
 
 @dataclass
@@ -77,8 +77,8 @@ class Watch:
         self.tokenizer, self.config = tokenizer, config
         self.steps: list[Step] = []
         self._rows, self._after_step = data, after_step
-        self._judge_of = reference_loss(algorithm)
-        judged = self._judge_of is not None
+        self._loss = LOSSES.get(algorithm)
+        judged = self._loss is not None
         self._samples = [contract.samples(row, tokenizer, config) if judged else [] for row in data]
 
     def as_dicts(self) -> list[dict[str, Any]]:
@@ -151,7 +151,7 @@ class ProbeObserver(Watch):
             group={"lr": update.learning_rate, **update.settings},
             grad_norm=update.gradient_norm,
         )
-        if self._judge_of is not None:
+        if self._loss is not None:
             batches = [[tuple(ids) for ids in micro] for micro in update.samples]
             whole = self._micro_batches(step, batches) is not None
             numbers = [row for row in step.rows if row is not None]
@@ -212,7 +212,7 @@ class Observer(Watch):
         step.grad_norm = (
             float(torch.stack([g.float().norm() for g in gradients]).norm()) if gradients else 0.0
         )
-        if self._judge_of is not None:
+        if self._loss is not None:
             self._judge(step, seen, parameters)
         self.steps.append(step)
 
@@ -222,7 +222,7 @@ class Observer(Watch):
 
     def _judge(self, step: Step, seen: list[list[list[int]]], parameters: list[Any]) -> None:
         """Recognise the rows; compare loss and gradient with the contract's for those very rows and weights."""
-        assert self._judge_of is not None
+        assert self._loss is not None
         micro = self._micro_batches(step, [[self._unpadded(ids) for ids in batch] for batch in seen])
         if micro is None:
             return
@@ -231,7 +231,7 @@ class Observer(Watch):
         try:
             self.model.eval()
             with torch.enable_grad():
-                loss = self._judge_of.loss(self.model, self._reference, self.config, micro)
+                loss = self._loss(self.model, self._reference, self.config, micro)
                 expected = torch.autograd.grad(loss, parameters, allow_unused=True)
         finally:
             self._quiet = False
