@@ -11,7 +11,7 @@ import pytest
 from aligntune_core.algorithms import find, known
 from aligntune_core.config import covers
 from aligntune_core.testing.fixtures import changes
-from aligntune_core.testing.fixtures.runs import FULL, NEW_TOKENS, STOP_AFTER, covering
+from aligntune_core.testing.fixtures.runs import DRAWN, FULL, NEW_TOKENS, PROMPTS, STOP_AFTER, covering
 from aligntune_core.testing.process.live import Refused
 from aligntune_core.testing.process.session import Session, parameters
 from aligntune_core.testing.tiers.base import field_problem
@@ -143,7 +143,7 @@ class LiveAfterTier(Watched):
         assert answers == generation["to_messages"], (
             "a string means something else than a user's message with it"
         )
-        for answer, prompt in zip(answers, generation["prompts"], strict=True):
+        for answer, prompt in zip(answers, PROMPTS, strict=True):
             assert prompt not in answer, "the prompt is in the answer"
         if generation["greedy"] is not None:
             likeliest = [answer.strip() for answer in generation["greedy"]]
@@ -158,10 +158,10 @@ class LiveAfterTier(Watched):
         with self.waits.on("test_live_generate", run=run):
             sampling = self.look(session, run, "sampling")
             drawn, end = sampling["drawn"], sampling["end"]
-            assert len(drawn) == sampling["each"] * len(sampling["prompts"]), "n answers a prompt"
+            assert len(drawn) == DRAWN * len(PROMPTS), "n answers a prompt"
             assert len(set(drawn)) > 1, "at temperature 1.5 all answers are one"
             assert drawn == sampling["again"], "the same seed draws other answers"
-            assert sampling["other_seed"] != drawn[: sampling["each"]], "another seed draws the same answers"
+            assert sampling["other_seed"] != drawn[:DRAWN], "another seed draws the same answers"
             if end:
                 cut = [text.partition(end)[0] for text in sampling["greedy"]]
                 assert sampling["ended"] == cut, f"stop={end!r}"

@@ -33,6 +33,7 @@ def call_light(module: ModuleType) -> None:
     if (info := implementation(module, "backend_info")) is not None:
         info()
     supports, problems = implementation(module, "supports_algorithm"), implementation(module, "problems")
-    for algorithm in known() if supports is not None else ():
-        if supports(algorithm) and problems is not None:
-            answer_of(problems, config=plain_call(algorithm))
+    if supports is not None:
+        for algorithm in filter(supports, known()):
+            if problems is not None:
+                answer_of(problems, config=plain_call(algorithm))
