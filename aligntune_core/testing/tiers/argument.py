@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from aligntune_core.pipeline import refusals
 from aligntune_core.testing.fixtures import changes, rows
 from aligntune_core.testing.process.session import Session, parameters, quantization_of
 from aligntune_core.testing.tiers.base import Kit, field_problem
+from aligntune_core.testing.watch.hooks import implementation
 
 # Static tests that keep the registry from loading a backend, causes before what follows from them.
 CAUSES = (
@@ -43,12 +45,14 @@ class ArgumentTier(Kit):
             session.plan(algorithm)
 
     @pytest.mark.parametrize("algorithm", sorted(known()))
-    def test_argument_tokenize(self, algorithm: str, session: Session) -> None:
+    def test_argument_tokenize(self, algorithm: str, session: Session, module: ModuleType) -> None:
         """``tokenize`` answers for each row with a length that can be; none of the kit's rows is a problem."""
         session.trains(algorithm)
         with self.waits.on("test_argument_default_call", algorithm=algorithm):
             tokenized = session.plan(algorithm)
         lengths, tokens = tokenized["lengths"], tokenized["tokens"]
+        if tokens is None and implementation(module, "tokenize") is None:
+            pytest.skip("declares neither a tokenizer nor tokenize: no row is measured")
         assert len(lengths) == rows.ROWS, "answers, one a row"
         assert tokenized["problems"] == []
         assert min(lengths) > 0, f"lengths of the rows in tokens: {lengths}"
