@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from aligntune_core.backends import registry
-from aligntune_core.testing.site import Site, plugin
 from aligntune_core.testing.tiny import make_tiny_model, make_tokenizer
+from tests.site import Site, plugin
 
 # Before anything imports torch: tiny models are slower with more threads, and no test reaches for a hub.
 for _name, _value in (("OMP_NUM_THREADS", "1"), ("TOKENIZERS_PARALLELISM", "false"), ("HF_HUB_OFFLINE", "1")):

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from aligntune_core.backends import default_hooks
 from aligntune_core.entrypoints import Distribution, EntryPoint
 from aligntune_core.errors import BackendUnavailable, HookError
 from aligntune_core.model.device import probe
@@ -179,11 +178,6 @@ class Backend:
                 f"{'; '.join(wrong)}. See aligntune_core.types.Engine."
             )
         return engine  # type: ignore[no-any-return]
-
-    def answers(self, hook: str) -> bool:
-        """Whether the backend or one of its extensions has an implementation of a hook, core's default apart."""
-        implementations = getattr(self._hooks, hook).get_hookimpls()
-        return any(implementation.plugin is not default_hooks for implementation in implementations)
 
     def _call(self, hook: str, **arguments: Any) -> Any:
         """The hook's answer, never None."""

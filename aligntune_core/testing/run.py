@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
+from aligntune_core.algorithms import find
 from aligntune_core.config import paths
 from aligntune_core.run import checkpoints
 from aligntune_core.testing.fixtures import rows
+from aligntune_core.testing.fixtures.runs import DRAWN, NEW_TOKENS, PROMPTS
 from aligntune_core.testing.watch import contract
-from aligntune_core.testing.watch.losses import reference_loss
+from aligntune_core.testing.watch.losses import LOSSES
 from aligntune_core.testing.watch.observe import Observer, ProbeObserver
 from aligntune_core.testing.watch.policy import loaded, policy_of, reference
 
@@ -24,12 +27,7 @@ STOP = "the kit asked"
 
 
 class Run:
-    """Trains a built trainer under observation.
-
-    Args:
-        trainer: made by core's factory.
-        files: folder of the base model.
-    """
+    """Trains a built trainer under observation; ``files`` is the folder of the base model."""
 
     def __init__(self, trainer: Any, files: Path) -> None:
         self.trainer, self._files = trainer, files
@@ -43,40 +41,36 @@ class Run:
         self._before, self._base = self._policy.weights(), self._policy.base()
         self._strange = self._policy.changed_by_loading()
         self._looked = self._look()
-        self._observer: Observer | ProbeObserver | None = None
-        self._result: Any = None
+        self._stop_after = 0
+        watched = (self.tokenizer, self.algorithm, self._data, self._config, self._stop)
+        self._observer: Observer | ProbeObserver
+        if self._probe is None:
+            self._observer = Observer(trainer.model, reference(files), *watched)
+        else:
+            self._observer = ProbeObserver(self._probe, *watched)
 
     def train(self, stop_after: int, resume: Path | None) -> None:
         """Train to the end, or until ``stop_after`` steps are taken; from a checkpoint, or from the start."""
-        trainer = self.trainer
-
-        def stop(step: int) -> None:
-            if step == stop_after:
-                trainer._session.stop.request(STOP)
-
-        watched = (self.tokenizer, self.algorithm, self._data, self._config, stop)
-        if self._probe is None:
-            self._observer = Observer(trainer.model, reference(self._files), *watched)
-        else:
-            self._observer = ProbeObserver(self._probe, *watched)
-        trainer.on_event = lambda event: self._events.append(dict(event))
+        self._stop_after = stop_after
+        self.trainer.on_event = lambda event: self._events.append(_numbers(event))
         with self._observer.watching():
-            self._result = trainer.train(resume=resume)
+            self._result = self.trainer.train(resume=resume)
+
+    def _stop(self, step: int) -> None:
+        if step == self._stop_after:
+            self.trainer._session.stop.request(STOP)
 
     def record(self) -> dict[str, Any]:
-        """Everything that was seen, in types that JSON knows."""
-        assert self._observer is not None
+        """Everything that was seen, in plain types."""
         after, base = self._policy.weights(), self._base
         changed = {name for name, value in after.items() if not torch.equal(value, self._before[name])}
-        config = {
-            p: v for p, v in self._config.items() if isinstance(v, (str, int, float, bool, list, type(None)))
-        }
+        plain = (str, int, float, bool, list, type(None))
         return {
-            "config": config,
+            "config": {path: value for path, value in self._config.items() if isinstance(value, plain)},
             "probed": self._probe is not None,
-            "steps": self._observer.as_dicts(),
+            "steps": [asdict(step) for step in self._observer.steps],
             "expected_rows": contract.batches(len(self._data), self._config),
-            "events": [_numbers(event) for event in self._events],
+            "events": self._events,
             "result": {
                 "steps": self._result.steps,
                 "stopped": self._result.stopped,
@@ -111,7 +105,7 @@ class Run:
             "probed": self._probe is not None,
             "lacking": _lacking(folder),
             "lacking_elsewhere": _lacking(elsewhere),
-            "moved": max(float((after[name] - value).abs().max()) for name, value in self._looked.items()),
+            "moved": _distance(self._looked, after),
             "adapted": adapted,
             "adapter": {},
             "shapes": {},
@@ -132,29 +126,18 @@ class Run:
     def _adapter(self, folder: Path) -> dict[str, Any]:
         tensors = load_file(folder / "adapter_model.safetensors")
         settings = json.loads((folder / "adapter_config.json").read_text())
-        return {
-            "shapes": {name: list(tensor.shape) for name, tensor in tensors.items()},
-            "adapter": {
-                name: settings.get(name) for name in ("r", "lora_alpha", "bias", "base_model_name_or_path")
-            },
-        }
+        shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
+        return {"shapes": shapes, "adapter": {name: settings.get(name) for name in ("r", "lora_alpha")}}
 
     def _reloaded(self, folder: Path, adapted: bool) -> Any:
         if not adapted:
             return loaded(folder, self.algorithm)
         from peft import PeftModel
 
-        return PeftModel.from_pretrained(self._plain(), folder).eval()
-
-    def _plain(self) -> Any:
-        """The base model as the algorithm takes it; a head that its files lack comes with the adapter."""
-        more = {"num_labels": 1} if self._has_head() else {}
-        return loaded(self._files, self.algorithm, dtype=torch.float32, **more)
-
-    def _has_head(self) -> bool:
-        from aligntune_core.algorithms import find
-
-        return find(self.algorithm).head != "lm"
+        # A head that the base model's files lack comes with the adapter.
+        more = {"num_labels": 1} if find(self.algorithm).head != "lm" else {}
+        base = loaded(self._files, self.algorithm, dtype=torch.float32, **more)
+        return PeftModel.from_pretrained(base, folder).eval()
 
     def _same_tokenizer(self, folder: Path) -> bool:
         saved, own, text = AutoTokenizer.from_pretrained(folder), self.tokenizer, "the oven is warm"
@@ -172,13 +155,13 @@ class Run:
             "whole": whole,
             "lacking": _lacking(folder),
             "difference": self._difference(loaded(folder, self.algorithm)) if read else None,
-            "moved": max(float((after[name] - value).abs().max()) for name, value in before.items()),
+            "moved": _distance(before, after),
         }
 
     def evaluation(self) -> dict[str, Any]:
         """Evaluate on the held-out rows and on others, and by hand; the policy has to stay as it was."""
         before = self._policy.weights()
-        held_out = rows.rows(self.algorithm, rows.HELD_OUT, rows.ROWS)
+        held_out = rows.rows(self.algorithm, rows.HELD_OUT, rows.ROWS)  # what the kit's own call evaluates on
         others = rows.rows(self.algorithm, rows.OTHERS, rows.ROWS + rows.HELD_OUT)
         own, of_others = self.trainer.evaluate(), self.trainer.evaluate(others)
         after = self._policy.weights()
@@ -193,67 +176,60 @@ class Run:
 
     def _expected_loss(self, data: Sequence[Mapping[str, Any]]) -> float | None:
         """The contract's loss of all these rows, or what the probe says; None where the kit has no loss by hand."""
-        judge = reference_loss(self.algorithm)
         if self._probe is not None:
             return float(self._probe.loss(data))
-        if judge is None:
+        if (loss := LOSSES.get(self.algorithm)) is None:
             return None
         model = self.trainer.model
         samples = [contract.samples(row, self.tokenizer, self._config) for row in data]
         model.eval()
         with torch.no_grad():
-            return float(judge.loss(model, reference(self._files), self._config, [samples]))
+            return float(loss(model, reference(self._files), self._config, [samples]))
 
-    def generation(self, max_new_tokens: int) -> dict[str, Any]:
+    def generation(self) -> dict[str, Any]:
         """Greedy answers, twice, to a string and to the same as messages; and greedy by hand."""
-        prompts = ["the oven is", "slow"]
-        messages = [[{"role": "user", "content": prompt}] for prompt in prompts]
+        messages = [[{"role": "user", "content": prompt}] for prompt in PROMPTS]
+        greedy = [self._greedy(message) for message in messages] if self._probe is None else None
         return {
-            "answers": self.trainer.generate(prompts, max_new_tokens=max_new_tokens),
-            "again": self.trainer.generate(prompts, max_new_tokens=max_new_tokens),
-            "to_messages": self.trainer.generate(messages, max_new_tokens=max_new_tokens),
-            "sampled": self.trainer.generate(prompts[:1], max_new_tokens=2, temperature=1.0, top_p=0.9),
-            "greedy": None
-            if self._probe is not None
-            else [self._greedy(message, max_new_tokens) for message in messages],
-            "prompts": prompts,
+            "answers": self._answers(),
+            "again": self._answers(),
+            "to_messages": self._answers(messages),
+            "sampled": self.trainer.generate([PROMPTS[0]], max_new_tokens=2, temperature=1.0, top_p=0.9),
+            "greedy": greedy,
         }
 
-    def sampling(self, max_new_tokens: int) -> dict[str, Any]:
+    def sampling(self) -> dict[str, Any]:
         """Several answers a prompt with a seed, twice and with another; greedy ones ended by a text of their own."""
-        prompts = ["the oven is", "slow"]
-        drawn = {"max_new_tokens": max_new_tokens, "temperature": 1.5, "n": 3}
-        greedy = self.trainer.generate(prompts, max_new_tokens=max_new_tokens)
+        drawn: dict[str, Any] = {"temperature": 1.5, "n": DRAWN}
+        greedy = self._answers()
         end = next((text[len(text) // 2] for text in greedy if len(text) > 1), "")
         return {
-            "drawn": self.trainer.generate(prompts, seed=1, **drawn),
-            "again": self.trainer.generate(prompts, seed=1, **drawn),
-            "other_seed": self.trainer.generate(prompts[:1], seed=2, **drawn),
+            "drawn": self._answers(seed=1, **drawn),
+            "again": self._answers(seed=1, **drawn),
+            "other_seed": self._answers(PROMPTS[:1], seed=2, **drawn),
             "end": end,
             "greedy": greedy,
-            "ended": self.trainer.generate(prompts, max_new_tokens=max_new_tokens, stop=end) if end else [],
-            "each": 3,
-            "prompts": prompts,
+            "ended": self._answers(stop=end) if end else [],
         }
+
+    def _answers(self, prompts: Sequence[Any] = PROMPTS, **sampling: Any) -> Any:
+        return self.trainer.generate(list(prompts), max_new_tokens=NEW_TOKENS, **sampling)
 
     def close(self) -> None:
         """Close the trainer, as a ``with`` block does after its body has done so."""
         self.trainer.close()
         self.trainer.close()
 
-    def _greedy(self, messages: list[dict[str, str]], count: int) -> str:
-        """The answer of the likeliest tokens, one after the other, to the end or to ``count`` of them."""
-        tokenizer, model = self.tokenizer, self.trainer.model
-        model.eval()
-        ids = list(
-            tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
-        )
+    def _greedy(self, messages: list[dict[str, str]]) -> str:
+        """The answer of the likeliest tokens, one after the other, to the end or to ``NEW_TOKENS`` of them."""
+        model, end = self.trainer.model.eval(), self.tokenizer.eos_token_id
+        ids = contract.ids_of(self.tokenizer, messages, add_generation_prompt=True)
         start = len(ids)
-        while len(ids) < start + count and (len(ids) == start or ids[-1] != tokenizer.eos_token_id):
+        while len(ids) < start + NEW_TOKENS and (len(ids) == start or ids[-1] != end):
             with torch.no_grad():
                 prefix = torch.tensor([ids], device=model.device)
                 ids.append(int(model(input_ids=prefix, use_cache=False).logits[0, -1].argmax()))
-        return str(tokenizer.decode(ids[start:], skip_special_tokens=True))
+        return str(self.tokenizer.decode(ids[start:], skip_special_tokens=True))
 
     def _difference(self, model: Any) -> float:
         """The largest difference of a logit between a model and the policy."""
@@ -268,3 +244,8 @@ def _lacking(folder: Path) -> list[str]:
 
 def _numbers(event: Mapping[str, Any]) -> dict[str, float]:
     return {key: float(value) for key, value in event.items() if isinstance(value, (int, float))}
+
+
+def _distance(before: Mapping[str, Any], after: Mapping[str, Any]) -> float:
+    """The largest change of a number in arrays of the same names."""
+    return max(float((after[name] - value).abs().max()) for name, value in before.items())

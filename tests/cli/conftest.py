@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from aligntune_core.testing.site import Site
+from tests.site import Site
 
 Command = Callable[..., Result]
 

@@ -16,7 +16,7 @@ from typer.testing import Result
 
 from aligntune.comparison import BackendRun, _Clock, differences, untold
 from aligntune_core.config import Config
-from aligntune_core.testing.site import Site, plugin
+from tests.site import Site, plugin
 
 Command = Callable[..., Result]
 Failing = Callable[[str, str], str]

@@ -16,7 +16,7 @@ from aligntune.diagnosis import conflicts, trial
 from aligntune_core.backends.registry import HINTS
 from aligntune_core.entrypoints import installed
 from aligntune_core.model.device import available
-from aligntune_core.testing.site import Site, plugin
+from tests.site import Site, plugin
 
 Command = Callable[..., Result]
 

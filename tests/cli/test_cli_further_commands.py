@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from aligntune_core.testing.site import Site
 from tests.cli.conftest import Command
+from tests.site import Site
 
 SOURCE = """
 import typer

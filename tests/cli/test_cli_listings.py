@@ -10,7 +10,7 @@ from typer.testing import Result
 
 from aligntune_core.algorithms import known
 from aligntune_core.backends.registry import registry
-from aligntune_core.testing.site import Site
+from tests.site import Site
 
 Command = Callable[..., Result]
 

@@ -80,8 +80,8 @@ def test_every_field_that_a_backend_may_honour_has_a_second_value(path: str) -> 
     found = [changes.change(path, changes.base(a.name, "a-model", honoured), honoured) for a in algorithms]
     assert any(found)
     for change in filter(None, found):
-        base = {p: v for p, v in change.settings.items() if p != path}
-        assert paths(load_config(change.settings))[path] != paths(load_config(base)).get(path)
+        base = {p: v for p, v in change.items() if p != path}
+        assert paths(load_config(change))[path] != paths(load_config(base)).get(path)
 
 
 @pytest.mark.parametrize("algorithm", [a.name for a in own()])

@@ -23,7 +23,7 @@ from aligntune_core.run import events
 from aligntune_core.testing.fixtures import rows
 
 if TYPE_CHECKING:
-    from aligntune_core.testing.site import Site
+    from tests.site import Site
 
 HOME = Path(__file__).parents[2] / "examples/extensions"
 

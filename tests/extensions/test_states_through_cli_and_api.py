@@ -17,7 +17,7 @@ from aligntune_core.backends.registry import registry
 from aligntune_core.version import __version__
 
 if TYPE_CHECKING:
-    from aligntune_core.testing.site import Site
+    from tests.site import Site
 
 Arrange = Callable[["Site", pytest.MonkeyPatch], object]
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from aligntune_core.config import Config, resolve_config
 from aligntune_core.errors import BackendUnavailable, ConfigError, NotHonoured
 from aligntune_core.pipeline.choose import choose
-from aligntune_core.testing.site import Site
+
+if TYPE_CHECKING:
+    from tests.site import Site
 
 Install = Callable[..., None]
 
@@ -47,7 +50,7 @@ def install(site: Site, source: Callable[..., str], monkeypatch: pytest.MonkeyPa
     return add
 
 
-def sft(**keywords: object) -> Config:
+def sft(**keywords: Any) -> Config:
     return resolve_config("sft", model_name="m", dataset_name="d", max_steps=1, **keywords)
 
 
@@ -106,9 +109,14 @@ def test_a_generator_that_is_not_declared_is_refused(install: Install) -> None:
     install("birch")
     install("alder", 'generators=("transformers", "vllm")')
 
-    def grpo(**keywords: object) -> Config:
-        rewards = {"reward_functions": ["length"]}
-        return resolve_config("rl", algorithm="grpo", model_name="m", dataset_name="d", **rewards, **keywords)
+    def grpo(**keywords: Any) -> Config:
+        keywords |= {
+            "algorithm": "grpo",
+            "model_name": "m",
+            "dataset_name": "d",
+            "reward_functions": ["length"],
+        }
+        return resolve_config("rl", **keywords)
 
     assert choose(grpo(backend="birch"))[0].name == "birch"
     with pytest.raises(

@@ -16,7 +16,7 @@ from aligntune_core.create import create_rl_trainer, create_sft_trainer
 from aligntune_core.pipeline.plan import plan
 
 if TYPE_CHECKING:
-    from aligntune_core.testing.site import Site
+    from tests.site import Site
 
 ROWS = [{"prompt": f"p{i}", "completion": f"c{i}"} for i in range(6)]
 

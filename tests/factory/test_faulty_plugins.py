@@ -14,7 +14,7 @@ from aligntune_core.create import create_sft_trainer
 from aligntune_core.pipeline.choose import choose
 
 if TYPE_CHECKING:
-    from aligntune_core.testing.site import Site
+    from tests.site import Site
 
 INFO = (
     "@hookimpl\ndef backend_info():\n"

@@ -8,11 +8,17 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from aligntune_core import BackendInfo, Device, LoadedModel, Prepared, Support, TrainResult, hookimpl
 from aligntune_core.testing.probe import Parameter, Update
+from aligntune_core.types import Datasets, RunContext, Sampling
+
+Arrays = dict[str, Any]
+Rows = Sequence[Mapping[str, Any]]
+Sample = tuple[list[int], int]
 
 EMBEDDING = "model.embed_tokens.weight"
 FIELDS = {
@@ -26,17 +32,17 @@ BUILT = [f"{section}.{name}" for section, names in FIELDS.items() for name in na
 
 
 @hookimpl
-def backend_info():
+def backend_info() -> BackendInfo:
     return BackendInfo(summary="bigrams in numpy", honours=frozenset(BUILT), devices=("cpu",))
 
 
 @hookimpl
-def supports_algorithm(algorithm):
+def supports_algorithm(algorithm: str) -> Support:
     return Support(True) if algorithm == "sft" else Support(False, "sft only")
 
 
 @hookimpl
-def problems(config):
+def problems(config: Any) -> list[str]:
     limits = {
         "lr_scheduler: bigrams have linear and cosine": config.optim.lr_scheduler in ("linear", "cosine"),
         "loss_type: bigrams have nll": config.parameters.loss_type == "nll",
@@ -45,14 +51,14 @@ def problems(config):
 
 
 @hookimpl
-def prepare(config):
+def prepare(config: Any) -> Prepared:
     from transformers import AutoTokenizer
 
     return Prepared(device=Device(kind="cpu"), tokenizer=AutoTokenizer.from_pretrained(config.model.name))
 
 
 @hookimpl
-def load_model(config, prepared):
+def load_model(config: Any, prepared: Prepared) -> LoadedModel:
     from safetensors.numpy import load_file
 
     return LoadedModel(
@@ -61,7 +67,7 @@ def load_model(config, prepared):
 
 
 @hookimpl
-def apply_peft(loaded, config, prepared):
+def apply_peft(loaded: LoadedModel, config: Any, prepared: Prepared) -> LoadedModel:
     import numpy as np
 
     rank, (_, width) = config.peft.r, loaded.model.shape
@@ -72,41 +78,45 @@ def apply_peft(loaded, config, prepared):
 
 
 @hookimpl
-def build_trainer(loaded, config, datasets, prepared, run):
+def build_trainer(
+    loaded: LoadedModel, config: Any, datasets: Datasets, prepared: Prepared, run: RunContext
+) -> Engine:
     return Engine(loaded, config, datasets, run)
 
 
 class Engine:
     """The loop, and its probe."""
 
-    def __init__(self, loaded, config, datasets, run):
-        self.arrays, self.tokenizer, self.run = loaded.model, loaded.tokenizer, run
-        self.values = {path: _at(config, path) for path in BUILT}
+    def __init__(self, loaded: LoadedModel, config: Any, datasets: Datasets, run: RunContext) -> None:
+        self.arrays: Arrays = loaded.model
+        self.tokenizer, self.run = loaded.tokenizer, run
+        self.values: dict[str, Any] = {path: _at(config, path) for path in BUILT}
         self.values["data.completion_only_loss"] = config.data.completion_only_loss is not False
         self.scale = config.peft.alpha / config.peft.r
         self.rows = [self.sample(row) for row in datasets.train]
         self.eval_rows = [self.sample(row) for row in datasets.eval or ()]
-        self.step, self.loss_sum, self.on_update = 0, 0.0, None
+        self.step, self.loss_sum = 0, 0.0
+        self.on_update: Callable[[Update], None] | None = None
         self.moments = {f"{kind}.{name}": self.arrays[name] * 0 for kind in "mv" for name in ("down", "up")}
 
     @property
-    def native(self):
+    def native(self) -> Engine:
         return self
 
     @property
-    def model(self):
+    def model(self) -> Arrays:
         return self.arrays
 
     @property
-    def probe(self):
+    def probe(self) -> Engine:
         return self
 
-    def effective(self):
+    def effective(self) -> dict[str, Any]:
         return {**self.values, "parameters.loss_type": "nll", "data.rows": len(self.rows)}
 
     # --- the probe ---------------------------------------------------------------------------------------------------
 
-    def parameters(self):
+    def parameters(self) -> dict[str, Parameter]:
         return {
             name: Parameter(
                 value=array.copy(), trainable=name != EMBEDDING, shape=array.shape, dtype=str(array.dtype)
@@ -114,15 +124,15 @@ class Engine:
             for name, array in self.arrays.items()
         }
 
-    def loss(self, rows):
+    def loss(self, rows: Rows) -> float:
         return self.look([self.sample(row) for row in rows])[0]
 
-    def watch(self, on_update):
+    def watch(self, on_update: Callable[[Update], None] | None) -> None:
         self.on_update = on_update
 
     # --- training ----------------------------------------------------------------------------------------------------
 
-    def sample(self, row):
+    def sample(self, row: Mapping[str, Any]) -> Sample:
         """Token ids, and the index of the first in the loss."""
         whole = self.ids([*row["prompt"], *row["completion"]])
         completion_only = self.values["data.completion_only_loss"]
@@ -132,11 +142,11 @@ class Engine:
             return whole[:length], start
         return whole[-length:], max(0, start - max(0, len(whole) - length))
 
-    def ids(self, messages, **template):
+    def ids(self, messages: Any, **template: Any) -> list[int]:
         rendered = self.tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **template)
         return list(rendered["input_ids"])
 
-    def look(self, samples):
+    def look(self, samples: Iterable[Sample]) -> tuple[float, Arrays, float]:
         """Mean loss over all tokens of these samples, gradients of the adapter, and share of likeliest tokens."""
         import numpy as np
 
@@ -155,13 +165,13 @@ class Engine:
         right = float((logits.argmax(1) == after).mean())
         return float(-logps[np.arange(len(after)), after].mean()), gradients, right
 
-    def forward(self, before):
+    def forward(self, before: Any) -> tuple[Any, Any]:
         """Embeddings of tokens, and logits of those that follow."""
         hidden = self.arrays[EMBEDDING][before].astype("float64")
         turned = hidden + self.scale * hidden @ self.arrays["down"].T @ self.arrays["up"].T
         return hidden, turned @ self.arrays[EMBEDDING].T
 
-    def batches(self):
+    def batches(self) -> Iterator[tuple[float, list[list[int]]]]:
         """Row numbers of the micro-batches of each step, with the epoch that has passed."""
         import torch  # whose permutation is the contract's
 
@@ -175,7 +185,7 @@ class Engine:
                 done = sum(map(len, micro[: i + accumulation]))
                 yield epoch + done / count, micro[i : i + accumulation]
 
-    def train(self, resume_from=None):
+    def train(self, resume_from: Path | None = None) -> TrainResult:
         if resume_from is not None:
             self.load(resume_from)
         stopped = None
@@ -197,7 +207,7 @@ class Engine:
             steps=self.step, metrics={"train_loss": self.loss_sum / self.step}, stopped=stopped
         )
 
-    def update(self, epoch, micro):
+    def update(self, epoch: float, micro: list[list[int]]) -> None:
         import numpy as np
 
         samples = [[self.rows[number] for number in part] for part in micro]
@@ -235,25 +245,26 @@ class Engine:
         }
         self.run.emit({**event, "tokens": sum(len(ids) for part in samples for ids, _ in part)})
 
-    def rate(self):
-        peak, warmup = self.values["optim.learning_rate"], self.values["optim.warmup_steps"]
+    def rate(self) -> float:
+        peak: float = self.values["optim.learning_rate"]
+        warmup: int = self.values["optim.warmup_steps"]
         if self.step < warmup:
             return peak * self.step / warmup
-        progress = (self.step - warmup) / max(1, self.values["optim.max_steps"] - warmup)
+        progress: float = (self.step - warmup) / max(1, self.values["optim.max_steps"] - warmup)
         if self.values["optim.lr_scheduler"] == "linear":
             return peak * (1 - progress)
         return peak * (1 + math.cos(math.pi * progress)) / 2
 
     # --- afterwards --------------------------------------------------------------------------------------------------
 
-    def evaluate(self, rows=None):
+    def evaluate(self, rows: Rows | None = None) -> dict[str, float]:
         samples = self.eval_rows if rows is None else [self.sample(row) for row in rows]
         loss, _, accuracy = self.look(samples)
         figures = {"eval_loss": loss, "eval_token_accuracy": accuracy}
         self.run.emit({"step": self.step, **figures})
         return {**figures, "perplexity": math.exp(loss)}
 
-    def generate(self, prompts, sampling):
+    def generate(self, prompts: Sequence[Any], sampling: Sampling) -> list[str]:
         import numpy as np
 
         draw = np.random.default_rng(sampling.seed)
@@ -264,7 +275,7 @@ class Engine:
             texts += [self.completion(last, sampling, draw) for _ in range(sampling.n)]
         return texts
 
-    def completion(self, last, sampling, draw):
+    def completion(self, last: int, sampling: Sampling, draw: Any) -> str:
         import numpy as np
 
         ids: list[int] = []
@@ -274,10 +285,10 @@ class Engine:
                 logits = logits / sampling.temperature + draw.gumbel(size=len(logits))
             last = int(logits.argmax())
             ids.append(last)
-        text = self.tokenizer.decode(ids, skip_special_tokens=True)
+        text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
         return min((text.partition(end)[0] for end in sampling.stop), key=len, default=text)
 
-    def save(self, path, form):
+    def save(self, path: Path, form: str) -> None:
         from safetensors.numpy import save_file
 
         path.mkdir(parents=True, exist_ok=True)
@@ -287,7 +298,7 @@ class Engine:
         save_file(arrays, path / "bigram.safetensors")
         self.tokenizer.save_pretrained(path)
 
-    def checkpoint(self):
+    def checkpoint(self) -> None:
         from safetensors.numpy import save_file
 
         folder = self.run.checkpoint_dir(self.step)
@@ -303,7 +314,7 @@ class Engine:
         for old in folders[:-keep] if keep else []:
             shutil.rmtree(old)
 
-    def load(self, folder):
+    def load(self, folder: Path) -> None:
         from safetensors.numpy import load_file
 
         state = json.loads((folder / "trainer_state.json").read_text())
@@ -311,7 +322,7 @@ class Engine:
         self.arrays |= load_file(folder / "bigram.safetensors")
         self.moments = load_file(folder / "moments.safetensors")
 
-    def close(self):
+    def close(self) -> None:
         pass
 
 

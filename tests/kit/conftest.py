@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from aligntune_core.backends import registry
-from aligntune_core.testing.site import Site
+from tests.site import Site
 
 Outcomes = dict[str, dict[str, str]]
 Judge = Callable[..., Outcomes]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.kit.conftest import Judge, Judged
+    from tests.kit.conftest import Judge, Judged, Outcomes
 
 pytestmark = pytest.mark.backend
 
@@ -176,27 +176,6 @@ FAULTS |= {
         """,
         "test_live_evaluate[sft]",
     ),
-    "one_answer_a_prompt": (
-        """
-        def generate(self, prompts, sampling):
-            return super().generate(prompts, sampling)[::sampling.n]
-        """,
-        "test_live_sampling[sft]",
-    ),
-    "deaf_to_the_seed": (
-        """
-        def generate(self, prompts, sampling):
-            return super().generate(prompts, replace(sampling, seed=None))
-        """,
-        "test_live_sampling[sft]",
-    ),
-    "does_not_end_at_stop": (
-        """
-        def generate(self, prompts, sampling):
-            return super().generate(prompts, replace(sampling, stop=()))
-        """,
-        "test_live_sampling[sft]",
-    ),
     "closes_once": (
         """
         def close(self):
@@ -245,6 +224,31 @@ FAULTS |= {
     ),
 }
 
+# One test tells these apart by what it says: name -> (body of the class, words of its message).
+SAMPLING: dict[str, tuple[str, str]] = {
+    "one_answer_a_prompt": (
+        """
+        def generate(self, prompts, sampling):
+            return super().generate(prompts, sampling)[::sampling.n]
+        """,
+        "n answers a prompt",
+    ),
+    "deaf_to_the_seed": (
+        """
+        def generate(self, prompts, sampling):
+            return super().generate(prompts, replace(sampling, seed=None))
+        """,
+        "the same seed draws other answers",
+    ),
+    "does_not_end_at_stop": (
+        """
+        def generate(self, prompts, sampling):
+            return super().generate(prompts, replace(sampling, stop=()))
+        """,
+        "stop=",
+    ),
+}
+
 
 @pytest.fixture(scope="module")
 def judged(judge_halves: Callable[..., Judged], torch_with: Callable[..., str]) -> Judged:
@@ -265,6 +269,22 @@ def test_a_fault_fails_its_test_and_no_other(
     waits = {seen[1] for said in found.values() if (seen := re.search(r"waits for (\S+): \S", said))}
     assert waits <= failed.keys()
     assert bool(waits) == (name in WAITED_FOR), waits
+
+
+@pytest.fixture(scope="module")
+def sampled(judge: Judge, torch_with: Callable[..., str]) -> Outcomes:
+    """What they do but sampling is the torch backend's, so they train one run only."""
+    sources = {name: torch_with(body) for name, (body, _) in SAMPLING.items()}
+    return judge(sources, "-k", "live_trains and sft or live_generate or live_sampling")
+
+
+@pytest.mark.parametrize("name", SAMPLING)
+def test_a_fault_in_sampling_is_told(
+    name: str, sampled: Outcomes, failures: Callable[..., dict[str, str]]
+) -> None:
+    failed = failures(sampled[name])
+    assert list(failed) == ["test_live_sampling[sft]"]
+    assert SAMPLING[name][1] in failed["test_live_sampling[sft]"]
 
 
 def test_a_selection_without_the_run_that_fails_shows_the_exception(

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from aligntune_core.testing.site import Site
     from tests.kit.conftest import Judge, Outcomes
+    from tests.site import Site
 
 pytestmark = pytest.mark.backend
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from aligntune_core.testing.site import Site
     from tests.kit.conftest import Judge, Outcomes
+    from tests.site import Site
 
 HEAD = "from aligntune_core import BackendInfo, Device, LoadedModel, Prepared, Support, hookimpl\n"
 

@@ -21,7 +21,7 @@ from aligntune_core.model.source import adapter_config, check_model
 from aligntune_core.model.tokenizer import load_tokenizer, tokenizer_source
 
 if TYPE_CHECKING:
-    from aligntune_core.testing.site import Site
+    from tests.site import Site
 
 TEMPLATE = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
 

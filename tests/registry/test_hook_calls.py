@@ -13,7 +13,7 @@ from aligntune_core.backends.registry import Registry
 from aligntune_core.types import Device, Prepared, Support
 
 if TYPE_CHECKING:
-    from aligntune_core.testing.site import Site
+    from tests.site import Site
 
 NAMED = r'of backend "acme" \(fake-acme 1\.0\)'
 PREPARED = Prepared(device=Device(kind="cpu"), tokenizer="t")

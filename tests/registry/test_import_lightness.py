@@ -9,7 +9,7 @@ import pytest
 from aligntune_core.testing.blocker import HEAVY, run_blocked
 
 if TYPE_CHECKING:
-    from aligntune_core.testing.site import Site
+    from tests.site import Site
 
 LISTING = """
 from aligntune_core.backends.registry import registry

@@ -16,7 +16,7 @@ from aligntune_core.algorithms import find
 from aligntune_core.backends.registry import Registry, registry
 
 if TYPE_CHECKING:
-    from aligntune_core.testing.site import Site
+    from tests.site import Site
 
 REQUIRES = ["aligntune>=1,<2"]
 HEAD = "from aligntune_core import BackendInfo, LoadedModel, Support, hookimpl\n"

@@ -13,7 +13,7 @@ from aligntune_core.algorithms import find
 from aligntune_core.backends.registry import Registry
 
 if TYPE_CHECKING:
-    from aligntune_core.testing.site import Site
+    from tests.site import Site
 
 HEAD = "from aligntune_core import LoadedModel, Support, hookimpl\n"
 

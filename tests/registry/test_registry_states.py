@@ -15,7 +15,7 @@ from aligntune_core.backends.registry import Registry, refresh, registry
 from aligntune_core.version import __version__
 
 if TYPE_CHECKING:
-    from aligntune_core.testing.site import Site
+    from tests.site import Site
 
 MARK = "from aligntune_core import BackendInfo, Support, hookimpl\n"
 

@@ -16,7 +16,7 @@ from aligntune_core.entrypoints import Distribution
 from aligntune_core.version import __version__
 
 if TYPE_CHECKING:
-    from aligntune_core.testing.site import Site
+    from tests.site import Site
 
 
 def lacking(*requires: str) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 from aligntune_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from aligntune_core.testing.site import Site
+    from tests.site import Site
 
 Create = Callable[..., Any]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aligntune_core import create_sft_trainer
-from aligntune_core.testing.site import Site
+from tests.site import Site
 
 ROWS = [{"prompt": f"What is {i} plus 1?", "completion": f"{i + 1}"} for i in range(4)]
 

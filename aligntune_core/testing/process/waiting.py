@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import pytest
 
@@ -18,81 +18,69 @@ _FAULTS = pytest.StashKey[dict[tuple[str, str], "Fault | None"]]()
 
 @dataclass(frozen=True)
 class Fault:
-    """A test that fails, and what it says.
-
-    Attributes:
-        test: "test_live_trains[sft]".
-        cause: the exception, on the first line, and what else there is to say.
-    """
+    """A test that fails, "test_live_trains[sft]", and what it says: on the first line the exception."""
 
     test: str
     cause: str
 
 
 class Waiting:
-    """Tells for one test whether another test of its class fails, by running that one's body.
-
-    Args:
-        request: of the test that may have to wait.
-    """
+    """Tells for the test of a request whether another test of its class fails, by running that one's body."""
 
     def __init__(self, request: pytest.FixtureRequest) -> None:
         self._request = request
         self._class = request.node.parent
 
     @contextmanager
-    def on(self, test: str, **parameter: str) -> Iterator[None]:
-        """Whatever fails inside is left to ``test``, where that one fails too, or to the test that it waits for.
+    def on(self, *tests: str, **parameter: str) -> Iterator[None]:
+        """Whatever fails inside is left to the first of these tests that fails too, or to the one that it waits for.
 
         Then this test is skipped, but only if the other is part of this session; else it fails with the cause, so that
         no selection of tests passes over a fault.
 
         Args:
-            test: name of a test of the same class.
-            parameter: its parameter, by name, where it has one.
+            tests: names of tests of the same class.
+            parameter: their parameter, by name; those that do not take it are asked without.
         """
         try:
             yield
         except FAILURES:
-            if fault := self.fault(test, **parameter):
-                self.wait(fault)
+            for test in tests:
+                if fault := self._fault(test, parameter):
+                    self._wait(fault)
             raise
 
-    def fault(self, test: str, **parameter: str) -> Fault | None:
+    def _fault(self, test: str, parameter: dict[str, str]) -> Fault | None:
         """What is wrong where ``test`` fails; None where it passes, or skips for what the backend declares."""
+        function = getattr(self._request.instance, test)
+        names = inspect.signature(function).parameters
+        own = {name: value for name, value in parameter.items() if name in names}
+        label = f"{test}[{'-'.join(own.values())}]" if own else test
         faults = self._request.session.stash.setdefault(_FAULTS, {})
-        name = f"{test}[{'-'.join(parameter.values())}]" if parameter else test
-        key = (self._class.nodeid, name)
+        key = (self._class.nodeid, label)
         if key not in faults:
-            faults[key] = self._fault(name, test, parameter)
+            faults[key] = None
+            try:
+                fixtures = {name: self._request.getfixturevalue(name) for name in names if name not in own}
+                function(**fixtures, **own)
+            except pytest.skip.Exception as skip:
+                faults[key] = getattr(skip, "fault", None)  # of a test that waits itself
+            except FAILURES as error:
+                faults[key] = Fault(label, said(error))
         return faults[key]
 
-    def _fault(self, name: str, test: str, parameter: dict[str, str]) -> Fault | None:
-        function = getattr(self._request.instance, test)
-        try:
-            arguments: dict[str, Any] = {
-                name: self._request.getfixturevalue(name)
-                for name in inspect.signature(function).parameters
-                if name not in parameter
-            }
-            function(**arguments, **parameter)
-        except pytest.skip.Exception as skip:
-            return getattr(skip, "fault", None)  # of a test that waits itself
-        except FAILURES as error:
-            return Fault(name, said(error))
-        return None
-
-    def wait(self, fault: Fault) -> NoReturn:
+    def _wait(self, fault: Fault) -> NoReturn:
         """Skip, or fail where the test that fails is not part of this session."""
-        if self._is_selected(f"{self._class.nodeid}::{fault.test}"):
+        if self._is_selected(fault):
             skip = pytest.skip.Exception(f"waits for {fault.test}: {fault.cause.splitlines()[0]}")
             skip.fault = fault  # type: ignore[attr-defined]
             raise skip
         pytest.fail(f"{fault.cause}\n({fault.test} reports it; this session leaves that out)", pytrace=False)
 
-    def _is_selected(self, nodeid: str) -> bool:
+    def _is_selected(self, fault: Fault) -> bool:
         """Whether the session runs a test, and nothing on the test itself excuses its failure."""
-        excuses = ("skip", "skipif", "xfail")
+        nodeid = f"{self._class.nodeid}::{fault.test}"
+        excuses = {"skip", "skipif", "xfail"}
         return any(
             item.nodeid == nodeid and not any(mark.name in excuses for mark in item.own_markers)
             for item in self._request.session.items

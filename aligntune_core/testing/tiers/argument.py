@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -11,9 +12,21 @@ from aligntune_core.backends.registry import registry
 from aligntune_core.config import covers, load_config
 from aligntune_core.pipeline import refusals
 from aligntune_core.testing.fixtures import changes, rows
-from aligntune_core.testing.process.session import Session, parameters
-from aligntune_core.testing.process.worker import Refused
-from aligntune_core.testing.tiers.base import Kit
+from aligntune_core.testing.process.session import Session, parameters, quantization_of
+from aligntune_core.testing.tiers.base import Kit, field_problem
+from aligntune_core.testing.watch.hooks import implementation
+
+# Static tests that keep the registry from loading a backend, causes before what follows from them.
+CAUSES = (
+    "test_static_entry_point_is_unique",
+    "test_static_core_version_is_admitted",
+    "test_static_import_is_light",
+    "test_static_hooks_are_complete",
+    "test_static_light_hooks_are_light",
+    "test_static_info_is_sound",
+    "test_static_honours_are_real_paths",
+    "test_static_known_algorithms_are_answered",
+)
 
 
 class ArgumentTier(Kit):
@@ -21,7 +34,7 @@ class ArgumentTier(Kit):
 
     def test_argument_backend_is_ready(self, name: str) -> None:
         """The registry loads it: nothing that it requires is missing, and no extension of it is broken."""
-        with self.waits_for_static():
+        with self.waits.on(*CAUSES):
             self.opened(name)
 
     @pytest.mark.parametrize("algorithm", sorted(known()))
@@ -32,17 +45,16 @@ class ArgumentTier(Kit):
             session.plan(algorithm)
 
     @pytest.mark.parametrize("algorithm", sorted(known()))
-    def test_argument_tokenize(self, algorithm: str, session: Session) -> None:
+    def test_argument_tokenize(self, algorithm: str, session: Session, module: ModuleType) -> None:
         """``tokenize`` answers for each row with a length that can be; none of the kit's rows is a problem."""
         session.trains(algorithm)
         with self.waits.on("test_argument_default_call", algorithm=algorithm):
-            tokenized = session.plan(algorithm)["tokenized"]
-        if tokenized is None:
-            pytest.skip("declares no tokenize, and no tokenizer of transformers: nobody measures its rows")
-        answers, tokens = tokenized["answers"], tokenized["tokens"]
-        assert len(answers) == rows.ROWS, "answers, one a row"
-        assert [row["problem"] for row in answers if row["problem"]] == []
-        lengths = [row["length"] for row in answers]
+            tokenized = session.plan(algorithm)
+        lengths, tokens = tokenized["lengths"], tokenized["tokens"]
+        if tokens is None and implementation(module, "tokenize") is None:
+            pytest.skip("declares neither a tokenizer nor tokenize: no row is measured")
+        assert len(lengths) == rows.ROWS, "answers, one a row"
+        assert tokenized["problems"] == []
         assert min(lengths) > 0, f"lengths of the rows in tokens: {lengths}"
         if tokens is not None:
             far = [pair for pair in zip(lengths, tokens, strict=True) if not 0.5 <= pair[0] / pair[1] <= 2]
@@ -58,11 +70,9 @@ class ArgumentTier(Kit):
             _assert_refused(session, algorithm, path)
             return
         if not session.testable(path):
-            pytest.skip(f"declares that it trains on no {session.quantisation_of(path)} weights")
-        with (
-            self.waits.on("test_static_problems_name_the_setting"),
-            self.waits.on("test_argument_default_call", algorithm=algorithm),
-        ):
+            pytest.skip(f"declares that it trains on no {quantization_of(path)} weights")
+        waits = ("test_argument_default_call", "test_static_problems_name_the_setting")
+        with self.waits.on(*waits, algorithm=algorithm):
             problem = _problem(session, algorithm, path)
             assert not problem, problem
 
@@ -76,25 +86,16 @@ class ArgumentTier(Kit):
 
 
 def _problem(session: Session, algorithm: str, path: str) -> str:
-    """What is wrong with the way a changed field arrives; where ``planned`` says nothing the live tier looks on."""
-    try:
-        field = session.planned(algorithm, path)
-    except Refused as refusal:
-        if changes.named(path, str(refusal)):
-            return ""
-        return f"{path} was changed and refused, but the message does not name it: {refusal}"
-    if field["outcome"] == "different":
-        return f"{path}: set to {field['set']}, planned says {field['value']}"
-    return ""
+    """What is wrong with a changed field in ``planned``; where that says nothing the live tier looks on."""
+    return field_problem(path, "planned", lambda: session.planned(algorithm, path))
 
 
 def _assert_refused(session: Session, algorithm: str, path: str) -> None:
     settings = changes.base(algorithm, "a-model", session.info.honours)
     if path == changes.CALLBACKS:
-        changed: dict[str, Any] = {**settings, path: [object()]}
+        changed: dict[str, Any] | None = {**settings, path: [object()]}
     else:
-        change = changes.change(path, settings, changes.backend_paths())
-        assert change is not None, f"the kit knows no second value of {path}; please report it"
-        changed = dict(change.settings)
+        changed = changes.change(path, settings, changes.backend_paths())
+    assert changed is not None, f"the kit knows no second value of {path}; please report it"
     problems = refusals.unhonoured(registry().get(session.name), load_config(changed), dict)
     assert any(path in problem for problem in problems), problems

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -12,6 +11,8 @@ import pytest
 
 from aligntune_core.backends import registry, validation
 from aligntune_core.entrypoints import EntryPoint, entry_points
+from aligntune_core.testing.fixtures import changes
+from aligntune_core.testing.process.live import Refused
 from aligntune_core.testing.process.session import Session, session_of
 from aligntune_core.testing.process.waiting import FAILURES, Waiting, said
 from aligntune_core.testing.watch.hooks import implementation
@@ -29,19 +30,6 @@ def optional(test: Callable[..., None]) -> Callable[..., None]:
             pytest.xfail(f"optional: {said(error)}")
 
     return run
-
-
-# Required static tests, causes before what follows from them.
-STATIC = (
-    "test_static_entry_point_is_unique",
-    "test_static_core_version_is_admitted",
-    "test_static_import_is_light",
-    "test_static_hooks_are_complete",
-    "test_static_light_hooks_are_light",
-    "test_static_info_is_sound",
-    "test_static_honours_are_real_paths",
-    "test_static_known_algorithms_are_answered",
-)
 
 
 class Kit:
@@ -76,11 +64,8 @@ class Kit:
     @pytest.fixture
     def entries(self, name: str) -> list[EntryPoint]:
         """The entry points of that name."""
-        return [
-            entry
-            for entry in entry_points(registry.GROUP)
-            if entry.name == name and entry.distribution.canonical not in registry.IGNORED
-        ]
+        entries = (entry for entry in entry_points(registry.GROUP) if entry.name == name)
+        return [entry for entry in entries if entry.distribution.canonical not in registry.IGNORED]
 
     @pytest.fixture
     def entry(self, name: str, entries: list[EntryPoint]) -> EntryPoint:
@@ -122,17 +107,6 @@ class Kit:
         with self.waits.on("test_argument_backend_is_ready"):
             return self.opened(name)
 
-    @contextmanager
-    def waits_for_static(self) -> Iterator[None]:
-        """Whatever fails inside is left to the first required static test that fails."""
-        try:
-            yield
-        except FAILURES:
-            for test in STATIC:
-                if fault := self.waits.fault(test):
-                    self.waits.wait(fault)
-            raise
-
     def opened(self, name: str) -> Session:
         """The session; raises what the registry, or ``supports_algorithm``, does."""
         return session_of(name, type(self).process or name, type(self).settings)
@@ -144,3 +118,24 @@ class Kit:
             assert function is not None, f"{module.__name__} has no hook {name}"
             assert list(validation.function_problems(name, function)) == []
         return function
+
+
+def field_problem(path: str, source: str, outcome: Callable[[], Mapping[str, Any]]) -> str:
+    """What is wrong with the way a changed field arrives, as a sentence; empty where nothing is.
+
+    Args:
+        path: the field.
+        source: "planned", or "effective", which has to tell of every field that is left to it.
+        outcome: asks the worker what became of it.
+    """
+    try:
+        field = outcome()
+    except Refused as refusal:
+        if changes.named(path, str(refusal)):
+            return ""
+        return f"{path} was changed and refused, but the message does not name it: {refusal}"
+    if field["outcome"] == "absent" and source == "effective":
+        return f"{path} was changed, and neither planned nor effective tells what is in force"
+    if field["outcome"] == "different":
+        return f"{path}: set to {field['set']}, {source} says {field['value']}"
+    return ""

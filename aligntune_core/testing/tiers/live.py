@@ -13,7 +13,7 @@ from aligntune_core.testing.fixtures.runs import FULL
 from aligntune_core.testing.process.session import Session
 from aligntune_core.testing.tiers.watched import Record, Watched, losses, runs
 from aligntune_core.testing.watch import contract
-from aligntune_core.testing.watch.losses import reference_loss
+from aligntune_core.testing.watch.losses import LOSSES
 from aligntune_core.wording import listed
 
 
@@ -75,12 +75,12 @@ class LiveTier(Watched):
         """Weight decay, betas and epsilon of the optimiser are those that were asked for."""
         record = self.record(session, run)
         names = {
-            "weight_decay": "optim.weight_decay",
-            "beta1": "optim.adam_beta1",
-            "beta2": "optim.adam_beta2",
-            "eps": "optim.adam_epsilon",
+            "weight_decay": "weight_decay",
+            "beta1": "adam_beta1",
+            "beta2": "adam_beta2",
+            "eps": "adam_epsilon",
         }
-        settings = {name: record["config"][path] for name, path in names.items()}
+        settings = {name: record["config"][f"optim.{field}"] for name, field in names.items()}
         for step in record["steps"]:
             assert {name: step["group"][name] for name in names} == pytest.approx(settings)
 
@@ -124,9 +124,8 @@ class LiveTier(Watched):
         assert None not in expected, "the forward passes of a step do not add up to whole rows"
         with self.waits_for_run(run):
             assert curve[: len(expected)] == pytest.approx(expected[: len(curve)], rel=2e-4)
-        if (
-            run != FULL and not record["probed"]
-        ):  # the gradient of "full" is clipped, a probe tells its norm only
+        # The gradient of "full" is clipped, and a probe tells its norm only.
+        if run != FULL and not record["probed"]:
             errors = [step["gradient_error"] for step in steps]
             assert max(errors) < 2e-3, f"relative distance of the gradient from the contract's: {errors}"
 
@@ -190,7 +189,7 @@ def _assert_true_events(run: str, record: Record) -> None:
     norms = [step["grad_norm"] for step in steps]
     logged = [event["grad_norm"] for event in events]
     assert logged[: len(norms)] == pytest.approx(norms[: len(logged)], rel=1e-2), "grad_norm"
-    if reference_loss(run) is not None:
+    if run in LOSSES:
         done = [taken / rows.ROWS for taken in accumulate(_samples(record))]
         assert epochs[: len(done)] == pytest.approx(done[: len(epochs)], abs=0.01), "epoch"
         tokens = [step["tokens"] for step in steps]

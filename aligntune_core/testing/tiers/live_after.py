@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 
 import pytest
 
 from aligntune_core.algorithms import find, known
 from aligntune_core.config import covers
 from aligntune_core.testing.fixtures import changes
-from aligntune_core.testing.fixtures.runs import FULL, NEW_TOKENS, STOP_AFTER, covering
+from aligntune_core.testing.fixtures.runs import DRAWN, FULL, NEW_TOKENS, PROMPTS, STOP_AFTER, covering
+from aligntune_core.testing.process.live import Refused
 from aligntune_core.testing.process.session import Session, parameters
-from aligntune_core.testing.process.worker import Refused
+from aligntune_core.testing.tiers.base import field_problem
 from aligntune_core.testing.tiers.watched import Record, Watched, losses, runs
-from aligntune_core.testing.watch.losses import reference_loss
+from aligntune_core.testing.watch.losses import LOSSES
 from aligntune_core.wording import listed
 
 
@@ -27,11 +29,9 @@ class LiveAfterTier(Watched):
     def test_live_adapter_shapes(self, run: str, session: Session) -> None:
         """The saved adapter has matrices A (r x in) and B (out x r) on each target module, and no others."""
         record = self.record(session, run)
-        _skip_probed(record)
-        with (
-            self.waits.on("test_live_saved_model_reloads", run=run),
-            self.waits.on("test_live_trains", run=run),
-        ):
+        if record["probed"]:
+            pytest.skip("declares through its probe that its model is none of transformers' and peft's")
+        with self.waits.on("test_live_trains", "test_live_saved_model_reloads", run=run):
             saved = self.look(session, run, "saved")
             assert saved["adapted"], "output_dir has no adapter_config.json"
             self._assert_shapes(record, saved)
@@ -136,14 +136,14 @@ class LiveAfterTier(Watched):
     @runs("writing")
     def test_live_generate(self, run: str, session: Session) -> None:
         """One greedy answer a prompt, without the prompt, of at most ``max_new_tokens``; messages work too."""
-        generation = self.look(session, run, "generation", max_new_tokens=NEW_TOKENS)
+        generation = self.look(session, run, "generation")
         answers = generation["answers"]
         assert [type(answer) for answer in answers] == [str, str]
         assert answers == generation["again"], "temperature 0 is not deterministic"
         assert answers == generation["to_messages"], (
             "a string means something else than a user's message with it"
         )
-        for answer, prompt in zip(answers, generation["prompts"], strict=True):
+        for answer, prompt in zip(answers, PROMPTS, strict=True):
             assert prompt not in answer, "the prompt is in the answer"
         if generation["greedy"] is not None:
             likeliest = [answer.strip() for answer in generation["greedy"]]
@@ -156,12 +156,12 @@ class LiveAfterTier(Watched):
     def test_live_sampling(self, run: str, session: Session) -> None:
         """``n`` answers a prompt, the same with the same seed; a text of ``stop`` ends an answer and is left out."""
         with self.waits.on("test_live_generate", run=run):
-            sampling = self.look(session, run, "sampling", max_new_tokens=NEW_TOKENS)
+            sampling = self.look(session, run, "sampling")
             drawn, end = sampling["drawn"], sampling["end"]
-            assert len(drawn) == sampling["each"] * len(sampling["prompts"]), "n answers a prompt"
+            assert len(drawn) == DRAWN * len(PROMPTS), "n answers a prompt"
             assert len(set(drawn)) > 1, "at temperature 1.5 all answers are one"
             assert drawn == sampling["again"], "the same seed draws other answers"
-            assert sampling["other_seed"] != drawn[: sampling["each"]], "another seed draws the same answers"
+            assert sampling["other_seed"] != drawn[:DRAWN], "another seed draws the same answers"
             if end:
                 cut = [text.partition(end)[0] for text in sampling["greedy"]]
                 assert sampling["ended"] == cut, f"stop={end!r}"
@@ -181,11 +181,8 @@ class LiveAfterTier(Watched):
     @runs("first")
     def test_live_stop(self, run: str, session: Session) -> None:
         """When ``run.stop()`` gives a reason, a complete checkpoint is written and train returns."""
-        with (
-            self.waits.on("test_live_checkpoints", run=run),
-            self.waits.on("test_live_saved_model_reloads", run=run),
-            self.waits.on("test_live_trains", run=run),
-        ):
+        waits = ("test_live_trains", "test_live_saved_model_reloads", "test_live_checkpoints")
+        with self.waits.on(*waits, run=run):
             record = self.stopped(session, run)
             result = record["result"]
             assert len(record["steps"]) == STOP_AFTER, "steps that were taken"
@@ -211,29 +208,23 @@ class LiveAfterTier(Watched):
         saves = f"checkpoint-{STOP_AFTER}" in whole["checkpoints"]
         stop = nullcontext() if saves else self.waits.on("test_live_stop", run=run)
         with self.waits.on("test_live_checkpoints", run=run), stop, self.waits_for_run(run):
-            origin, step = (
-                (run, STOP_AFTER)
-                if saves
-                else (f"{run} stopped", self.stopped(session, run)["result"]["steps"])
-            )
-            resume = (self.key(session, origin), f"checkpoint-{step}")
+            resume = (run, f"checkpoint-{STOP_AFTER}")
+            if not saves:
+                resume = (f"{run} stopped", f"checkpoint-{self.stopped(session, run)['result']['steps']}")
             _assert_goes_on(whole, self.kept(session, run, f"{run} resumed", resume=resume))
 
     @runs("first")
     def test_live_close(self, run: str, session: Session) -> None:
         """``close()`` lets go of a trainer that has trained, and may be called twice."""
-        with (
-            self.waits.on("test_live_trains", run=run),
-            self.waits.on("test_live_same_call_same_run", run=run),
-        ):
+        with self.waits.on("test_live_same_call_same_run", "test_live_trains", run=run):
             self.kept(session, run, f"{run} again")
-            session.worker.ask("look", name=self.key(session, f"{run} again"), at="close")
+            session.ask("look", name=f"{run} again", at="close")
 
     # --- refusals ----------------------------------------------------------------------------------------------------
 
     def test_live_unknown_option_is_refused(self, session: Session) -> None:
         """``backend_options`` that the backend does not have are an error that names them."""
-        algorithm = next(a for a in known() if session.supports(a))
+        algorithm = session.trained[0]
         settings = {"backend_options": {"no_such_option": 1}}
         with self.waits.on("test_argument_default_call", algorithm=algorithm):
             with pytest.raises(Refused, match="no_such_option") as caught:
@@ -242,7 +233,7 @@ class LiveAfterTier(Watched):
 
     def test_live_unsupported_algorithm_is_refused(self, session: Session) -> None:
         """An algorithm that the backend declines is an error that names both."""
-        declined = [a for a in known() if not session.supports(a)]
+        declined = [a for a in known() if a not in session.trained]
         if not declined:
             pytest.skip("declares that it trains every known algorithm")
         for algorithm in declined:
@@ -272,13 +263,10 @@ class LiveAfterTier(Watched):
         trained = algorithm in covering(session.trained)
         trains = self.waits.on("test_live_trains", run=algorithm) if trained else nullcontext()
         with self.waits.on("test_argument_default_call", algorithm=algorithm), trains:
-            problems = _problems(session, algorithm, fields)
-            assert not problems, "\n".join(problems)
-
-
-def _skip_probed(record: Record) -> None:
-    if record["probed"]:
-        pytest.skip("declares through its probe that its model is none of transformers' and peft's")
+            left = session.left_to_live(algorithm, fields)
+            asks = {path: partial(session.effective, algorithm, path, left) for path in left}
+            problems = [field_problem(path, "effective", ask) for path, ask in asks.items()]
+            assert not any(problems), "\n".join(filter(None, problems))
 
 
 def _assert_goes_on(whole: Record, resumed: Record) -> None:
@@ -289,31 +277,10 @@ def _assert_goes_on(whole: Record, resumed: Record) -> None:
     algorithm = find(whole["config"]["algorithm"])
     if algorithm.generates:
         return
-    if reference_loss(algorithm.name):
+    if algorithm.name in LOSSES:
         assert [step["rows"] for step in resumed["steps"]] == [s["rows"] for s in whole["steps"][STOP_AFTER:]]
     assert losses(resumed) == pytest.approx(losses(whole)[STOP_AFTER:], rel=1e-4)
     assert resumed["fingerprint"] == pytest.approx(whole["fingerprint"], rel=1e-4)
-
-
-def _problems(session: Session, algorithm: str, fields: Iterable[str]) -> list[str]:
-    """What is wrong with the fields that are left to this tier."""
-    left = session.left_to_live(algorithm, fields)
-    every = [_problem(session, algorithm, path, left) for path in left]
-    return [problem for problem in every if problem]
-
-
-def _problem(session: Session, algorithm: str, path: str, others: Sequence[str]) -> str:
-    try:
-        field = session.effective(algorithm, path, others)
-    except Refused as refusal:
-        if changes.named(path, str(refusal)):
-            return ""
-        return f"{path} was changed and refused, but the message does not name it: {refusal}"
-    if field["outcome"] == "absent":
-        return f"{path} was changed, and neither planned nor effective tells what is in force"
-    if field["outcome"] == "different":
-        return f"{path}: set to {field['set']}, effective says {field['value']}"
-    return ""
 
 
 def _targets(linear: Mapping[str, Sequence[int]], modules: str | Sequence[str]) -> dict[str, Sequence[int]]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -20,53 +19,41 @@ from aligntune_core.testing.blocker import run_blocked
 from aligntune_core.testing.fixtures import changes
 from aligntune_core.testing.process.waiting import FAILURES
 from aligntune_core.testing.tiers.base import Kit, optional
-from aligntune_core.testing.watch.hooks import answer_of, implementation
+from aligntune_core.testing.watch.hooks import answer_of, call_light, implementation
 from aligntune_core.types import BackendInfo, Support
 from aligntune_core.version import __version__
 from aligntune_core.wording import listed
 
-DEVICES = ("cpu", *(kind.name for kind in KINDS))
-QUANTIZATIONS = ("4bit", "8bit")
-STRATEGIES = ("single", "ddp", "fsdp2", "deepspeed")
-GENERATORS = ("transformers", "vllm")
+CHOICES = {
+    "devices": ("cpu", *(kind.name for kind in KINDS)),
+    "quantizations": ("4bit", "8bit"),
+    "strategies": ("single", "ddp", "fsdp2", "deepspeed"),
+    "generators": ("transformers", "vllm"),
+}
 UNKNOWN = "an_algorithm_that_nobody_has"
 
 # Runs where heavy libraries cannot be imported; after each stage it tells what was tried, and what was raised.
 PROBE = """
 import importlib, json, sys
-blocker = sys.meta_path[0]
-from aligntune_core.algorithms import known
-from aligntune_core.testing.fixtures.changes import plain_call
-from aligntune_core.testing.watch.hooks import answer_of, implementation
+from aligntune_core.testing.watch.hooks import call_light
+attempts = sys.meta_path[0].attempts
 
 def stage(name, act):
-    error, before = "", len(blocker.attempts)
+    error, before = "", len(attempts)
     try:
         act()
     except BaseException as raised:
         error = f"{{type(raised).__name__}}: {{raised}}"
-    outcome = {{"heavy": blocker.attempts[before:], "raised": error}}
-    print("\\n" + {mark!r} + json.dumps([name, outcome]), flush=True)
-
-def hooks():
-    module = sys.modules[{module!r}]
-    info, supports = implementation(module, "backend_info"), implementation(module, "supports_algorithm")
-    if info is not None:
-        info()
-    problems = implementation(module, "problems")
-    for algorithm in known() if supports is not None else ():
-        if supports(algorithm) and problems is not None:
-            answer_of(problems, config=plain_call(algorithm))
+    print("\\n" + {mark!r} + json.dumps([name, attempts[before:], error]), flush=True)
 
 stage("import", lambda: importlib.import_module({module!r}))
 if {module!r} in sys.modules:
-    stage("hooks", hooks)
+    stage("hooks", lambda: call_light(sys.modules[{module!r}]))
 """
 MARK = "aligntune probe: "
 
 
-@dataclass(frozen=True)
-class Probed:
+class Probed(NamedTuple):
     """What happened in one stage of the probe.
 
     Attributes:
@@ -74,7 +61,7 @@ class Probed:
         raised: "TypeOfError: message"; empty where nothing was.
     """
 
-    heavy: tuple[str, ...] = ()
+    heavy: Sequence[str] = ()
     raised: str = ""
 
 
@@ -84,7 +71,7 @@ def probed(module: str, path: tuple[str, ...]) -> Mapping[str, Probed]:
     code = f"import sys; sys.path[:] = {list(path)!r}\n" + PROBE.format(module=module, mark=MARK)
     done = run_blocked(code)
     stages = [json.loads(x.removeprefix(MARK)) for x in done.stdout.splitlines() if x.startswith(MARK)]
-    outcomes = {name: Probed(tuple(stage["heavy"]), stage["raised"]) for name, stage in stages}
+    outcomes = {name: Probed(heavy, raised) for name, heavy, raised in stages}
     last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
     ended = Probed(raised=f"the process ended (exit {done.returncode}): {last}")
     outcomes.setdefault("import", ended)
@@ -137,11 +124,7 @@ class StaticTier(Kit):
             f"{seen.heavy[0]}. Only prepare and the hooks after it may import heavy libraries"
         )
         assert not seen.raised, f"backend_info, supports_algorithm or problems raised {seen.raised}"
-        if (info := implementation(module, "backend_info")) is not None:
-            info()
-        if (supports := implementation(module, "supports_algorithm")) is not None:
-            for name in known():
-                supports(name)
+        call_light(module)
 
     def test_static_hooks_are_complete(self, loaded: Any) -> None:
         """The entry point names a module; the hooks are there, marked, and take arguments that exist."""
@@ -153,13 +136,9 @@ class StaticTier(Kit):
         assert answer.summary.strip(), "summary is empty"
         assert "\n" not in answer.summary, "summary has more than one line"
         assert answer.devices, "devices is empty: name those it trains on"
-        assert set(answer.devices) <= set(DEVICES), f"devices may be {listed(DEVICES)}"
-        assert set(answer.quantizations) <= set(QUANTIZATIONS), (
-            f"quantizations may be {listed(QUANTIZATIONS)}"
-        )
         assert answer.strategies, 'strategies is empty: one process is "single"'
-        assert set(answer.strategies) <= set(STRATEGIES), f"strategies may be {listed(STRATEGIES)}"
-        assert set(answer.generators) <= set(GENERATORS), f"generators may be {listed(GENERATORS)}"
+        for name, choices in CHOICES.items():
+            assert set(getattr(answer, name)) <= set(choices), f"{name} may be {listed(choices)}"
 
     def test_static_info_is_pure(self, module: ModuleType, answer: Any) -> None:
         """``backend_info`` answers the same each time."""
@@ -209,7 +188,7 @@ class StaticTier(Kit):
         settings = type(self).settings
         with self.waits.on("test_static_light_hooks_are_light"):
             for algorithm in (name for name in known() if supports(name)):
-                problems = answer_of(function, config=changes.plain_call(algorithm, info.honours, settings))
+                problems = answer_of(function, config=changes.plain_call(algorithm, info.honours, **settings))
                 assert not problems, f"problems of a plain call of {algorithm}: {problems}"
             for path, config in changes.changed_calls(info.honours, supports, settings):
                 sentences = answer_of(function, config=config) or []

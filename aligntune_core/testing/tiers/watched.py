@@ -12,17 +12,17 @@ from aligntune_core.algorithms import catalogue, known
 from aligntune_core.testing.fixtures.runs import FULL, covering, settings_of
 from aligntune_core.testing.process.session import Session, supported
 from aligntune_core.testing.tiers.base import Kit
-from aligntune_core.testing.watch.losses import reference_loss
+from aligntune_core.testing.watch.losses import LOSSES
 
 Record = Mapping[str, Any]
 Test = Callable[..., None]
 Which = Literal["every", "judged", "first", "writing"]
 
 NONE: Mapping[Which, str] = {
-    "every": "declares that it trains no known algorithm",
-    "judged": "declares that it trains no algorithm whose loss the kit has by hand",
-    "first": "declares that it trains no known algorithm",
-    "writing": "declares that it trains no model that writes text",
+    "every": "known algorithm",
+    "judged": "algorithm whose loss the kit has by hand",
+    "first": "known algorithm",
+    "writing": "model that writes text",
 }
 
 
@@ -49,7 +49,7 @@ def selected(trained: tuple[str, ...], which: Which, full: bool) -> list[str]:
     every = covering(trained)
     chosen = {
         "every": every,
-        "judged": [name for name in every if reference_loss(name)],
+        "judged": [name for name in every if name in LOSSES],
         "writing": [name for name in every if algorithms[name].head == "lm"],
         "first": [name for name in every if name == every[0] or name not in own],
     }[which]
@@ -67,7 +67,8 @@ class Watched(Kit):
             return
         name = self.named(metafunc.config)
         ids = selected(supported(name) if name else (), *selection)
-        none = pytest.param("none", marks=pytest.mark.skip(reason=NONE[selection[0]]))
+        reason = f"declares that it trains no {NONE[selection[0]]}"
+        none = pytest.param("none", marks=pytest.mark.skip(reason=reason))
         metafunc.parametrize("run", ids or [none])
 
     def algorithm_of(self, session: Session, run: str) -> str:
@@ -83,32 +84,19 @@ class Watched(Kit):
             return self.kept(session, run, run)
 
     def kept(self, session: Session, run: str, name: str, **more: Any) -> Record:
-        """A run with its own settings and more, made when first asked for and kept under a name.
+        """A run with ``more`` for the worker, made when first asked for and kept under a name.
 
-        Args:
-            session: the backend.
-            run: an algorithm, or "full".
-            name: to keep it under.
-            more: for the worker; ``settings`` go over the run's own.
+        ``settings`` go over the run's own.
         """
         algorithm = self.algorithm_of(session, run)
         settings = {**settings_of(run, known()[algorithm]), **more.pop("settings", {})}
-        arguments = {"algorithm": algorithm, "settings": settings, **more}
-        record: Record = session.once(
-            name, lambda: session.ask("train", name=self.key(session, name), **arguments)
-        )
+        record: Record = session.train(name, algorithm=algorithm, settings=settings, **more)
         return record
 
-    def key(self, session: Session, name: str) -> str:
-        """The worker's name of a kept run."""
-        return f"{session.name}:{name}"
-
-    def look(self, session: Session, run: str, at: str, **more: Any) -> Any:
+    def look(self, session: Session, run: str, at: str) -> Any:
         """Look at something that a run left."""
         self.record(session, run)
-        return session.once(
-            (run, at), lambda: session.worker.ask("look", name=self.key(session, run), at=at, **more)
-        )
+        return session.look(run, at)
 
     def has_full(self, session: Session, run: str) -> bool:
         """Whether the run "full" trains the same algorithm as this one."""
@@ -125,7 +113,7 @@ class Watched(Kit):
     @contextmanager
     def waits_for_run(self, run: str) -> Iterator[None]:
         """Whatever fails inside is left to the tests that say whether the run worked, and told of each step once."""
-        with self.waits.on("test_live_number_of_steps", run=run), self.waits.on("test_live_trains", run=run):
+        with self.waits.on("test_live_trains", "test_live_number_of_steps", run=run):
             yield
 
 

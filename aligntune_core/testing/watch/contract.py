@@ -69,11 +69,11 @@ def learning_rate(step: int, config: Mapping[str, Any]) -> float:
 
 def samples(row: Mapping[str, Any], tokenizer: Any, config: Mapping[str, Any]) -> list[Sample]:
     """The sequences of a conversational row, one for each of its completions. The template is applied once."""
-    prompt = _ids(tokenizer, row["prompt"], add_generation_prompt=True)
+    prompt = ids_of(tokenizer, row["prompt"], add_generation_prompt=True)
     sequences = []
     for column in COMPLETIONS:
         if column in row:
-            ids = _ids(tokenizer, [*row["prompt"], *row[column]])
+            ids = ids_of(tokenizer, [*row["prompt"], *row[column]])
             start = len(prompt) if column != "completion" or config["data.completion_only_loss"] else 0
             sequences.append(_cut(ids, start, config["data.max_seq_length"], config["data.truncation_mode"]))
     return sequences
@@ -83,10 +83,11 @@ def longest(row: Mapping[str, Any], tokenizer: Any) -> int:
     """Tokens of a row, uncut: of its longer completion with the prompt, or of the prompt alone."""
     conversations = [[*row["prompt"], *row[column]] for column in COMPLETIONS if column in row]
     alone = row.get("messages", row.get("prompt"))
-    return max(len(_ids(tokenizer, messages)) for messages in conversations or [alone])
+    return max(len(ids_of(tokenizer, messages)) for messages in conversations or [alone])
 
 
-def _ids(tokenizer: Any, messages: Any, **more: Any) -> list[int]:
+def ids_of(tokenizer: Any, messages: Any, **more: Any) -> list[int]:
+    """The tokens of a conversation by the chat template."""
     return list(tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **more)["input_ids"])
 
 

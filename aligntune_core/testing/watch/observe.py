@@ -9,20 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.optim.optimizer import (
-    register_optimizer_step_post_hook,
-    register_optimizer_step_pre_hook,
-)
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from aligntune_core.testing.fixtures import rows
 from aligntune_core.testing.probe import Probe, Update
 from aligntune_core.testing.watch import contract
 from aligntune_core.testing.watch.contract import Sample
-from aligntune_core.testing.watch.losses import reference_loss
+from aligntune_core.testing.watch.losses import LOSSES, Loss
 
 
 @dataclass
@@ -41,7 +38,7 @@ class Step:
         expected_grad_norm: norm of the contract's gradient.
     """
 
-    rows: list[int | None] = field(default_factory=list)
+    rows: list[Any] = field(default_factory=list)
     sequences: int = 0
     tokens: int = 0
     strange: str = ""
@@ -56,8 +53,7 @@ class Watch:
     """What every way of watching shares: the rows' samples, recognising them, and the steps.
 
     Args:
-        tokenizer: the policy's.
-        algorithm: name of what is trained; without a reference loss, sequences are counted and not recognised.
+        algorithm: name of what is trained; without a loss by hand, sequences are counted and not recognised.
         data: the training rows.
         config: resolved configuration: path -> value.
         after_step: called with the number of steps taken so far.
@@ -77,13 +73,9 @@ class Watch:
         self.tokenizer, self.config = tokenizer, config
         self.steps: list[Step] = []
         self._rows, self._after_step = data, after_step
-        self._judge_of = reference_loss(algorithm)
-        judged = self._judge_of is not None
+        self._loss = LOSSES.get(algorithm)
+        judged = self._loss is not None
         self._samples = [contract.samples(row, tokenizer, config) if judged else [] for row in data]
-
-    def as_dicts(self) -> list[dict[str, Any]]:
-        """The steps in types that JSON knows."""
-        return [asdict(step) for step in self.steps]
 
     def _micro_batches(
         self, step: Step, batches: Sequence[Sequence[tuple[int, ...]]]
@@ -124,11 +116,7 @@ class Watch:
 
 
 class ProbeObserver(Watch):
-    """Watches through the engine's probe; see ``Watch`` for the other arguments.
-
-    Args:
-        probe: the engine's.
-    """
+    """Watches through the engine's probe; see ``Watch`` for the other arguments."""
 
     def __init__(self, probe: Probe, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -151,23 +139,17 @@ class ProbeObserver(Watch):
             group={"lr": update.learning_rate, **update.settings},
             grad_norm=update.gradient_norm,
         )
-        if self._judge_of is not None:
+        if self._loss is not None:
             batches = [[tuple(ids) for ids in micro] for micro in update.samples]
             whole = self._micro_batches(step, batches) is not None
-            numbers = [row for row in step.rows if row is not None]
-            if whole and len(numbers) == len(step.rows):
-                step.expected_loss = self._probe.loss([self._rows[number] for number in numbers])
+            if whole and None not in step.rows:
+                step.expected_loss = self._probe.loss([self._rows[number] for number in step.rows])
         self.steps.append(step)
         self._after_step(len(self.steps))
 
 
 class Observer(Watch):
-    """Watches through torch; see ``Watch`` for the other arguments.
-
-    Args:
-        model: the policy.
-        reference: the policy as it was at its start.
-    """
+    """Watches a policy through torch; ``reference`` is the policy as it was, see ``Watch`` for the other arguments."""
 
     def __init__(self, model: Any, reference: Any, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -193,8 +175,7 @@ class Observer(Watch):
     def _forward(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self._quiet or not torch.is_grad_enabled():
             return
-        ids = args[0] if args else kwargs["input"]
-        self._seen.append(ids.detach().cpu().tolist())
+        self._seen.append((args[0] if args else kwargs["input"]).detach().cpu().tolist())
 
     def _mine(self, optimizer: Any) -> list[Any]:
         """Trainable parameters of the policy that this optimiser moves."""
@@ -209,20 +190,17 @@ class Observer(Watch):
         tokens = sum(len(self._unpadded(ids)) for batch in seen for ids in batch)
         step = Step(sequences=sum(map(len, seen)), tokens=tokens, group=_group(optimizer, parameters))
         gradients = [p.grad for p in parameters if p.grad is not None]
-        step.grad_norm = (
-            float(torch.stack([g.float().norm() for g in gradients]).norm()) if gradients else 0.0
-        )
-        if self._judge_of is not None:
-            self._judge(step, seen, parameters)
+        step.grad_norm = _norm(gradients) if gradients else 0.0
+        if self._loss is not None:
+            self._judge(self._loss, step, seen, parameters)
         self.steps.append(step)
 
     def _counted(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         if self._mine(optimizer):
             self._after_step(len(self.steps))
 
-    def _judge(self, step: Step, seen: list[list[list[int]]], parameters: list[Any]) -> None:
+    def _judge(self, loss_of: Loss, step: Step, seen: list[list[list[int]]], parameters: list[Any]) -> None:
         """Recognise the rows; compare loss and gradient with the contract's for those very rows and weights."""
-        assert self._judge_of is not None
         micro = self._micro_batches(step, [[self._unpadded(ids) for ids in batch] for batch in seen])
         if micro is None:
             return
@@ -231,7 +209,7 @@ class Observer(Watch):
         try:
             self.model.eval()
             with torch.enable_grad():
-                loss = self._judge_of.loss(self.model, self._reference, self.config, micro)
+                loss = loss_of(self.model, self._reference, self.config, micro)
                 expected = torch.autograd.grad(loss, parameters, allow_unused=True)
         finally:
             self._quiet = False
@@ -267,7 +245,12 @@ def _distance(parameters: list[Any], expected: Sequence[Any], limit: float) -> t
         (p.grad if p.grad is not None else torch.zeros_like(p), e if e is not None else torch.zeros_like(p))
         for p, e in zip(parameters, expected, strict=True)
     ]
-    norm = float(torch.stack([e.float().norm() for _, e in pairs]).norm())
+    norm = _norm([e for _, e in pairs])
     scale = min(1.0, limit / (norm + 1e-6)) if limit else 1.0
-    away = torch.stack([(g.float() - scale * e.float()).norm() for g, e in pairs]).norm()
-    return norm, float(away) / max(scale * norm, 1e-12)
+    away = _norm([g.float() - scale * e.float() for g, e in pairs])
+    return norm, away / max(scale * norm, 1e-12)
+
+
+def _norm(arrays: Sequence[Any]) -> float:
+    """Norm of several arrays as one vector."""
+    return float(torch.stack([array.float().norm() for array in arrays]).norm())

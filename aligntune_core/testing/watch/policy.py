@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -29,40 +29,15 @@ CLASSES: Mapping[str, Any] = {
 """Head of an algorithm -> the class of transformers that loads its models."""
 
 
-class Policy(Protocol):
-    """What ``Run`` asks of a policy, seen through torch or through the engine's probe."""
-
-    def weights(self) -> dict[str, Any]:
-        """Name -> a copy on the CPU."""
-        ...
-
-    def base(self) -> set[str]:
-        """Names of those weights that are the base model's, before training."""
-        ...
-
-    def changed_by_loading(self) -> list[str]:
-        """Weights of the model's files that the policy does not have as they are."""
-        ...
-
-    def logits(self) -> Any:
-        """Logits on a fixed sequence in float32; None where the kit cannot run the model."""
-        ...
-
-
 class ModelPolicy:
-    """A ``torch.nn.Module`` of transformers, wrapped by peft or not.
-
-    Args:
-        model: the module.
-        files: folder of the base model.
-    """
+    """A ``torch.nn.Module`` of transformers, wrapped by peft or not; ``files`` is the folder of the base model."""
 
     def __init__(self, model: Any, files: Path) -> None:
         self.model = model
         self._files = load_file(files / "model.safetensors")
 
     def weights(self) -> dict[str, Any]:
-        """All parameters, but not peft's copy of a head as it was, which nothing uses."""
+        """Name -> a copy on the CPU; without peft's copy of a head as it was, which nothing uses."""
         return {
             name: parameter.detach().cpu().clone()
             for name, parameter in self.model.named_parameters()
@@ -70,14 +45,16 @@ class ModelPolicy:
         }
 
     def base(self) -> set[str]:
+        """Names of those weights that are the base model's, before training."""
         return {name for name, v in self.weights().items() if any(_equal(b, v) for b in self._files.values())}
 
     def changed_by_loading(self) -> list[str]:
+        """Weights of the model's files that the policy does not have as they are."""
         weights = self.weights()
         return sorted(n for n, b in self._files.items() if not any(_equal(b, v) for v in weights.values()))
 
     def logits(self) -> Any:
-        """Logits on a fixed sequence; the model's mode is left as it was."""
+        """Logits on a fixed sequence in float32; the model's mode is left as it was."""
         model, training = self.model, self.model.training
         model.eval()
         ids = torch.arange(4, 68).unsqueeze(0).to(model.device)
@@ -88,12 +65,7 @@ class ModelPolicy:
 
 
 class ProbedPolicy:
-    """What an engine's probe tells.
-
-    Args:
-        probe: the engine's.
-        files: folder of the base model.
-    """
+    """What an engine's probe tells, in the terms of ``ModelPolicy``."""
 
     def __init__(self, probe: Probe, files: Path) -> None:
         self._probe = probe
@@ -112,6 +84,7 @@ class ProbedPolicy:
         )
 
     def logits(self) -> Any:
+        """None: the kit cannot run the model."""
         return None
 
 
