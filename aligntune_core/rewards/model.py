@@ -70,7 +70,8 @@ class RewardModel:
         self.label = model if isinstance(model, str) else type(model).__name__
         self.batch_size, self.max_length, self.device, self.dtype = batch_size, max_length, device, dtype
         self._source, self._tokenizer_source = model, tokenizer
-        self._hub = {"revision": revision, "token": token, "trust_remote_code": trust_remote_code}
+        self._hub: dict[str, Any] = {"revision": revision, "token": token}
+        self._hub["trust_remote_code"] = trust_remote_code
         self._loaded = False
         self._warned_of_template = False
         self.model: Any = None

@@ -60,9 +60,6 @@ class RewardSet:
         """Their weights."""
         return tuple(reward.weight for reward in self.rewards)
 
-    def __len__(self) -> int:
-        return len(self.rewards)
-
     def load(self) -> None:
         """Load every reward model now rather than at the first score."""
         for reward in self.rewards:

@@ -25,13 +25,11 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def reads(form: TextForm) -> Callable[[Function], Function]:
-    """Declare what a function of a batch reads where the rows' prompts are texts.
+    """A decorator that declares what a function of a batch reads where the rows' prompts are texts.
 
     Args:
-        form: "texts" (each prompt and completion a string) or "messages" (each a list of messages).
-
-    Returns:
-        A decorator that gives the function back with the attribute ``reward_reads``.
+        form: "texts" (each prompt and completion a string) or "messages" (each a list of messages); the decorated
+            function has it as its attribute ``reward_reads``.
     """
 
     def declare(function: Function) -> Function:

@@ -135,10 +135,6 @@ class RunFolder:
     def log(self) -> Path:
         return self.path / LOG
 
-    @property
-    def cache(self) -> Path:
-        return self.path / CACHE
-
     def artifact(self, name: str) -> Path:
         """The path for a further file of the run that a backend writes.
 

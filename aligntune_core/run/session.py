@@ -9,7 +9,7 @@ from pathlib import Path
 from aligntune_core.model.device import peak_memory
 from aligntune_core.run.checkpoints import checkpoint_dir
 from aligntune_core.run.events import MetricsSink
-from aligntune_core.run.folder import RunFolder
+from aligntune_core.run.folder import CACHE, RunFolder
 from aligntune_core.run.signals import StopFlag
 from aligntune_core.run.topology import is_main, world
 from aligntune_core.types import RunContext, Topology
@@ -32,7 +32,7 @@ class RunSession:
         """The context that the backend gets; the topology is as its ``prepare`` had it, or as launchers announce it."""
         return RunContext(
             output_dir=self.folder.path,
-            cache_dir=self.folder.cache,
+            cache_dir=self.folder.path / CACHE,
             artifact=self.folder.artifact,
             topology=topology or world(),
             checkpoint_dir=lambda step: checkpoint_dir(self.folder.path, step),
