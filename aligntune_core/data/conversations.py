@@ -76,11 +76,8 @@ def is_message(item: Mapping[str, Any]) -> bool:
 
 def speaker(message: Mapping[str, Any]) -> Any:
     """The name of who speaks. A table of both kinds of messages holds both keys, the unused one as None."""
-    return _first_of(message, "role", "from")
-
-
-def _first_of(message: Mapping[str, Any], *keys: str) -> Any:
-    return next((message[key] for key in keys if message.get(key) is not None), None)
+    role = message.get("role")
+    return message.get("from") if role is None else role
 
 
 def read_messages(value: Any, column: str) -> list[Message]:
@@ -126,7 +123,9 @@ def _read_message(message: Any, which: str, column: str) -> tuple[str, str]:
         )
     if message.get("tool_calls"):
         raise RowProblem(column, f"{which} calls tools, which is not supported")
-    content = _first_of(message, "content", "value")
+    content = message.get("content")
+    if content is None:
+        content = message.get("value")
     if isinstance(content, list | tuple):
         content = _joined_parts(content, which, column)
     try:

@@ -123,19 +123,16 @@ class Reader:
             if not made:
                 raise RowProblem("", f"gives no row to train on (format {self.shape.name})")
             for canonical in made:
-                self._require_columns(canonical)
+                if canonical.keys() != set(self.shape.target.columns):
+                    raise DataError(
+                        f'format "{self.shape.format.name}" made a row with the columns {", ".join(canonical)}; it '
+                        f"must have {', '.join(self.shape.target.columns)}. Report it to the authors of the format."
+                    )
                 if is_plain(self.tokenizer):
                     refuse_lost_roles(canonical)
         except RowProblem as problem:
             return Checked(problem=problem)
         return Checked(made)
-
-    def _require_columns(self, row: CanonicalRow) -> None:
-        if row.keys() != set(self.shape.target.columns):
-            raise DataError(
-                f'format "{self.shape.format.name}" made a row with the columns {", ".join(row)}; it must have '
-                f"{', '.join(self.shape.target.columns)}. Report it to the authors of the format."
-            )
 
     def read(self, source: RowSource) -> Part:
         """Read all rows of a source.

@@ -41,11 +41,8 @@ def render(row: Mapping[str, Any], algorithm: Any, tokenizer: Any, config: Any) 
     """
     parts = render_sequences(row, algorithm, tokenizer, config)
     if len(parts) == 1:
-        return next(iter(parts.values()))
-    pieces: Pieces = []
-    for name, part in parts.items():
-        pieces += [(f"{chr(10) if pieces else ''}[{name}]\n", False), *part]
-    return pieces
+        return parts["row"]
+    return [("[chosen]\n", False), *parts["chosen"], ("\n[rejected]\n", False), *parts["rejected"]]
 
 
 def render_sequences(
