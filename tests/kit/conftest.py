@@ -34,7 +34,7 @@ class Test_{name}(BackendConformance):
 HEAD = """
 from aligntune_core import Support, hookimpl
 from aligntune_torch.plugin import (
-    apply_peft, backend_info, build_trainer, load_model, planned, prepare, supports_algorithm,
+    apply_peft, backend_info, build_trainer, load_model, planned, prepare, problems, supports_algorithm, tokenize,
 )
 
 @hookimpl
