@@ -15,19 +15,8 @@ from types import ModuleType
 from typing import Any
 
 HEAVY = (
-    "torch",
-    "transformers",
-    "trl",
-    "peft",
-    "accelerate",
-    "bitsandbytes",
-    "unsloth",
-    "unsloth_zoo",
-    "datasets",
-    "vllm",
-    "deepspeed",
-    "jax",
-    "tensorflow",
+    *("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "unsloth", "unsloth_zoo"),
+    *("datasets", "vllm", "deepspeed", "jax", "tensorflow"),
 )
 
 
@@ -36,10 +25,7 @@ class HeavyImport(BaseException):
 
 
 class Blocker(MetaPathFinder, Loader):
-    """Refuses to load modules; ``importlib.util.find_spec``, which imports nothing, still works for them.
-
-    Args:
-        names: top-level modules to block.
+    """Refuses to load top-level modules; ``importlib.util.find_spec``, which imports nothing, still works for them.
 
     Attributes:
         attempts: what was tried, in words, also where the code took the exception for its own.
@@ -71,15 +57,13 @@ class Blocker(MetaPathFinder, Loader):
 def run_blocked(
     code: str, names: Sequence[str] = HEAVY, env: Mapping[str, str] | None = None, timeout: float = 120
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``code`` in a new interpreter where ``names`` cannot be imported.
+    """Run ``code`` in a new interpreter where ``names`` cannot be imported, ``sys.meta_path[0]`` being the blocker.
 
     Args:
         code: Python source.
         names: top-level modules to block.
         env: environment; by default this process's.
         timeout: seconds.
-
-    ``code`` finds the blocker as ``sys.meta_path[0]``.
 
     Returns:
         The finished process; where a blocked module was imported ``returncode`` is 1 and the last line of ``stderr``

@@ -26,12 +26,9 @@ pytest.register_assert_rewrite("aligntune_core.testing.tiers")
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("aligntune", "aligntune's conformance kit")
     group.addoption("--aligntune-backend", metavar="NAME", help="the backend to test without any code")
+    tiers = "static imports no torch, argument imports the library, live trains (default)"
     group.addoption(
-        "--aligntune-tier",
-        choices=TIERS,
-        default=TIERS[-1],
-        help="the last tier to run: static imports no torch, argument imports the library, live trains "
-        "(default)",
+        "--aligntune-tier", choices=TIERS, default=TIERS[-1], help=f"the last tier to run: {tiers}"
     )
 
 

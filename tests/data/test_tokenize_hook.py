@@ -29,7 +29,7 @@ def backend(answer: Any = None) -> Backend:
             return answer(rows) if callable(answer) else answer
 
     manager = pluggy.PluginManager(PROJECT)
-    manager.add_hookspecs(Specification())
+    manager.add_hookspecs(Specification)
     manager.register(default_hooks)
     manager.register(Plugin())
     return Backend("acme", BackendInfo(), "acme 1.0", (), manager.hook)  # type: ignore[arg-type]

@@ -99,8 +99,7 @@ class Server:
     def planned(self, backend: str, algorithm: str, path: str, quick: bool = False) -> dict[str, Any]:
         """Change one field and ask the backend what its library would do; nothing is loaded but the tokenizer.
 
-        Args:
-            quick: take what was prepared for another call, which may miss refusals.
+        ``quick`` takes what was prepared for another call, which may miss refusals.
         """
         chosen = registry().get(backend)
         settings = self._changed(chosen, algorithm, path)

@@ -121,13 +121,7 @@ class Kit:
 
 
 def field_problem(path: str, source: str, outcome: Callable[[], Mapping[str, Any]]) -> str:
-    """What is wrong with the way a changed field arrives, as a sentence; empty where nothing is.
-
-    Args:
-        path: the field.
-        source: "planned", or "effective", which has to tell of every field that is left to it.
-        outcome: asks the worker what became of it.
-    """
+    """What is wrong with the way a changed field arrives; ``effective`` has to tell of each that is left to it."""
     try:
         field = outcome()
     except Refused as refusal:
