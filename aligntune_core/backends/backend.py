@@ -104,9 +104,7 @@ class Backend:
         sentences: list[str] = []
         for answer in self._call("problems", config=config):
             if not isinstance(answer, (list, tuple)) or not all(isinstance(text, str) for text in answer):
-                raise HookError(
-                    f"hook problems of {self} returned {_described(answer)}; it must return a list of strings"
-                )
+                raise self._wrong("problems", answer, "; it must return a list of strings")
             sentences += answer
         return list(dict.fromkeys(sentences))
 
@@ -114,7 +112,7 @@ class Backend:
         """The values that the library would use, read back from its own argument objects."""
         answer = self._call("planned", config=config, prepared=prepared)
         if not isinstance(answer, Mapping):
-            raise HookError(f"hook planned of {self} returned {_described(answer)}; it must return a mapping")
+            raise self._wrong("planned", answer, "; it must return a mapping")
         return answer
 
     def tokenize(
@@ -127,10 +125,7 @@ class Backend:
         """
         answer = self._call("tokenize", rows=rows, loss=loss, config=config, prepared=prepared)
         if not isinstance(answer, (list, tuple)) or not all(isinstance(row, RowTokens) for row in answer):
-            raise HookError(
-                f"hook tokenize of {self} returned {_described(answer)}; it must return a list of "
-                "aligntune_core.RowTokens"
-            )
+            raise self._wrong("tokenize", answer, "; it must return a list of aligntune_core.RowTokens")
         if len(answer) != len(rows):
             raise HookError(
                 f"hook tokenize of {self} returned {len(answer)} RowTokens for {len(rows)} rows; it must return one a "
@@ -168,15 +163,11 @@ class Backend:
         )
         lacking = [name for name in _ENGINE if not _has(engine, name)]
         if lacking:
-            raise HookError(
-                f"hook build_trainer of {self} returned {_described(engine)}, which is no Engine: "
-                f"it lacks {listed(lacking)}. See aligntune_core.types.Engine."
-            )
+            lack = f", which is no Engine: it lacks {listed(lacking)}. See aligntune_core.types.Engine."
+            raise self._wrong("build_trainer", engine, lack)
         if wrong := _uncallable(engine):
-            raise HookError(
-                f"hook build_trainer of {self} returned {_described(engine)}, which core cannot call: "
-                f"{'; '.join(wrong)}. See aligntune_core.types.Engine."
-            )
+            faults = f", which core cannot call: {'; '.join(wrong)}. See aligntune_core.types.Engine."
+            raise self._wrong("build_trainer", engine, faults)
         return engine  # type: ignore[no-any-return]
 
     def _call(self, hook: str, **arguments: Any) -> Any:
@@ -195,10 +186,10 @@ class Backend:
     def _typed(self, hook: str, answer: Any, kind: type[T]) -> T:
         if isinstance(answer, kind):
             return answer
-        raise HookError(
-            f"hook {hook} of {self} returned {_described(answer)}; "
-            f"it must return aligntune_core.{kind.__name__}"
-        )
+        raise self._wrong(hook, answer, f"; it must return aligntune_core.{kind.__name__}")
+
+    def _wrong(self, hook: str, answer: object, fault: str) -> HookError:
+        return HookError(f"hook {hook} of {self} returned {_described(answer)}{fault}")
 
 
 def _has(engine: object, name: str) -> bool:

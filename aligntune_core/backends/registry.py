@@ -194,15 +194,17 @@ class Registry:
         for entry in (entries[0], *extensions):
             verdict = _metadata_verdict(entry)
             if verdict is not None:
-                return verdict if entry is entries[0] else _broken_by(entry, verdict.reason, verdict.hint)
+                return (
+                    verdict if entry is entries[0] else _of_extension(entry, replace(verdict, state="broken"))
+                )
         try:
             return Verdict("ready", backend=load(entries[0], extensions))
         except PluginFault as fault:
+            verdict = Verdict(fault.state, str(fault), cause=fault.__cause__, fault=fault.entry)
             if fault.entry is not entries[0]:
-                return _broken_by(fault.entry, str(fault), cause=fault.__cause__, state=fault.state)
+                return _of_extension(fault.entry, verdict)
             newer = f"install a release of {fault.entry.distribution.name} for aligntune {__version__}"
-            hint = newer if fault.state == "incompatible" else ""
-            return Verdict(fault.state, str(fault), hint, cause=fault.__cause__, fault=fault.entry)
+            return replace(verdict, hint=newer) if fault.state == "incompatible" else verdict
 
     def _error(self, name: str, verdict: Verdict) -> Exception:
         """The error for a call that names a backend which is not ready."""
@@ -250,20 +252,13 @@ def _metadata_verdict(entry: EntryPoint) -> Verdict | None:
     return Verdict("missing", f"needs {listed(names)}", "; ".join(hints), names, fault=entry)
 
 
-def _broken_by(
-    entry: EntryPoint,
-    reason: str,
-    hint: str = "",
-    cause: BaseException | None = None,
-    state: State = "broken",
-) -> Verdict:
-    """The verdict on a backend whose extension cannot be used."""
-    return Verdict(
-        state,
-        f'its extension "{entry.name}" of {entry.distribution} cannot be used: {reason}',
-        hint or f"update {entry.distribution.name}, or pip uninstall {entry.distribution.name}",
-        cause=cause,
-        fault=entry,
+def _of_extension(entry: EntryPoint, verdict: Verdict) -> Verdict:
+    """The verdict on a backend whose extension cannot be used, of the verdict on the extension."""
+    return replace(
+        verdict,
+        reason=f'its extension "{entry.name}" of {entry.distribution} cannot be used: {verdict.reason}',
+        hint=verdict.hint or f"update {entry.distribution.name}, or pip uninstall {entry.distribution.name}",
+        missing=(),
     )
 
 

@@ -155,16 +155,14 @@ class Failure:
     """An exception on its way to the parent.
 
     Attributes:
-        text: "module.Class: message".
+        text: "module.Class: message", and why the exception itself cannot be sent, where it cannot.
         notes: its own, and the worker's traceback.
         content: the exception, pickled; empty where that cannot be done.
-        why: the reason for that, in words to add to ``text``.
     """
 
     text: str
     notes: list[str]
     content: bytes
-    why: str = ""
 
 
 def failure(error: BaseException) -> Failure:
@@ -174,12 +172,12 @@ def failure(error: BaseException) -> Failure:
     try:
         return Failure(_quoted(error), notes, plain(error))
     except Exception as refused:
-        return Failure(_quoted(error), notes, b"", f" (the exception itself cannot be sent: {refused})")
+        return Failure(f"{_quoted(error)} (the exception itself cannot be sent: {refused})", notes, b"")
 
 
 def rebuilt(sent: Failure) -> BaseException:
     """The worker's exception; a RunError that quotes it where its class cannot be had without an import."""
-    error: BaseException = RunError(sent.text + sent.why)
+    error: BaseException = RunError(sent.text)
     notes = sent.notes
     if sent.content:
         try:

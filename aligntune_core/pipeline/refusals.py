@@ -204,17 +204,10 @@ def guard(backend: Backend) -> None:
         raise BackendInterference(f'backend "{backend.name}": {why}.')
 
 
-def refuse_device(name: str, info: BackendInfo, available: list[str]) -> str | None:
-    """Why the devices of this machine are none that the backend trains on, or None."""
-    if set(info.devices) & set(available):
-        return None
-    return f"it needs {' or '.join(info.devices)}; found: {listed(available)}"
-
-
 def why_not(backend: Backend, config: Config, available: list[str]) -> str | None:
     """For ``backend="auto"``: why this backend is passed over, or None where it would do."""
-    if why := refuse_device(backend.name, backend.info, available):
-        return why
+    if not set(backend.info.devices) & set(available):
+        return f"it needs {' or '.join(backend.info.devices)}; found: {listed(available)}"
     if why := interference(backend.name, backend.info):
         return why.split(". ")[0]
     try:

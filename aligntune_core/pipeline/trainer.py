@@ -22,12 +22,12 @@ from aligntune_core.run.manifest import Manifest, now
 from aligntune_core.run.resume import check_resume, step_of
 from aligntune_core.run.session import RunSession, peak_memory_bytes
 from aligntune_core.run.topology import is_main
-from aligntune_core.types import Sampling
+from aligntune_core.types import Sampling, TrainResult
 from aligntune_core.version import __version__
 
 if TYPE_CHECKING:
     from aligntune_core.pipeline.plan import Plan
-    from aligntune_core.types import Engine, Form, LoadedModel, TrainResult
+    from aligntune_core.types import Engine, Form, LoadedModel
 
 logger = logging.getLogger("aligntune")
 
@@ -143,8 +143,6 @@ class Trainer:
         return result
 
     def _checked(self, result: object) -> TrainResult:
-        from aligntune_core.types import TrainResult
-
         if isinstance(result, TrainResult):
             return result
         raise HookError(
