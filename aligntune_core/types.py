@@ -209,8 +209,7 @@ class DataReport:
     """What became of one set of rows.
 
     Attributes:
-        source: where the rows came from.
-        format: the format recognised, e.g. "alpaca".
+        source, format: where the rows came from, and the format recognised, e.g. "alpaca".
         layout: canonical columns handed to the backend, e.g. ("prompt", "completion").
         loss: where the loss is: "completion", "assistant" (each assistant turn of ``messages``), "all", or "none"
             (online algorithms make their own completions).
@@ -219,12 +218,10 @@ class DataReport:
             algorithms; reward functions get texts then).
         saw: sentences for people.
         columns: the columns found.
-        rows_given: rows of the source that were read; None while streaming.
-        rows_dropped: those left out because they cannot be used (``on_bad_rows="drop"``); None while streaming.
-        rows_made: canonical rows that the others give, one or several each; None while streaming.
+        rows_given, rows_dropped, rows_made: rows of the source that were read, those left out because they cannot be
+            used (``on_bad_rows="drop"``), and the canonical rows that the others give; None while streaming.
         bad_rows: those rows.
-        max_tokens: tokens of the longest row, before truncation; 0 where no tokenizer was given or when streaming.
-        mean_tokens: mean tokens of a row, before truncation.
+        max_tokens, mean_tokens: of a row, before truncation; 0 where no tokenizer was given or when streaming.
         truncated_rows: rows longer than ``max_seq_length``.
         template: what was said about the chat template.
         fingerprint: hash of the canonical rows.
@@ -380,12 +377,10 @@ class Engine(Protocol):
     @property
     def native(self) -> Any:
         """The library's own trainer."""
-        ...
 
     @property
     def model(self) -> Any:
         """The policy being trained."""
-        ...
 
     def effective(self) -> Mapping[str, Any]:
         """Config path -> value in force, read from the built objects, never from the configuration.
@@ -393,28 +388,18 @@ class Engine(Protocol):
         The key ``"data.rows"`` (int), where given, is the number of training rows that the library accepted, before
         packing; core compares it with the number it handed over.
         """
-        ...
 
     def train(self, resume_from: Path | None = None) -> TrainResult:
         """Train to the end, to a limit or until ``RunContext.stop()`` gives a reason."""
-        ...
 
     def evaluate(self, rows: Any = None) -> Mapping[str, float]:
         """Evaluate on ``rows`` (canonical, as those of ``Datasets``), by default on the run's held-out rows."""
-        ...
 
     def save(self, path: Path, form: Form) -> None:
         """Write the weights in that form, and the tokenizer, loadable with plain peft and transformers."""
-        ...
 
     def generate(self, prompts: Sequence[Any], sampling: Sampling) -> list[str]:
-        """Complete each prompt (a string, or a list of messages).
-
-        Returns:
-            list[str]: ``sampling.n`` completions a prompt, next to each other, in the order of the prompts.
-        """
-        ...
+        """Complete each prompt (a string, or a list of messages): ``sampling.n`` texts each, next to each other."""
 
     def close(self) -> None:
         """Let go of memory and processes; nothing is called afterwards."""
-        ...
