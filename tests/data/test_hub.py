@@ -1,4 +1,4 @@
-"""Names that are looked for on the hub: unknown, gated, unreachable, cached; each said within seconds."""
+"""Names that are looked for on the hub: unknown, gated, unreachable, cached; each said without waiting."""
 
 from __future__ import annotations
 
@@ -22,9 +22,12 @@ from aligntune_core.data.sources.source import open_source
 from aligntune_core.model.source import check_source
 from aligntune_core.model.tokenizer import load_tokenizer
 import datasets, huggingface_hub, transformers
+waits = []  # what a library decides to wait between its tries, which a busy machine does not change
+sleep = time.sleep
+time.sleep = lambda seconds: (waits.append(seconds), sleep(min(seconds, 0.01)))
 kind, *names = sys.argv[1:]
 for name in names:
-    start = time.perf_counter()
+    waits.clear()
     try:
         if kind == "source":
             check_source(name)
@@ -33,9 +36,9 @@ for name in names:
         else:
             open_source(name, resolve_config("sft", model_name="m", dataset_name=name)).rows("train")
     except Exception as error:
-        print(f"{type(error).__name__}|{time.perf_counter() - start:.1f}|{error}")
+        print(f"{type(error).__name__}|{sum(waits):.1f}|{error}")
     else:
-        print(f"loaded|{time.perf_counter() - start:.1f}|{name}")
+        print(f"loaded|{sum(waits):.1f}|{name}")
 """
 
 
@@ -65,7 +68,7 @@ def answering_hub() -> Iterator[str]:
 
 
 def ask(kind: str, endpoint: str, tmp_path: Path, *names: str, offline: bool = False) -> list[list[str]]:
-    """What became of each name: its error's class, the seconds it took, and what was said."""
+    """What became of each name: its error's class, the seconds of waiting between tries, and what was said."""
     environment = {
         **os.environ,
         "HF_ENDPOINT": endpoint,
@@ -102,7 +105,7 @@ def test_a_hub_that_cannot_be_reached_is_said_at_once(tmp_path: Path, kind: str,
     assert line[0] == error
     assert f'{kind} "tatsu-lab/alpaca" was looked for on the hub, which cannot be reached' in line[2]
     assert "Give a local f" in line[2]
-    assert float(line[1]) < 5
+    assert float(line[1]) < 1
     (line,) = ask(kind, "http://127.0.0.1:9", tmp_path, "tatsu-lab/alpaca", offline=True)
     assert "offline mode is on" in line[2]
 
@@ -117,4 +120,4 @@ def test_a_model_in_the_local_cache_needs_no_hub(tiny_model_dir: Path, tmp_path:
     assert line[0] == "loaded", line
     (line,) = ask("source", "http://127.0.0.1:9", tmp_path, "org/tiny")
     assert line[0] == "loaded", line
-    assert float(line[1]) < 5
+    assert float(line[1]) < 1
