@@ -44,6 +44,7 @@ GROUPS: dict[str, Any] = {"batch_size": 16, "num_generations": 8, "max_completio
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "sft": {},
     "dpo": {},
+    "kto": {},
     "reward": {},
     "ppo": {"max_completion_length": 64},
     "grpo": {**GROUPS, "beta": 0.04},
@@ -51,6 +52,7 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
     "dapo": GROUPS,
     "dr_grpo": GROUPS,
 }
+PAIRS = ("dpo", "kto", "reward")
 
 
 def vowels(completions: list[Any], **columns: Any) -> list[float]:
@@ -98,10 +100,10 @@ def _clock() -> Any:
 
 
 def dataset(algorithm: str) -> list[dict[str, Any]]:
-    """Answers for SFT, pairs for DPO and reward models, prompts alone for the others."""
-    if algorithm in ("sft", "dpo"):
-        return rows(algorithm)
-    return rows("dpo") if algorithm == "reward" else [{"prompt": row["prompt"]} for row in rows("sft")]
+    """Answers for SFT, pairs for what compares or judges them, prompts alone for the others."""
+    if algorithm == "sft":
+        return rows("sft")
+    return rows("dpo") if algorithm in PAIRS else [{"prompt": row["prompt"]} for row in rows("sft")]
 
 
 def measure(backend: str, algorithm: str, work: Path) -> dict[str, Any]:
@@ -120,7 +122,7 @@ def measure(backend: str, algorithm: str, work: Path) -> dict[str, Any]:
     }
     if algorithm == "ppo":
         settings["reward_model_name"] = str(work / backend / "reward")
-    elif algorithm not in ("sft", "dpo", "reward"):
+    elif algorithm not in ("sft", *PAIRS):
         settings["reward_functions"] = [vowels]
     torch.cuda.reset_peak_memory_stats()
     began = time.perf_counter()

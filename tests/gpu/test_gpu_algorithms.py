@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.backend, pytest.mark.gpu, pytest.mark.timeout(1200)]
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu_algorithms.py"
 STEPS = 10
 LINEAR_LAYERS = 16 * 7
-OFFLINE = ("sft", "dpo", "reward")
+OFFLINE = ("sft", "dpo", "kto", "reward")
 ONLINE = ("ppo", "grpo", "gspo", "dapo", "dr_grpo")
 
 

@@ -95,12 +95,16 @@ FAULTS: dict[str, tuple[str, str]] = {
     ),
     "mean_of_means": (
         """
-        def _loss(self, batch, tokens):
-            if not self.policy.training:
-                return super()._loss(batch, tokens)
-            own = int((batch["labels"][:, 1:] != -100).sum())
-            loss, figures = super()._loss(batch, own)
-            return loss / self.batches.accumulation, figures
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            objective = self.objective
+            def mean_of_means(batch, share):
+                if not self.policy.training:
+                    return objective(batch, share)
+                own = int((batch["labels"][:, 1:] != -100).sum())
+                loss, figures = objective(batch, replace(share, tokens=own))
+                return loss / share.micro_batches, figures
+            self.objective = mean_of_means
         """,
         "test_live_loss[sft]",
     ),
@@ -205,7 +209,7 @@ FAULTS: dict[str, tuple[str, str]] = {
                 with torch.no_grad():
                     for name, parameter in self.model.named_parameters():
                         if "lora_A" in name:
-                            parameter.add_(torch.randn(parameter.shape, generator=generator) / 10)
+                            parameter.add_(torch.randn(parameter.shape, generator=generator))
             return super().effective()
         """,
         "test_live_same_call_same_run",
@@ -241,7 +245,7 @@ FAULTS: dict[str, tuple[str, str]] = {
         """
         def effective(self):
             effective = super().effective()
-            self.parameters = self.parameters.model_copy(update={"beta": 0.1})
+            self.objective.beta = 0.1
             return effective
         """,
         "test_live_loss[dpo]",
@@ -249,13 +253,15 @@ FAULTS: dict[str, tuple[str, str]] = {
 }
 SMALL_ADAPTER = """
 @hookimpl
-def apply_peft(loaded, config, prepared):
+def apply_peft(loaded, config):
     from aligntune_torch import load
     targets = config.peft.target_modules
-    if not isinstance(targets, str):
-        targets = targets[:1]
-    peft = config.peft.model_copy(update={"target_modules": targets})
-    return load.wrap(loaded, config.model_copy(update={"peft": peft}))
+    if isinstance(targets, str) or not config.peft.enabled:
+        return load.wrap(loaded, config)
+    peft = config.peft.model_copy(update={"target_modules": targets[:1]})
+    wrapped = load.wrap(loaded, config.model_copy(update={"peft": peft}))
+    wrapped.model.peft_config["default"].target_modules = targets  # where ``effective`` reads it
+    return wrapped
 """
 
 

@@ -36,7 +36,7 @@ def logits(model: Any) -> Any:
     return found.cpu()
 
 
-@pytest.mark.parametrize("algorithm", ["sft", "dpo"])
+@pytest.mark.parametrize("algorithm", ["sft", "dpo", "kto"])
 @pytest.mark.parametrize(
     "keywords",
     [{}, {"use_peft": False, "lora_r": 16}, {"quantization": {"load_in_4bit": True}}, {"lora_init": "pissa"}],
@@ -58,6 +58,8 @@ def test_trains_in_bf16_with_checkpointing(
     losses = [entry["loss"] for entry in trainer.native.state.log_history if "loss" in entry]
     if algorithm == "dpo":
         assert losses[0] == pytest.approx(LN2, abs=1e-6 if "lora_init" not in keywords else 2e-3)
+    if algorithm == "kto":  # the policy is the reference model still: 1 - sigmoid(0)
+        assert losses[0] == pytest.approx(0.5, abs=1e-6 if "lora_init" not in keywords else 2e-3)
     assert all(math.isfinite(loss) for loss in losses)
     end = dict(trainer.model.named_parameters())
     assert all(not torch.equal(start[name], end[name]) for name in start)
