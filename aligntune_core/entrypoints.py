@@ -24,23 +24,14 @@ _log = logging.getLogger("aligntune.entrypoints")
 
 @dataclass(frozen=True)
 class Distribution:
-    """One installed distribution.
+    """One installed distribution."""
 
-    Attributes:
-        name: as its metadata spells it.
-        version: its version.
-        path: the folder it is imported from; the source folder of an editable install.
-        editable: whether it was installed with ``pip install -e``.
-        requires: its ``Requires-Dist`` lines.
-        summary: its one-line description.
-    """
-
-    name: str
-    version: str
-    path: str
-    editable: bool = False
-    requires: tuple[str, ...] = ()
-    summary: str = ""
+    name: str  # as its metadata spells it
+    version: str  # its version
+    path: str  # the folder it is imported from; the source folder of an editable install
+    editable: bool = False  # whether it was installed with ``pip install -e``
+    requires: tuple[str, ...] = ()  # its ``Requires-Dist`` lines
+    summary: str = ""  # its one-line description
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"

@@ -46,18 +46,12 @@ class Backend:
 
     Every method calls the hook of its name. Exceptions from a hook pass through as they are, with a note that
     names backend, distribution and hook.
-
-    Attributes:
-        name: its entry point's name: "trl".
-        info: what ``backend_info`` answered, with what extensions add.
-        distribution: who brought it.
-        extensions: extensions registered over it.
     """
 
-    name: str
-    info: BackendInfo
-    distribution: Distribution
-    extensions: tuple[EntryPoint, ...]
+    name: str  # its entry point's name: "trl"
+    info: BackendInfo  # what ``backend_info`` answered, with what extensions add
+    distribution: Distribution  # who brought it
+    extensions: tuple[EntryPoint, ...]  # extensions registered over it
     _hooks: Any = field(repr=False, compare=False)
 
     def __str__(self) -> str:

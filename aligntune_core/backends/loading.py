@@ -34,24 +34,15 @@ State = Literal["ready", "missing", "broken", "incompatible", "conflict", "disab
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict on one backend.
+    """The verdict on one backend."""
 
-    Attributes:
-        state: see ``State``.
-        reason: why it is not ready, in one line.
-        hint: what to do about it.
-        missing: requirements that are not met.
-        backend: there where ``state`` is "ready".
-        cause: what was raised, where it is broken.
-        fault: whose fault it is, where it is broken: the plugin or one of its extensions.
-    """
-
-    state: State
-    reason: str = ""
-    hint: str = ""
-    missing: tuple[str, ...] = ()
-    backend: Backend | None = None
-    cause: BaseException | None = None
+    state: State  # see ``State``
+    reason: str = ""  # why it is not ready, in one line
+    hint: str = ""  # what to do about it
+    missing: tuple[str, ...] = ()  # requirements that are not met
+    backend: Backend | None = None  # there where ``state`` is "ready"
+    cause: BaseException | None = None  # what was raised, where it is broken
+    # whose fault it is, where it is broken: the plugin or one of its extensions
     fault: EntryPoint | None = None
 
 

@@ -38,17 +38,11 @@ def install_hint(requirement: str) -> str:
 
 @dataclass(frozen=True)
 class Demand:
-    """One requirement that counts here, beside what is installed.
+    """One requirement that counts here, beside what is installed."""
 
-    Attributes:
-        requirement: with its marker.
-        by: the distribution that requires it.
-        because: the requirement whose extra asks for it or the plugin below that does, or empty.
-    """
-
-    requirement: Requirement
-    by: Distribution
-    because: str = ""
+    requirement: Requirement  # with its marker
+    by: Distribution  # the distribution that requires it
+    because: str = ""  # the requirement whose extra asks for it or the plugin below that does, or empty
 
     @cached_property
     def name(self) -> str:

@@ -25,16 +25,12 @@ _ANSWERS = ("text", "messages", "completion", "chosen", "rejected")
 
 @dataclass(frozen=True)
 class Limit:
-    """What is left of a row.
+    """What is left of a row."""
 
-    Attributes:
-        tokens: it may have: ``max_seq_length``; of a prompt ``max_prompt_length``, or what a completion leaves; None:
-            no limit ("wrapped" packing cuts no row).
-        mode: "keep_start" or "keep_end", where ``long_rows`` are cut.
-    """
-
+    # it may have: ``max_seq_length``; of a prompt ``max_prompt_length``, or what a completion leaves; None: no
+    # limit ("wrapped" packing cuts no row)
     tokens: int | None
-    mode: str
+    mode: str  # "keep_start" or "keep_end", where ``long_rows`` are cut
     long_rows: LongRows = "cut"
 
     def part(self, length: int) -> slice:

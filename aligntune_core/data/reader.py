@@ -49,17 +49,11 @@ class Checked:
 
 @dataclass
 class Tally:
-    """Counts of the rows kept, and the rows that were not.
+    """Counts of the rows kept, and the rows that were not."""
 
-    Attributes:
-        bad: rows of the source that cannot be used.
-        sources: rows of the source that can.
-        count: canonical rows that they give.
-    """
-
-    bad: list[BadRow] = field(default_factory=list)
-    sources: int = 0
-    count: int = 0
+    bad: list[BadRow] = field(default_factory=list)  # rows of the source that cannot be used
+    sources: int = 0  # rows of the source that can
+    count: int = 0  # canonical rows that they give
     total: int = 0
     longest: int = 0
     truncated: int = 0
@@ -83,23 +77,15 @@ class Tally:
 
 @dataclass(frozen=True)
 class Reader:
-    """Everything decided before the rows are read, and the reading itself.
+    """Everything decided before the rows are read, and the reading itself."""
 
-    Attributes:
-        shape: the format recognised, and what its rows become.
-        tokenize: (canonical rows, loss) -> how the library will see them.
-        tokenizer: renders a row where people should know what it does to it; None: the backend has its own way.
-        max_seq_length: tokens of a row, for the report.
-        drop: leave bad rows out instead of raising.
-        template: what to say of the chat template.
-    """
-
-    shape: Shape
-    tokenize: Tokenize
+    shape: Shape  # the format recognised, and what its rows become
+    tokenize: Tokenize  # (canonical rows, loss) -> how the library will see them
+    # renders a row where people should know what it does to it; None: the backend has its own way
     tokenizer: Any
-    max_seq_length: int
-    drop: bool
-    template: str
+    max_seq_length: int  # tokens of a row, for the report
+    drop: bool  # leave bad rows out instead of raising
+    template: str  # what to say of the chat template
 
     def check(self, rows: Sequence[Any]) -> list[Checked]:
         """Convert and measure rows, in order. A row is used whole, with all that it gives, or not at all."""

@@ -23,22 +23,15 @@ class Broken:
 
 @dataclass(frozen=True)
 class RowSource:
-    """Rows of one split that can be read more than once.
+    """Rows of one split that can be read more than once."""
 
-    Attributes:
-        origin: what to call the source in messages.
-        rows: mappings, ``Broken`` ones among them, in a list or in a sequence that reads them when they are asked for;
-            or a ``datasets.Dataset``.
-        columns: names of all columns, in order.
-        numbers: of each row: its index in its split, counted from 0, or its line.
-        label: what a number follows in the place of a row: "row ", or "train.jsonl:".
-    """
-
-    origin: str
+    origin: str  # what to call the source in messages
+    # mappings, ``Broken`` ones among them, in a list or in a sequence that reads them when they are asked for; or
+    # a ``datasets.Dataset``
     rows: Any
-    columns: tuple[str, ...]
-    numbers: Sequence[int]
-    label: str = "row "
+    columns: tuple[str, ...]  # names of all columns, in order
+    numbers: Sequence[int]  # of each row: its index in its split, counted from 0, or its line
+    label: str = "row "  # what a number follows in the place of a row: "row ", or "train.jsonl:"
 
     def __len__(self) -> int:
         return len(self.numbers)

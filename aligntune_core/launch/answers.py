@@ -152,17 +152,11 @@ def _quoted(error: BaseException) -> str:
 
 @dataclass(frozen=True)
 class Failure:
-    """An exception on its way to the parent.
+    """An exception on its way to the parent."""
 
-    Attributes:
-        text: "module.Class: message", and why the exception itself cannot be sent, where it cannot.
-        notes: its own, and the worker's traceback.
-        content: the exception, pickled; empty where that cannot be done.
-    """
-
-    text: str
-    notes: list[str]
-    content: bytes
+    text: str  # "module.Class: message", and why the exception itself cannot be sent, where it cannot
+    notes: list[str]  # its own, and the worker's traceback
+    content: bytes  # the exception, pickled; empty where that cannot be done
 
 
 def failure(error: BaseException) -> Failure:

@@ -52,20 +52,13 @@ _DECIDES = {
 
 @dataclass(frozen=True)
 class Layer:
-    """Where settings come from: a call, a dict or a file.
+    """Where settings come from: a call, a dict or a file."""
 
-    Attributes:
-        data: keywords, sections or dotted paths.
-        source: "call" or "file PATH".
-        lines: dotted key -> line number in that file.
-        manifest: whether it is what a run wrote down, defaults and decisions included.
-        sources: config path -> where its value came from in that run, where the manifest says so.
-    """
-
-    data: Mapping[str, Any]
-    source: str = "call"
-    lines: Mapping[str, int] = field(default_factory=dict)
-    manifest: bool = False
+    data: Mapping[str, Any]  # keywords, sections or dotted paths
+    source: str = "call"  # "call" or "file PATH"
+    lines: Mapping[str, int] = field(default_factory=dict)  # dotted key -> line number in that file
+    manifest: bool = False  # whether it is what a run wrote down, defaults and decisions included
+    # config path -> where its value came from in that run, where the manifest says so
     sources: Mapping[str, str] = field(default_factory=dict)
 
     def where(self, key: str) -> str:

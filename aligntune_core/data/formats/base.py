@@ -43,71 +43,43 @@ class Roles:
 
 @dataclass(frozen=True)
 class Target:
-    """What rows become.
+    """What rows become."""
 
-    Attributes:
-        loss: where the loss is.
-        columns: canonical columns.
-        sentence: for the report.
-        text_prompts: whether the rows' prompts are plain texts, each of which becomes a user's message.
-    """
-
-    loss: LossOn
-    columns: tuple[str, ...]
-    sentence: str = ""
+    loss: LossOn  # where the loss is
+    columns: tuple[str, ...]  # canonical columns
+    sentence: str = ""  # for the report
+    # whether the rows' prompts are plain texts, each of which becomes a user's message
     text_prompts: bool = False
 
 
 @dataclass(frozen=True)
 class Wishes:
-    """What decides the loss beside the format.
+    """What decides the loss beside the format."""
 
-    Attributes:
-        completion_only: ``completion_only_loss``.
-        written: whether the user wrote it.
-        marks_assistant: whether the chat template says which tokens are the assistant's.
-        sample: the first readable rows.
-        rows: gives all readable rows, as far as they can be read twice.
-    """
-
-    completion_only: bool | None = None
-    written: bool = False
-    marks_assistant: bool = False
-    sample: Sequence[Row] = ()
-    rows: Callable[[], Iterable[Row]] = tuple
+    completion_only: bool | None = None  # ``completion_only_loss``
+    written: bool = False  # whether the user wrote it
+    marks_assistant: bool = False  # whether the chat template says which tokens are the assistant's
+    sample: Sequence[Row] = ()  # the first readable rows
+    rows: Callable[[], Iterable[Row]] = tuple  # gives all readable rows, as far as they can be read twice
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A data set as it was recognised.
+    """A data set as it was recognised."""
 
-    Attributes:
-        format: which format.
-        origin: the data set in messages.
-        algorithm: name of the algorithm that wants it.
-        columns: all its columns.
-        slots: role -> column.
-        sample: column -> a value that stands for most of the column's.
-        name: the format's name for people: "alpaca".
-        extras: name to carry a column under -> that column.
-        dialogue: whether texts are dialogues with Human and Assistant marks.
-        saw: sentences for the report.
-        system_prompt: system message for conversations that have none.
-        target: what the rows become.
-    """
-
-    format: Format
-    origin: str
-    algorithm: str
-    columns: tuple[str, ...]
-    slots: Mapping[str, str]
+    format: Format  # which format
+    origin: str  # the data set in messages
+    algorithm: str  # name of the algorithm that wants it
+    columns: tuple[str, ...]  # all its columns
+    slots: Mapping[str, str]  # role -> column
+    # column -> a value that stands for most of the column's
     sample: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    name: str = ""
-    extras: Mapping[str, str] = field(default_factory=dict)
-    dialogue: bool = False
-    saw: tuple[str, ...] = ()
-    system_prompt: str | None = None
-    target: Target = Target("all", ())
+    name: str = ""  # the format's name for people: "alpaca"
+    extras: Mapping[str, str] = field(default_factory=dict)  # name to carry a column under -> that column
+    dialogue: bool = False  # whether texts are dialogues with Human and Assistant marks
+    saw: tuple[str, ...] = ()  # sentences for the report
+    system_prompt: str | None = None  # system message for conversations that have none
+    target: Target = Target("all", ())  # what the rows become
 
     def value(self, role: str) -> Any:
         """A typical value of the column with that role; None where there is none."""

@@ -46,17 +46,11 @@ def nearest_path(path: Path) -> Path | None:
 
 @dataclass(frozen=True)
 class LocalFiles:
-    """Data files by split, not read yet.
+    """Data files by split, not read yet."""
 
-    Attributes:
-        origin: what to call them in messages.
-        files: split -> (path, name in messages).
-        aliases: other name of a split -> its name.
-    """
-
-    origin: str
-    files: Mapping[str, list[tuple[Path, str]]]
-    aliases: Mapping[str, str] = field(default_factory=dict)
+    origin: str  # what to call them in messages
+    files: Mapping[str, list[tuple[Path, str]]]  # split -> (path, name in messages)
+    aliases: Mapping[str, str] = field(default_factory=dict)  # other name of a split -> its name
 
     def read(self, split: str) -> RowSource:
         """All rows of one split."""

@@ -36,15 +36,10 @@ _DECODER = json.JSONDecoder()
 
 @dataclass(frozen=True)
 class JsonLines(Sequence[Any]):
-    """The rows of a file of JSON lines, parsed when they are asked for.
+    """The rows of a file of JSON lines, parsed when they are asked for."""
 
-    Attributes:
-        path: a file that can be read from any place.
-        starts: where each row starts, in bytes.
-    """
-
-    path: str
-    starts: Sequence[int]
+    path: str  # a file that can be read from any place
+    starts: Sequence[int]  # where each row starts, in bytes
 
     def __len__(self) -> int:
         return len(self.starts)

@@ -69,27 +69,16 @@ def _parts_of(expression: str, keyword: str) -> list[SplitSlice]:
 
 @dataclass(frozen=True)
 class Opened:
-    """Where rows are, opened but not read.
+    """Where rows are, opened but not read."""
 
-    Attributes:
-        origin: what to call it in messages.
-        splits: names of the splits, or None where only loading tells (the hub).
-        read: split name -> its rows.
-        stream: split name -> a ``datasets.IterableDataset`` over it.
-        aliases: other name of a split -> its name.
-        takes_config: whether ``config_name`` means something here.
-        endless: whether it is an ``IterableDataset``, which can only be streamed.
-        sentences: for the report.
-    """
-
-    origin: str
-    splits: tuple[str, ...] | None
-    read: Callable[[str], RowSource]
-    stream: Callable[[str], Any]
-    aliases: Mapping[str, str] = field(default_factory=dict)
-    takes_config: bool = False
-    endless: bool = False
-    sentences: tuple[str, ...] = ()
+    origin: str  # what to call it in messages
+    splits: tuple[str, ...] | None  # names of the splits, or None where only loading tells (the hub)
+    read: Callable[[str], RowSource]  # split name -> its rows
+    stream: Callable[[str], Any]  # split name -> a ``datasets.IterableDataset`` over it
+    aliases: Mapping[str, str] = field(default_factory=dict)  # other name of a split -> its name
+    takes_config: bool = False  # whether ``config_name`` means something here
+    endless: bool = False  # whether it is an ``IterableDataset``, which can only be streamed
+    sentences: tuple[str, ...] = ()  # for the report
 
     def rows(self, expression: str, keyword: str = "split") -> RowSource:
         """The rows that a split expression means.

@@ -33,13 +33,9 @@ def optional(test: Callable[..., None]) -> Callable[..., None]:
 
 
 class Kit:
-    """Base of the tiers.
+    """Base of the tiers."""
 
-    Attributes:
-        waits: leaves to another test of the class what that one reports.
-    """
-
-    waits: Waiting
+    waits: Waiting  # leaves to another test of the class what that one reports
 
     backend: ClassVar[str] = ""
     process: ClassVar[str] = ""

@@ -54,15 +54,10 @@ MARK = "aligntune probe: "
 
 
 class Probed(NamedTuple):
-    """What happened in one stage of the probe.
+    """What happened in one stage of the probe."""
 
-    Attributes:
-        heavy: heavy imports that were tried: "MODULE imports NAME (FILE:LINE)".
-        raised: "TypeOfError: message"; empty where nothing was.
-    """
-
-    heavy: Sequence[str] = ()
-    raised: str = ""
+    heavy: Sequence[str] = ()  # heavy imports that were tried: "MODULE imports NAME (FILE:LINE)"
+    raised: str = ""  # "TypeOfError: message"; empty where nothing was
 
 
 @lru_cache(maxsize=8)

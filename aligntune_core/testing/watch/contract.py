@@ -16,15 +16,10 @@ COMPLETIONS = ("completion", "chosen", "rejected")
 
 @dataclass(frozen=True)
 class Sample:
-    """One sequence of tokens.
+    """One sequence of tokens."""
 
-    Attributes:
-        ids: its tokens, cut to ``data.max_seq_length``.
-        start: index of the first token that is in the loss.
-    """
-
-    ids: tuple[int, ...]
-    start: int
+    ids: tuple[int, ...]  # its tokens, cut to ``data.max_seq_length``
+    start: int  # index of the first token that is in the loss
 
 
 def batches(count: int, config: Mapping[str, Any]) -> list[list[list[int]]]:

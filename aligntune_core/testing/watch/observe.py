@@ -24,29 +24,19 @@ from aligntune_core.testing.watch.losses import LOSSES, Loss
 
 @dataclass
 class Step:
-    """One optimiser step, as it happened.
+    """One optimiser step, as it happened."""
 
-    Attributes:
-        rows: row numbers in the order seen, each once a micro-batch.
-        sequences: how many sequences went through the policy with gradient.
-        tokens: how many tokens those have, padding not counted.
-        strange: text of the first sequence whose tokens are not the contract's; empty where all are.
-        group: settings of the optimiser for a trainable matrix: lr, betas, eps, weight_decay.
-        grad_norm: norm of the gradient that the optimiser was given.
-        expected_loss: the contract's loss of those rows under the weights of that moment.
-        gradient_error: distance of the gradient from the contract's, before clipping, relative to its norm.
-        expected_grad_norm: norm of the contract's gradient.
-    """
-
-    rows: list[Any] = field(default_factory=list)
-    sequences: int = 0
-    tokens: int = 0
-    strange: str = ""
+    rows: list[Any] = field(default_factory=list)  # row numbers in the order seen, each once a micro-batch
+    sequences: int = 0  # how many sequences went through the policy with gradient
+    tokens: int = 0  # how many tokens those have, padding not counted
+    strange: str = ""  # text of the first sequence whose tokens are not the contract's; empty where all are
+    # settings of the optimiser for a trainable matrix: lr, betas, eps, weight_decay
     group: dict[str, Any] = field(default_factory=dict)
-    grad_norm: float = 0.0
-    expected_loss: float | None = None
+    grad_norm: float = 0.0  # norm of the gradient that the optimiser was given
+    expected_loss: float | None = None  # the contract's loss of those rows under the weights of that moment
+    # distance of the gradient from the contract's, before clipping, relative to its norm
     gradient_error: float | None = None
-    expected_grad_norm: float | None = None
+    expected_grad_norm: float | None = None  # norm of the contract's gradient
 
 
 class Watch:
