@@ -52,13 +52,8 @@ HINTS = {name.removeprefix("aligntune-"): hint for name, hint in FROM_CLONE.item
 class Registry:
     """The backends of this environment, looked up once; each is loaded when it is first needed.
 
-    Args:
-        environ: where ``ALIGNTUNE_DISABLE_BACKENDS`` and ``ALIGNTUNE_BACKENDS`` (an allow-list) are read
-        from.
-
-    Attributes:
-        unknown: name -> note, of the names in ``ALIGNTUNE_BACKENDS`` that no installed backend has.
-        notes: a warning for each name in the two variables that no installed backend has.
+    ``environ`` holds ALIGNTUNE_DISABLE_BACKENDS and ALIGNTUNE_BACKENDS (an allow-list); ``unknown`` (name -> note) and
+    ``notes`` (sentences) are of the names in them that no installed backend has.
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:

@@ -100,10 +100,6 @@ def walk(
     """``roots`` and all that lies below them with the extras that are asked for, breadth first, no pair twice.
 
     The requirements of each are parsed after it was yielded, so that the caller of a parse error knows whose they are.
-
-    Args:
-        roots: where to start.
-        below: the distribution to go on to from a demand, or None; by default whatever is installed.
     """
     queue = [(root, frozenset[str]()) for root in roots]
     seen = set(queue)

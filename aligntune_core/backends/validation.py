@@ -63,12 +63,7 @@ def _of_1_0(change: str) -> str:
 
 
 def problems(module: ModuleType, required: Iterable[str] = REQUIRED) -> list[str]:
-    """Everything that keeps ``module`` from being a plugin, one sentence each; empty where it is sound.
-
-    Args:
-        module: what the entry point names.
-        required: hooks that it must answer; none for an extension.
-    """
+    """All that keeps ``module`` from being a plugin, a sentence each; an extension has no ``required`` hooks."""
     if not inspect.ismodule(module):
         return [f"the entry point must name a module whose top level holds the hooks, not {_kind(module)}"]
     routines = {name: value for name, value in vars(module).items() if inspect.isroutine(value)}
@@ -98,12 +93,7 @@ def _is_answer(function: Any) -> bool:
 
 
 def function_problems(name: str, function: Any) -> Iterator[str]:
-    """Yield a sentence for each fault of one function at the top level of a plugin's module.
-
-    Args:
-        name: what the module calls it.
-        function: hook or not.
-    """
+    """Yield a sentence for each fault of one function at the top level of a plugin's module."""
     hooks = hook_arguments()
     options = _options(function)
     if options is None:

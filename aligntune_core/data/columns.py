@@ -58,12 +58,9 @@ def direction(
     free_targets: bool,
     role_of: Mapping[str, str],
 ) -> dict[str, str]:
-    """``column_mapping`` as column -> role name, whichever way it was written.
+    """``column_mapping`` as column -> role name, whichever way it was written: the dataset's columns decide.
 
-    Args:
-        mapping: as given: column -> role, or role -> column; the dataset's columns decide the direction.
-        free_targets: whether a column may be given a name that is no role (reward columns).
-        role_of: name -> role; an algorithm's own formats may have roles of their own.
+    With ``free_targets`` a column may be given a name that is no role (reward columns).
 
     Raises:
         DataError: neither reading fits, both do, or two columns are given one role.

@@ -81,14 +81,7 @@ def prepare_datasets(
 def prepare_rows(
     rows: Any, config: Config, algorithm: Algorithm, tokenizer: Any, tokenize: Tokenize | None = None
 ) -> Any:
-    """Rows that come later, as for ``Trainer.evaluate``: read whole, as those of the run were.
-
-    Args:
-        rows: whatever ``dataset_name`` takes; of several splits the held-out one is taken.
-        config: of the run, as the other arguments are; see ``prepare_datasets``.
-
-    Returns:
-        datasets.Dataset: canonical rows.
+    """Canonical rows (``datasets.Dataset``) that come later, as for ``Trainer.evaluate``, read as the run's were.
 
     Raises:
         DataError: as ``prepare_datasets``.

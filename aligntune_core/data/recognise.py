@@ -60,10 +60,7 @@ def detect(
 ) -> Shape:
     """Recognise the format of a data set: the first of the algorithm's that fits.
 
-    Args:
-        sample: some of its rows; most of them tell text from messages, so that a bad one decides nothing.
-        origin: the data set in messages.
-        text_column: the column of plain text, where the user named one.
+    Most rows of the ``sample`` tell text from messages, so that a bad one decides nothing.
 
     Raises:
         DataError: needed columns are not there; says what was found and which mapping would do.

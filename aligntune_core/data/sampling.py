@@ -12,10 +12,7 @@ from aligntune_core.types import Sampling
 
 
 def as_prompts(prompts: Any) -> list[Any]:
-    """Prompts as a list, each a string or a list of messages with role and content.
-
-    Args:
-        prompts: a string, a list of messages, or a sequence of these.
+    """Prompts (a string, a list of messages, or a sequence of these) as a list of such.
 
     Raises:
         DataError: something else; says which prompt.

@@ -37,14 +37,9 @@ DIALOGUE = (
 
 
 def ensure_template(tokenizer: Any, dialogue: bool, given: str | None = None) -> str:
-    """Make sure that the tokenizer can render conversations: it gets a plain template where it has none.
+    """Give a tokenizer without a chat template a plain one, and say what the report says of it.
 
-    Args:
-        dialogue: the data marks its speakers with Human and Assistant.
-        given: ``config.model.chat_template``.
-
-    Returns:
-        str: what to say of the template in the report.
+    ``dialogue``: the data marks its speakers with Human and Assistant.
     """
     if tokenizer is None:
         return "The backend brings its own tokenizer: rows were not measured."

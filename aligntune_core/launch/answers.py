@@ -108,11 +108,7 @@ def _open(content: bytes) -> Any:
 
 
 def unpickled(content: bytes, method: str) -> Any:
-    """Unpickle an answer that ``plain`` pickled.
-
-    Args:
-        content: from the worker.
-        method: that was called, for the message.
+    """Unpickle an answer of the worker's ``method`` that ``plain`` pickled.
 
     Raises:
         RunError: it cannot be opened here.

@@ -57,11 +57,7 @@ def send(kind: str, value: Any) -> None:
 
 
 def serve(descriptor: int) -> None:
-    """Answer until the parent closes the connection; this process ends with it.
-
-    Args:
-        descriptor: of the inherited socket.
-    """
+    """Answer calls on the inherited socket until the parent closes the connection; this process ends with it."""
     channel = Connection(descriptor)
     path, target, arguments = read(channel.recv()[1], "the header")
     sys.path[:] = path
@@ -93,11 +89,7 @@ def _calls(channel: Connection) -> queue.Queue[tuple[str, bytes]]:
 
 
 class _Service:
-    """Answers one call after the other.
-
-    Args:
-        target, arguments: as ``Child`` takes them; the object is made at the first call.
-    """
+    """Answers one call after the other; the object, as ``Child`` takes it, is made at the first."""
 
     def __init__(self, target: str, arguments: Sequence[Any]) -> None:
         self._target, self._arguments = target, arguments

@@ -26,11 +26,7 @@ class _Forward(logging.Handler):
 
 
 class TrainerService:
-    """Builds one Trainer and offers those of its methods whose answers can travel.
-
-    Args:
-        log_level: of the parent's logger.
-    """
+    """Builds one Trainer, at the parent's log level, and offers those of its methods whose answers can travel."""
 
     def __init__(self, log_level: int) -> None:
         logger = logging.getLogger("aligntune")

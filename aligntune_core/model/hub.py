@@ -39,14 +39,7 @@ def check(
 ) -> None:
     """Refuse a hub id that the hub does not have, or that cannot be asked for and is not in the local cache.
 
-    Args:
-        kind: what is looked for.
-        name: the hub id.
-        revision: branch, tag or commit; None: the default branch.
-        token: access token; None: the one of ``hf auth login``, if any.
-        cached: whether the local cache can answer where the hub cannot be reached.
-        error: what to raise.
-        hint: a last sentence for the message, with a space before it.
+    ``cached`` says whether that cache can answer; ``hint`` is a last sentence of the message, with a space before it.
 
     Raises:
         AligntuneError: of class ``error``; says whether it is unknown, private, gated or unreachable.

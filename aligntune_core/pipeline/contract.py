@@ -16,13 +16,9 @@ if TYPE_CHECKING:
 
 
 def refuse_differences(backend: str, stage: str, config: Config, arguments: Mapping[str, Any]) -> None:
-    """Refuse a library's values that differ from the configuration.
+    """Refuse a library's values (config path -> value) that differ from the configuration.
 
-    Args:
-        backend: its name.
-        stage: what the values of ``arguments`` are, in the words of a message: "planned".
-        config: resolved.
-        arguments: config path -> value in the library's own objects.
+    ``stage`` says in the message what they are: "planned".
 
     Raises:
         ContractViolation: names each field with both values.

@@ -40,10 +40,7 @@ ASK_NOTHING = frozenset({"run.save_strategy", "run.eval_strategy"})
 def refuse_unsupported(backend: Backend, config: Config, others: Ready) -> None:
     """Refuse what light metadata already rules out: the algorithm, or every problem of the configuration at once.
 
-    Args:
-        backend: the backend that was chosen.
-        config: the validated configuration.
-        others: gives name -> ready Backend; asked only for the hint of a refusal, as it loads every plugin.
+    ``others`` gives name -> ready Backend; asked only for the hint of a refusal, as it loads every plugin.
 
     Raises:
         UnsupportedAlgorithm: the backend does not train it.

@@ -108,14 +108,7 @@ def check_rewards(
     samples: int = 0,
     seed: int = 0,
 ) -> CheckReport:
-    """Score references, references of other rows, and sampled completions.
-
-    Args:
-        rewards: what to check.
-        rows: canonical rows: ``prompt`` and the columns that rewards read.
-        sample: completes prompts, for ``samples``.
-        samples: how many of the rows' prompts are completed.
-        seed: of the choice of other rows' references.
+    """Score references, references of other rows, and ``samples`` completions, where ``sample`` completes prompts.
 
     Raises:
         DataError: there is nothing to score: no column with right answers and no samples.
@@ -258,16 +251,8 @@ def sample_completions(
 ) -> list[str]:
     """Complete each prompt once, as an online algorithm would.
 
-    The model is loaded as it lies on disk, without quantising it, on CUDA where there is one.
-
-    Args:
-        model: hub id, folder, adapter folder, or a model in memory.
-        tokenizer: the model's, with a chat template where prompts are conversations.
-        prompts: strings or message lists.
-        max_new_tokens: tokens a completion may have; special ones are left out of its text.
-        temperature: of sampling.
-        top_p: nucleus, 0..1.
-        seed: of the draw.
+    The model is loaded as it lies on disk, without quantising it, on CUDA where there is one. ``max_new_tokens`` counts
+    special tokens, which are left out of the texts; ``top_p`` is the nucleus, 0..1.
     """
     import torch
 

@@ -13,11 +13,7 @@ from aligntune_core.errors import NonFiniteLoss
 
 
 class MetricsSink:
-    """Takes the events of an engine: ``sink(event)`` completes, writes and forwards them.
-
-    Args:
-        path: the file to append to; None on ranks that do not write.
-    """
+    """Completes an engine's events, appends them to ``path`` (None: this rank writes none) and forwards them."""
 
     def __init__(self, path: Path | None) -> None:
         self.last_loss: float | None = None

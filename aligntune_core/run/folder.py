@@ -184,11 +184,8 @@ class RunFolder:
     def set_aside(self, keep: Path | None) -> Path | None:
         """Move what an earlier run left into ``earlier-run/N``, so that a new one starts clean.
 
-        Args:
-            keep: the model that the new run starts from; where it lies in this folder, nothing can be moved.
-
         Raises:
-            RunError: the new run reads from the very folder that it would write into.
+            RunError: the new run starts from a model (``keep``) in the very folder that it would write into.
         """
         if not is_main() or not self.has_run():
             return None

@@ -20,18 +20,10 @@ if TYPE_CHECKING:
 
 
 def check_resume(checkpoint: Path, config: Config, fingerprint: str) -> list[str]:
-    """Compare a run that is to be resumed with the one that wrote ``checkpoint``.
-
-    Args:
-        checkpoint: a complete checkpoint; where no manifest lies beside it, there is nothing to compare.
-        config: of the run that resumes.
-        fingerprint: of its training rows.
-
-    Returns:
-        list[str]: remarks for the log.
+    """Remarks on a run that resumes from a complete checkpoint; none where no manifest lies beside that.
 
     Raises:
-        CheckpointError: settings differ that the checkpoint would overrule or that do not fit it.
+        CheckpointError: settings or rows differ that the checkpoint would overrule or that do not fit it.
     """
     from aligntune_core.algorithms import find
     from aligntune_core.config import plain

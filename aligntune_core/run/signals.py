@@ -13,12 +13,9 @@ logger = logging.getLogger("aligntune")
 
 
 class StopFlag:
-    """Context manager that turns signals into a reason to stop.
+    """Context manager that turns signals into a reason to stop, and passes it on to ``on_request``.
 
     Handlers are installed in the main thread only (Python allows no other) and restored on exit.
-
-    Args:
-        on_request: called with the reason, e.g. to pass it on to a worker process.
     """
 
     def __init__(self, on_request: Callable[[str], None] | None = None) -> None:

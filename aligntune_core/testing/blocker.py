@@ -25,10 +25,9 @@ class HeavyImport(BaseException):
 
 
 class Blocker(MetaPathFinder, Loader):
-    """Refuses to load top-level modules; ``importlib.util.find_spec``, which imports nothing, still works for them.
+    """Refuses to load top-level modules; keeps its ``attempts``, also where the code took the exception for its own.
 
-    Attributes:
-        attempts: what was tried, in words, also where the code took the exception for its own.
+    ``importlib.util.find_spec``, which imports nothing, still works for them.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -59,15 +58,8 @@ def run_blocked(
 ) -> subprocess.CompletedProcess[str]:
     """Run ``code`` in a new interpreter where ``names`` cannot be imported, ``sys.meta_path[0]`` being the blocker.
 
-    Args:
-        code: Python source.
-        names: top-level modules to block.
-        env: environment; by default this process's.
-        timeout: seconds.
-
-    Returns:
-        The finished process; where a blocked module was imported ``returncode`` is 1 and the last line of ``stderr``
-        is "HeavyImport: MODULE imports NAME (FILE:LINE)".
+    Where one was imported, ``returncode`` is 1 and the last line of ``stderr`` is "HeavyImport: MODULE imports NAME
+    (FILE:LINE)". The timeout is in seconds.
     """
     block = Path(__file__).read_text(encoding="utf-8")
     whole = f"{block}\nsys.meta_path.insert(0, Blocker({tuple(names)!r}))\nexec({code!r}, {{'__name__': '__main__'}})\n"

@@ -30,12 +30,7 @@ _CORPUS = (
 def make_tokenizer(
     chat_template: str | None = CHAT_TEMPLATE, vocab_size: int = 470
 ) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer.
-
-    Args:
-        chat_template: Jinja text; None: a tokenizer without one, as base models have.
-        vocab_size: entries, the 256 bytes and the special tokens included.
-    """
+    """A byte-level BPE tokenizer of ``vocab_size`` entries, the 256 bytes and special tokens among them."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -81,16 +76,7 @@ def make_config(tokenizer: Any, **changes: Any) -> Any:
 
 
 def make_tiny_model(path: Path, seed: int = 0, chat_template: str | None = CHAT_TEMPLATE) -> Path:
-    """Write a random Llama and its tokenizer to ``path``, as safetensors.
-
-    Args:
-        path: folder to make.
-        seed: of the weights; the random state of the caller is left as it was.
-        chat_template: of the tokenizer; None: none.
-
-    Returns:
-        Path: ``path``.
-    """
+    """Write a random Llama and its tokenizer to a folder, as safetensors; the caller's random state stays."""
     import torch
     from transformers import LlamaForCausalLM
 

@@ -68,13 +68,7 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _number)
 
 
 def read_file(path: Path, source: str) -> Layer:
-    """Read a configuration file.
-
-    ``.json`` is read as JSON, everything else as YAML. An ``aligntune.json`` of a run counts by its key "config".
-
-    Args:
-        path: of the file.
-        source: what messages call it.
+    """Read a configuration file: ``.json`` as JSON, everything else as YAML; of an ``aligntune.json`` the key "config".
 
     Raises:
         ConfigError: unreadable, not a mapping, or something that is refused; says file and line.

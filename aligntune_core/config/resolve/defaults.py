@@ -14,13 +14,7 @@ ROOT = "aligntune_output"
 
 
 def fill(config: Config, algorithm: Algorithm, chosen: Collection[str]) -> Config:
-    """A copy with the defaults in it that depend on neither the device nor the rows, in place of ``None``.
-
-    Args:
-        config: validated.
-        algorithm: of the run.
-        chosen: paths that the caller set.
-    """
+    """A copy with the defaults that depend on neither device nor rows; ``chosen`` are the paths that the caller set."""
     filled = config
     defaults = {}
     for path, value, reason in _defaults(config, algorithm, chosen):

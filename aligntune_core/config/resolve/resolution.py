@@ -30,12 +30,7 @@ ADAPTER = {"alpha": "lora_alpha", "dropout": "lora_dropout", **{name: name for n
 
 
 def continued(config: Config, adapter: Mapping[str, Any] | None) -> Config:
-    """The configuration with the continued adapter's own values where none was asked for.
-
-    Args:
-        config: of a run.
-        adapter: what the folder's ``adapter_config.json`` says; None where the model is no adapter.
-    """
+    """The configuration with a continued adapter's values (``adapter_config.json``) where none was asked for."""
     if adapter is None or not config.peft.enabled or config.peft.merge_adapter:
         return config
     chosen = written(config)
@@ -111,15 +106,10 @@ def _check_complete(config: Config) -> None:
 
 
 def resolve_steps(config: Config, rows: int | None, world_size: int = 1) -> Config:
-    """Decide what depends on the number of rows: ``max_steps`` and ``warmup_steps``.
+    """Decide what depends on the number of rows (None: a stream): ``max_steps`` and ``warmup_steps``.
 
     Counts as transformers' Trainer does: the last, partial micro-batches of an epoch make a step of their own. Where
     rows are packed the library alone knows how many sequences there will be, and both may stay open.
-
-    Args:
-        config: resolved for the device.
-        rows: training rows; None for a stream, which needs ``max_steps``.
-        world_size: processes that train together.
 
     Raises:
         ConfigError: the processes do not divide the accumulation, or the rows make no step.

@@ -16,10 +16,7 @@ from aligntune_core.wording import did_you_mean
 
 
 def schema(field: str | None = None) -> dict[str, Any]:
-    """JSON schema of the configuration.
-
-    Args:
-        field: a keyword, an alias, a config path or a section; None: everything.
+    """JSON schema of the configuration, or of a ``field``: a keyword, an alias, a config path or a section.
 
     Raises:
         ConfigError: no such field; says the nearest.

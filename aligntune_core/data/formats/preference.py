@@ -141,9 +141,7 @@ def _without_system(shape: Shape) -> Shape:
 def _with_own(shared: list[Message], row: Row, shape: Shape) -> list[Message]:
     """The prompt of a row whose ``chosen`` and ``rejected`` are whole conversations, and that has a prompt besides.
 
-    Args:
-        shared: the prompt that both conversations share. It may repeat the row's own, whole or its end, or go on
-            after it; the messages that only the row's own has are kept.
+    What both share may repeat the row's own, whole or its end, or go on after it; messages only there are kept.
     """
     value, column = cells.cell(row, shape, "prompt")
     if value is None or value == "" or value == []:

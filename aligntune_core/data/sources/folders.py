@@ -83,18 +83,12 @@ class LocalFiles:
 
 
 def open_path(path: Path, config_name: str | None, *, must: bool = True) -> LocalFiles | Any:
-    """Look at a file or folder.
+    """A file or folder as ``LocalFiles``, or the ``Dataset`` or ``DatasetDict`` that ``save_to_disk`` wrote there.
 
-    Args:
-        path: the file or folder.
-        config_name: the subfolder to take, as a configuration of a hub dataset is one. "default" is the folder itself.
-        must: whether it is an error that there is no such subfolder.
-
-    Returns:
-        LocalFiles: or the ``Dataset`` or ``DatasetDict`` that ``save_to_disk`` wrote there.
+    ``config_name`` is the subfolder to take, like a configuration of a hub dataset; "default" is the folder itself.
 
     Raises:
-        DataError: nothing in it can be read, or there is no such subfolder.
+        DataError: nothing in it can be read, or there is no such subfolder, which ``must`` be there.
     """
     if path.is_file():
         if kind_of(path) is None:

@@ -14,9 +14,6 @@ from aligntune_core.model import hub
 def load(name: str, split: str, *, config_name: str | None, token: str | None, streaming: bool) -> Any:
     """Load one whole split of a hub dataset, at its default revision: ``model.revision`` is the model's.
 
-    Returns:
-        datasets.Dataset: an ``IterableDataset`` when streaming.
-
     Raises:
         DataError: unknown, private, gated or unreachable dataset; unknown configuration or split.
     """

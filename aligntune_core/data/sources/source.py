@@ -136,12 +136,9 @@ class Opened:
 
 
 def open_source(spec: Any, config: Config, keyword: str = "dataset_name") -> Opened:
-    """Open what ``dataset_name`` or ``eval_dataset`` holds.
+    """Open a hub id, local file or folder, ``datasets`` object, list of dicts, or dict of split -> one of these.
 
-    Args:
-        spec: hub id, local file or folder, ``datasets`` object, list of dicts, or a dict of split -> one of these.
-        config: for ``config_name`` and token.
-        keyword: the keyword that gave ``spec``.
+    ``keyword`` is the one that gave it, for messages.
 
     Raises:
         DataError: it is not there, or not a source of rows.

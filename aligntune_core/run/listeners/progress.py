@@ -16,12 +16,7 @@ _SECONDS_BETWEEN_LINES = 15.0
 
 
 class Progress:
-    """Draws on a terminal; elsewhere it logs a line now and then.
-
-    Args:
-        title: what is running, e.g. "sft on trl".
-        total: optimiser steps in all; None where unknown.
-    """
+    """Draws on a terminal; elsewhere it logs a line now and then. ``total``: optimiser steps; None where unknown."""
 
     def __init__(self, title: str, total: int | None) -> None:
         self._title, self._total = title, total

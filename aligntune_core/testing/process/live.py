@@ -81,9 +81,7 @@ class Server:
     def plan(self, backend: str, algorithm: str) -> dict[str, Any]:
         """Plan the kit's own call, all that core does before weights load, and have its rows tokenized.
 
-        Returns:
-            dict: what the hook ``tokenize`` says of the rows: "lengths", "problems"; and "tokens" of each by the chat
-                template, None where the backend has no tokenizer of transformers.
+        "lengths" and "problems" are the hook's; "tokens" the chat template's, None without a transformers tokenizer.
         """
         settings = {**self._base(backend, algorithm), "backend": backend}
         settings["run.output_dir"] = str(self._folder / "planned")
@@ -151,12 +149,9 @@ class Server:
         stop_after: int = 0,
         resume: Sequence[str] = (),
     ) -> dict[str, Any]:
-        """Train and watch; the run is kept under ``name`` for ``look``.
+        """Train with ``settings`` over the kit's own and watch; the run is kept under ``name`` for ``look``.
 
-        Args:
-            settings: over the kit's own; what the backend does not honour is left out.
-            stop_after: ask the run to stop after that many steps.
-            resume: name of a kept run, and its checkpoint to go on from.
+        ``resume`` is the name of a kept run, and its checkpoint to go on from.
         """
         honoured = registry().get(backend).info.honours
         refused = {path for path in changes.backend_paths() if not covers(honoured, path)}

@@ -65,14 +65,7 @@ def worker_of(key: str) -> Worker:
 class Session:
     """One backend and its worker; raises what the registry, or ``supports_algorithm``, does.
 
-    Args:
-        name: the backend.
-        process: key of the worker; backends of the same key share one.
-        settings: keywords of every call.
-
-    Attributes:
-        info: what the backend says of itself.
-        trained: the algorithms that it says it trains, in core's order.
+    Backends of one ``process`` share a worker; ``settings`` are keywords of every call; ``trained`` is in core's order.
     """
 
     def __init__(self, name: str, process: str, settings: Mapping[str, Any]) -> None:

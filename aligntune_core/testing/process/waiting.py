@@ -36,11 +36,7 @@ class Waiting:
         """Whatever fails inside is left to the first of these tests that fails too, or to the one that it waits for.
 
         Then this test is skipped, but only if the other is part of this session; else it fails with the cause, so that
-        no selection of tests passes over a fault.
-
-        Args:
-            tests: names of tests of the same class.
-            parameter: their parameter, by name; those that do not take it are asked without.
+        no selection of tests passes over a fault. Tests that do not take a parameter are asked without it.
         """
         try:
             yield

@@ -27,10 +27,6 @@ def batches(count: int, config: Mapping[str, Any]) -> list[list[list[int]]]:
 
     Every epoch takes all rows in the order of the permutation that ``run.data_seed`` plus the epoch's number gives; the
     last step of an epoch takes the micro-batches that are left.
-
-    Args:
-        count: number of rows.
-        config: resolved configuration: path -> value.
     """
     import torch
 

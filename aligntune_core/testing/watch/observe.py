@@ -40,16 +40,9 @@ class Step:
 
 
 class Watch:
-    """What every way of watching shares: the rows' samples, recognising them, and the steps.
+    """What every way of watching shares: the rows' samples, recognising them, and the ``steps`` taken meanwhile.
 
-    Args:
-        algorithm: name of what is trained; without a loss by hand, sequences are counted and not recognised.
-        data: the training rows.
-        config: resolved configuration: path -> value.
-        after_step: called with the number of steps taken so far.
-
-    Attributes:
-        steps: those taken while ``watching()`` was open.
+    Sequences of an algorithm without a loss by hand are counted and not recognised.
     """
 
     def __init__(
