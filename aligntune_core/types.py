@@ -78,8 +78,7 @@ class Device:
     """The device a run will use.
 
     Attributes:
-        kind: "cpu", "cuda", "mps", "xpu" or "npu".
-        name: what the vendor calls it.
+        kind, name: "cpu", "cuda", "mps", "xpu" or "npu", and what the vendor calls it.
         bf16: whether bfloat16 compute is native and fast there.
         count: visible devices of this kind.
         memory_bytes: memory of one device in bytes; 0 where unknown.
@@ -216,14 +215,12 @@ class DataReport:
         conversational: whether the canonical columns hold message lists rather than text.
         text_prompts: whether the rows' prompts were plain texts, each of which became a user's message (online
             algorithms; reward functions get texts then).
-        saw: sentences for people.
-        columns: the columns found.
+        saw, columns, template: sentences for people, the columns found, and what was said about the chat template.
         rows_given, rows_dropped, rows_made: rows of the source that were read, those left out because they cannot be
             used (``on_bad_rows="drop"``), and the canonical rows that the others give; None while streaming.
-        bad_rows: those rows.
+        bad_rows: the rows that cannot be used.
         max_tokens, mean_tokens: of a row, before truncation; 0 where no tokenizer was given or when streaming.
         truncated_rows: rows longer than ``max_seq_length``.
-        template: what was said about the chat template.
         fingerprint: hash of the canonical rows.
         eval: the same for the held-out rows, or None.
     """
@@ -299,9 +296,7 @@ class RunContext:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainResult(Mapping[str, Any]):
-    """What ``train`` returns; also a read-only mapping with the keys of ``KEYS``.
-
-    An engine gives the first three; core adds the others.
+    """What ``train`` returns; also a mapping with the keys of ``KEYS``. An engine gives three, core the rest.
 
     Attributes:
         steps: optimiser steps taken in all, those before a resume included.

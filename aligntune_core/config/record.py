@@ -32,7 +32,7 @@ _SECRET = re.compile(
 
 
 def changed(config: Config, owner: str = "") -> set[str]:
-    """Paths that the user set to other than their default; of ``owner`` "backend" those that a backend has to honour."""
+    """Paths that the user set to other than their default; of ``owner`` "backend" those a backend has to honour."""
     values = paths(config)
     theirs = (
         values if not owner else {p for p, e in kw.tree().items() if extra_of(e.info).get("owner") == owner}

@@ -14,7 +14,7 @@ from aligntune_core.model import hub
 from aligntune_core.wording import did_you_mean, listed
 
 if TYPE_CHECKING:
-    from aligntune_core.config.schema.sections import ModelConfig
+    from aligntune_core.config.schema.weights import ModelConfig
 
 logger = logging.getLogger("aligntune")
 

@@ -13,7 +13,7 @@ from aligntune_core.model.source import ADAPTER_FILE, adapter_config, check_base
 from aligntune_core.wording import a_type, root_cause
 
 if TYPE_CHECKING:
-    from aligntune_core.config.schema.sections import ModelConfig
+    from aligntune_core.config.schema.weights import ModelConfig
 
 logger = logging.getLogger("aligntune")
 

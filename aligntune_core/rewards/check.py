@@ -21,7 +21,7 @@ from aligntune_core.rewards.text import TextOrMessages, completion_text, final_a
 from aligntune_core.wording import listed
 
 if TYPE_CHECKING:
-    from aligntune_core.config.schema.sections import ModelConfig
+    from aligntune_core.config.schema.weights import ModelConfig
     from aligntune_core.types import Datasets
 
 BINS = 10

@@ -10,7 +10,7 @@ import pytest
 from aligntune_core.algorithms import known
 from aligntune_core.config import Config, keyword_of, paths, resolve_config
 from aligntune_core.config.keywords import flat, tree
-from aligntune_core.config.schema.sections import PeftConfig
+from aligntune_core.config.schema.weights import PeftConfig
 from aligntune_core.enums import BackendType, RLAlgorithm, TrainingType
 from aligntune_core.errors import ConfigError
 

@@ -12,7 +12,8 @@ from aligntune_core.config.keywords import parameters_of
 from aligntune_core.config.read.layers import Setting
 from aligntune_core.config.read.translate import attention_problem
 from aligntune_core.config.resolve.defaults import has_eval
-from aligntune_core.config.schema.sections import Config, PeftConfig
+from aligntune_core.config.schema.sections import Config
+from aligntune_core.config.schema.weights import PeftConfig
 from aligntune_core.config.values import equal, excerpt
 from aligntune_core.fields import extra_of
 

@@ -14,7 +14,8 @@ from aligntune_core.algorithms import Batch, find
 from aligntune_core.config.keywords import tree
 from aligntune_core.config.read.build import paths
 from aligntune_core.config.record import CHECKPOINT, MANIFEST, written
-from aligntune_core.config.schema.sections import Config, Quantization
+from aligntune_core.config.schema.sections import Config
+from aligntune_core.config.schema.weights import Quantization
 from aligntune_core.errors import ConfigError
 from aligntune_core.fields import extra_of
 from aligntune_core.types import Device
