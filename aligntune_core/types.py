@@ -296,7 +296,7 @@ class RunContext:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainResult(Mapping[str, Any]):
-    """What ``train`` returns; also a mapping with the keys of ``KEYS``. An engine gives three, core the rest.
+    """What ``train`` returns; a mapping with the keys of ``KEYS`` too. An engine gives the first three, core the rest.
 
     Attributes:
         steps: optimiser steps taken in all, those before a resume included.
