@@ -221,6 +221,6 @@ def _copy(source: Any, stream: str, last_lines: deque[str]) -> None:
 
 
 def _kill(process: subprocess.Popen[str], channel: Connection) -> None:
-    channel.close()
-    process.kill()
+    process.kill()  # first: where the channel closes, the child ends by itself
     process.wait()
+    channel.close()

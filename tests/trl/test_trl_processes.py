@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.trl import processes_worker
+
 pytestmark = pytest.mark.slow
 
 WORKER = Path(__file__).parent / "processes_worker.py"
@@ -35,15 +37,16 @@ def launched(folder: Path, job: dict[str, Any], processes: int) -> list[dict[str
         **job["config"],
     }
     (folder / "job.json").write_text(json.dumps({**job, "config": config}))
+    if processes == 1:
+        processes_worker.main(folder / "job.json")  # here, where the libraries are loaded already
+        return [json.loads((folder / "rank-0.json").read_text())]
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     running = []
     for rank in range(processes):
-        env = dict(os.environ, OMP_NUM_THREADS="1")
-        if processes > 1:
-            env |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
-            env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        env = dict(os.environ, OMP_NUM_THREADS="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+        env |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
         command = [sys.executable, str(WORKER), str(folder / "job.json")]
         running.append(
             subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
