@@ -47,7 +47,7 @@ def timed_library(trainer: Any) -> Clock:
     """Time the library's training and the saving of weights."""
     clock = Clock()
     trainer.native.train = clock.wrap(trainer.native.train)
-    trainer._engine.save_model = clock.wrap(trainer._engine.save_model)
+    trainer._engine.save = clock.wrap(trainer._engine.save)
     return clock
 
 
@@ -83,7 +83,7 @@ def main() -> None:
         whole = Clock()
         result = whole.wrap(trainer.train)()
         manifest = json.loads((trainer.output_dir / "aligntune.json").read_text())
-    assert library.calls == 2, "the library's train and save_model were not both seen"
+    assert library.calls == 2, "the library's train and save were not both seen"
     around = whole.seconds - library.seconds
     ours = around + callbacks.seconds
     print(
