@@ -57,8 +57,8 @@ with kept.recorded_environment():
 out["replaced by import"] = symbols["replaced"](before, symbols["snapshot"]())
 out["late"] = refused(backend="trl")
 out["wrong order"] = refused(backend="unsloth", backend_options=options)
-out["written"] = sorted(kept.changed())
-out["handed on"] = [k for k in kept.changed() if kept.clean().get(k) != environment.get(k)]
+out["written"] = sorted(kept._changes)
+out["handed on"] = [k for k in kept._changes if kept.clean().get(k) != environment.get(k)]
 out["trl in a worker"] = run("three", backend="trl", isolation="process")
 print(json.dumps(out))
 """
