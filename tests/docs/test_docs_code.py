@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted([*ROOT.glob("examples/*.py"), *ROOT.glob("examples/*.yaml")])
 PAGES = [ROOT / "README.md", ROOT / "docs/getting-started/quickstart.md"]
 
-pytestmark = [pytest.mark.backend, pytest.mark.slow]
+pytestmark = pytest.mark.backend
 
 
 def fewer_steps(text: str) -> str:

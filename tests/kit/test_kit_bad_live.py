@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.kit.conftest import Judged
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.slow]
 
 # name -> (body of a class derived from the engine, the tests that fail)
 FAULTS: dict[str, tuple[str, str]] = {
@@ -208,8 +208,8 @@ FAULTS: dict[str, tuple[str, str]] = {
                 generator.seed()
                 with torch.no_grad():
                     for name, parameter in self.model.named_parameters():
-                        if "lora_A" in name:
-                            parameter.add_(torch.randn(parameter.shape, generator=generator))
+                        if "lora_B" in name:  # so that the very first loss differs, by more than any rounding
+                            parameter.add_(torch.randn(parameter.shape, generator=generator) / 10)
             return super().effective()
         """,
         "test_live_same_call_same_run",

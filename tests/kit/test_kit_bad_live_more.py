@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.kit.conftest import Judge, Judged, Outcomes
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.slow]
 
 # name -> (body of a class derived from the torch backend's engine, the tests that fail)
 # Faults that keep other tests from passing too: these have to wait.

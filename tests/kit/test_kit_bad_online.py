@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.kit.conftest import Judge, Outcomes
     from tests.site import Site
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.slow]
 
 GRPO = """
 from aligntune_core import Support, hookimpl
