@@ -1,0 +1,97 @@
+"""The section that says where rows come from and what becomes of them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import field_validator
+
+from aligntune_core.fields import Section, option, ours
+
+
+class DataConfig(Section):
+    """Where rows come from and how they are read."""
+
+    dataset: Any = ours(
+        "hub id, local file or folder, datasets.Dataset, or a list of dicts",
+        keyword="dataset_name",
+        aliases=("dataset", "train_dataset"),
+    )
+    config_name: str | None = ours(
+        "the dataset's configuration on the hub",
+        None,
+        aliases=("subset", "dataset_config_name", "dataset_config"),
+        off="the only one",
+    )
+    split: str = ours("split, with slices: train[:1%]", "train", aliases=("dataset_split", "train_split"))
+    eval_dataset: Any = ours("held-out rows: as dataset_name", None, off="none, unless eval_split is given")
+    eval_split: str | None = ours("held-out split of the same dataset, or of eval_dataset", None, off="none")
+    max_samples: int | None = ours("use the first N rows", None, ge=1, off="all rows")
+    max_eval_samples: int | None = ours("use the first N held-out rows", None, ge=1, off="all rows")
+    column_mapping: dict[str, str] | None = ours(
+        "column -> role, or role -> column",
+        None,
+        aliases=("field_mappings",),
+        off="columns are recognised by name",
+    )
+    text_column: str | None = ours(
+        "column of plain text for language modelling",
+        None,
+        aliases=("dataset_text_field",),
+        off="text, where there is no other known column",
+    )
+    streaming: bool = ours("read rows as training goes; needs max_steps", False)
+    on_bad_rows: Literal["error", "drop"] = ours("what to do with rows that cannot be used", "error")
+    system_prompt: str | None = ours(
+        "system message put before every conversation that has none", None, off="none"
+    )
+    num_proc: int | None = option(
+        "processes for the library's tokenisation", None, keyword="dataset_num_proc", ge=1, off="one process"
+    )
+    max_seq_length: int = option(
+        "tokens a row may have; longer rows are cut",
+        1024,
+        aliases=("max_length",),
+        ge=1,
+        source="TRL",
+        on_resume="changes",
+    )
+    truncation_mode: Literal["keep_start", "keep_end"] = option(
+        "which end of a long row is kept", "keep_start", source="TRL", on_resume="changes"
+    )
+    completion_only_loss: bool | None = option(
+        "loss on the completion (the assistant's turns) only; unset: yes. Rows of plain text have no "
+        "completion and are trained whole",
+        None,
+        only="supervised",
+        neutral=(True,),
+        on_resume="changes",
+    )
+    packing: bool = option(
+        "fill sequences of max_seq_length with several rows", False, only="supervised", on_resume="changes"
+    )
+    packing_strategy: Literal["bfd", "bfd_split", "wrapped"] = option(
+        "how rows are packed: best fit, long rows cut off or split; or end to end",
+        "bfd",
+        only="supervised",
+        source="TRL",
+        on_resume="changes",
+        beside={"data.packing": True},
+    )
+    padding_free: bool = option("one flat sequence a batch instead of padding", False, only="offline")
+    group_by_length: bool = option("batch rows of similar length", False, only="offline", on_resume="changes")
+
+    @field_validator("config_name", mode="before")
+    @classmethod
+    def _number_as_text(cls, value: Any) -> Any:
+        return str(value) if type(value) is int else value  # what YAML makes of a name like 2024
+
+    @field_validator("eval_split", mode="before")
+    @classmethod
+    def _no_share(cls, value: Any) -> Any:
+        if isinstance(value, float) and 0 < value < 1:
+            left = round(100 * (1 - value))
+            raise ValueError(
+                f'must name rows, not a share: split="train[:{left}%]", eval_split="train[{left}%:]"'
+            )
+        return value

@@ -1,0 +1,80 @@
+"""The section that says how weights are updated: optimiser, schedule, batch, memory."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from aligntune_core.fields import Section, option
+
+
+class OptimConfig(Section):
+    """Optimiser, schedule and batch."""
+
+    learning_rate: float | None = option(
+        "peak learning rate; default by algorithm", None, gt=0, on_resume="held"
+    )
+    optimizer: str = option(
+        "a transformers optimiser name", "adamw_torch", aliases=("optim",), on_resume="held", example="sgd"
+    )
+    lr_scheduler: str = option(
+        "a transformers schedule name",
+        "linear",
+        aliases=("lr_scheduler_type",),
+        source="transformers",
+        on_resume="changes",
+        example="cosine",
+    )
+    warmup_steps: int | None = option(
+        "steps of linear warm-up", None, ge=0, off="warmup_ratio decides (where rows are packed)"
+    )
+    warmup_ratio: float = option(
+        "share of the steps that warm up, 0..1; warmup_steps wins",
+        0.0,
+        ge=0,
+        le=1,
+        beside={"optim.max_steps": 20},
+        alone=True,
+    )
+    weight_decay: float = option("decoupled weight decay", 0.0, ge=0, on_resume="held")
+    max_grad_norm: float = option(
+        "gradient norm clip; 0: no clipping", 1.0, ge=0, source="transformers", on_resume="changes"
+    )
+    adam_beta1: float = option("AdamW beta 1", 0.9, ge=0, lt=1, on_resume="held")
+    adam_beta2: float = option("AdamW beta 2", 0.999, ge=0, lt=1, on_resume="held")
+    adam_epsilon: float = option("AdamW epsilon", 1e-8, gt=0, on_resume="held")
+    num_epochs: float | None = option(
+        "passes over the rows; default by algorithm",
+        None,
+        aliases=("num_train_epochs", "epochs"),
+        gt=0,
+        beside={"optim.max_steps": None},
+        alone=True,
+    )
+    max_steps: int | None = option(
+        "optimiser steps (PPO: updates); -1 or unset: num_epochs decides",
+        None,
+        ge=1,
+        off="num_epochs decides (where rows are packed)",
+    )
+    batch_size: int = option(
+        "rows a device and micro-batch",
+        8,
+        aliases=("per_device_train_batch_size",),
+        ge=1,
+        source="transformers",
+    )
+    eval_batch_size: int | None = option(
+        "rows a device in evaluation; unset: batch_size", None, aliases=("per_device_eval_batch_size",), ge=1
+    )
+    gradient_accumulation_steps: int = option(
+        "micro-batches an optimiser step, as one process would have", 1, ge=1
+    )
+    gradient_checkpointing: bool | Literal["auto", "unsloth"] = option(
+        "recompute activations in the backward pass; auto: on where the device is not a CPU",
+        "auto",
+        aliases=("use_gradient_checkpointing",),
+    )
+    activation_offloading: bool = option("keep activations in host memory", False)
+    torch_compile: bool = option("compile the model with torch.compile", False)
+    use_liger_kernel: bool = option("liger's fused kernels", False)
+    tf32: bool | None = option("TF32 matrix products on CUDA", None, off="torch's default")

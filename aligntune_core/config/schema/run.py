@@ -1,0 +1,73 @@
+"""The section that says what a run writes and when: folder, seed, metrics, checkpoints, evaluations."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import Any, Literal
+
+from pydantic import field_validator
+
+from aligntune_core.fields import Section, option, ours
+
+Strategy = Literal["no", "steps", "epoch"]
+
+# What the examples of some fields need beside them.
+_EACH_EPOCH = {"run.save_strategy": "epoch", "run.eval_strategy": "epoch"}
+_BEST = {"run.load_best_model_at_end": True, **_EACH_EPOCH}
+
+
+class RunConfig(Section):
+    """The run: folder, seed, logging, checkpoints, evaluation."""
+
+    output_dir: str | None = ours(
+        "run folder; unset: aligntune_output/ALGORITHM-MODEL below the current directory", None
+    )
+    run_name: str | None = option("name in trackers", None, off="the tracker's choice", example="a-name")
+    seed: int = ours("seed of every random choice", 42, ge=0, on_resume="changes")
+    data_seed: int | None = option(
+        "seed of the order of samples; unset: seed", None, ge=0, on_resume="changes"
+    )
+    logging_steps: int = option("steps between metric lines", 1, aliases=("log_interval",), ge=1)
+    save_strategy: Literal["no", "steps", "epoch", "best"] = option(
+        "when checkpoints are written", "steps", source="transformers", example="epoch"
+    )
+    save_steps: int = option(
+        "steps between checkpoints", 500, aliases=("save_interval",), ge=1, source="transformers"
+    )
+    save_total_limit: int | None = option(
+        "checkpoints kept; older ones are removed", None, ge=1, off="all are kept"
+    )
+    eval_strategy: Strategy | Literal["auto"] = option(
+        "when held-out rows are evaluated; auto: every eval_steps where given, else each epoch, where "
+        "there are any",
+        "auto",
+        example="steps",
+    )
+    eval_steps: int | None = option(
+        "steps between evaluations; unset: logging_steps", None, aliases=("eval_interval",), ge=1
+    )
+    load_best_model_at_end: bool = option(
+        "finish with the best checkpoint instead of the last", False, beside=_EACH_EPOCH, alone=True
+    )
+    metric_for_best_model: str | None = option(
+        "metric that decides which is best", None, off="eval_loss", example="eval_loss", beside=_BEST
+    )
+    greater_is_better: bool | None = option(
+        "whether that metric should grow", None, off="the library decides by its name", beside=_BEST
+    )
+    report_to: list[str] = option(
+        "trackers: wandb, tensorboard, trackio, ...; none", [], aliases=("loggers",), example=["tensorboard"]
+    )
+    callbacks: list[Any] = option("transformers TrainerCallback objects", [])
+    dataloader_num_workers: int = option("loader processes; 0: none", 0, ge=0)
+
+    @field_validator("output_dir", mode="before")
+    @classmethod
+    def _path_as_text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, PathLike) else value
+
+    @field_validator("report_to", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        names = [value] if isinstance(value, str) else value
+        return [n for n in names if n != "none"] if isinstance(names, (list, tuple)) else names
