@@ -176,9 +176,6 @@ def _sentences(shape: Shape) -> tuple[str, ...]:
         )
     if extras:
         sentences.append(f"Carried along for rewards: {shown(extras)}.")
-    rest = [c for c in shape.columns if c not in slots.values() and c not in extras.values()]
-    if rest:
-        sentences.append(f"Not used: {shown(rest)}.")
     return tuple(sentences)
 
 
