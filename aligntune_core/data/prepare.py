@@ -149,6 +149,7 @@ def _reader(
         tokenizer=tokenizer,
         max_seq_length=data.max_seq_length,
         drop=data.on_bad_rows == "drop",
+        rendered=data.rendered,
         quiet=data.unused_columns == "ignore",
         template=template,
     )

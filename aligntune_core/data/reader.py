@@ -94,6 +94,9 @@ class Reader:
     drop: bool  # leave bad rows out instead of raising
     template: str  # what to say of the chat template
     quiet: bool = False  # whether unused columns are no warning
+    rendered: bool = (
+        False  # whether rows are said to be rendered already, so that it is no warning that they are
+    )
 
     def check(self, rows: Sequence[Any]) -> list[Checked]:
         """Convert and measure rows, in order. A row is used whole, with all that it gives, or not at all."""
@@ -186,7 +189,8 @@ class Reader:
         spare = unused(self.shape)
         idle = [f"Not used: {shown(spare)}."] if spare else []
         less = [f"{count} rows: {remark}." for remark, count in counts.remarks.items()]
-        warnings = [*(() if self.quiet else idle), *([target.sentence] if target.warning else ()), *less]
+        loud = [target.sentence] if target.warning else []
+        warnings = [*(() if self.quiet else idle), *loud, *(() if self.rendered else less)]
         return DataReport(
             source=origin,
             format=self.shape.name,

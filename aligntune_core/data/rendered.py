@@ -19,22 +19,17 @@ from aligntune_core.data.formats.base import (
 from aligntune_core.data.templates import adds_bos
 from aligntune_core.errors import DataError
 
-_TEXT_ALONE = ("prompt", "completion")
-
 
 def as_rendered(entry: Format, tokenizer: Any) -> Format:
     """A format whose rows keep their texts instead of being put into messages.
 
-    Plain text becomes a completion without a prompt, with the loss on all of it. A BOS at the start of a text goes
-    where the tokenizer adds one anyway, and so does white space after an end-of-sequence token: libraries would add
-    another end to it.
+    A BOS at the start of a text goes where the tokenizer adds one anyway, and so does white space after an
+    end-of-sequence token: libraries would add another end to it. Plain text is recognised as rendered by its special
+    tokens anyway (data/tokens.py).
     """
 
     def rows(row: Row, shape: Shape) -> Iterator[CanonicalRow]:
         for canonical in entry.rows(row, shape):
-            if "text" in canonical:
-                yield {"prompt": "", "completion": _text(canonical["text"], tokenizer, first=True)}
-                continue
             yield {
                 column: _text(_alone(value, column), tokenizer, first=column == "prompt")
                 if entry.type_of(column) == MESSAGES
@@ -49,11 +44,9 @@ def as_rendered(entry: Format, tokenizer: Any) -> Format:
                 "messages, which the template renders. Leave rendered out."
             )
         target = entry.target(shape, wishes)
-        if target.columns == ("text",):
-            return replace(target, columns=_TEXT_ALONE)
         return replace(target, text_prompts=target.loss == "none")
 
-    types = dict.fromkeys((*entry.columns, *_TEXT_ALONE), "string")
+    types = dict.fromkeys(entry.columns, "string")
     return replace(entry, rows=rows, loss=loss, types={**types, **entry.types})
 
 

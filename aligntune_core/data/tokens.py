@@ -9,15 +9,16 @@ from typing import Any
 
 from aligntune_core.data import fidelity
 from aligntune_core.data.encoding import (
+    TokenSequence,
     Tools,
     after_prompt,
     encode,
-    from_start,
     render_conversations,
     shared_length,
 )
 from aligntune_core.data.formats.base import RowProblem
-from aligntune_core.data.templated import Answer, Templated, spelt
+from aligntune_core.data.templated import Answer, Templated
+from aligntune_core.data.templates import adds_bos
 from aligntune_core.types import LossOn
 
 
@@ -52,6 +53,9 @@ def sequences(rows: Sequence[Mapping[str, Any]], loss: LossOn, tokenizer: Any) -
     return templated.answers(rows, [tools_of(row) for row in rows], sides, loss == "all")
 
 
+_RENDERED = "The text spells special tokens, so it was rendered already: none are added to those that it has"
+
+
 @lru_cache(maxsize=256)
 def _tools(text: str) -> Tools:
     return json.loads(text) or None
@@ -64,15 +68,31 @@ def tools_of(row: Mapping[str, Any]) -> Tools:
 
 
 def _texts(rows: Sequence[Mapping[str, Any]], tokenizer: Any, special: fidelity.Special) -> list[Answer]:
-    """Plain text as TRL trains on it: with the special tokens of any text, and an end."""
-    eos = tokenizer.eos_token or ""
-    texts = [row["text"] if row["text"].endswith(eos) else row["text"] + eos for row in rows]
-    answers: list[Answer] = []
-    for text, ids in zip(texts, encode(tokenizer, texts, special=True), strict=True):
-        stray = special.search(text.removesuffix(eos)) if special else None
-        problem = stray and spelt(stray.group(), "rendered=True takes a text as it is")
-        answers.append(RowProblem("text", problem) if problem else {"row": from_start(ids, 0)})
-    return answers
+    """Plain text as TRL trains on it: with the special tokens of any text, and an end.
+
+    One that spells special tokens was rendered already: it gets no second BOS, and no end where it has one.
+    """
+    texts, remarks = [], []
+    for row in rows:
+        text, marked = _ended(row["text"], tokenizer, special)
+        texts.append(text)
+        remarks.append(_RENDERED if marked else "")
+    return [
+        {"row": TokenSequence(ids, [True] * len(ids), remark=remark)}
+        for ids, remark in zip(encode(tokenizer, texts, special=True), remarks, strict=True)
+    ]
+
+
+def _ended(text: str, tokenizer: Any, special: fidelity.Special) -> tuple[str, bool]:
+    """A text with an end, and whether it spells special tokens itself, the end aside."""
+    bos, eos = tokenizer.bos_token or "", tokenizer.eos_token or ""
+    if special is None or not special.search(text.removesuffix(eos)):
+        return (text if text.endswith(eos) else text + eos), False
+    if bos and text.startswith(bos) and adds_bos(tokenizer):
+        text = text.removeprefix(bos)
+    last = text.rstrip()
+    ended = any(match.end() == len(last) for match in special.finditer(last))
+    return (text if ended else text + eos), True
 
 
 def _rendered(
