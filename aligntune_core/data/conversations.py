@@ -32,7 +32,7 @@ ROLE_NAMES = {
 CALLERS = frozenset(("function_call", "function-call", "function_calls", "tool_call", "tool_calls"))
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 ASSISTANT_MARK = "\n\nAssistant:"
-_PRINTED = re.compile(r"\s*\[\s*\{\s*['\"](?:role|content|from|value)['\"]\s*:")
+_PRINTED = re.compile(r"\s*\[\s*\{\s*'(?:role|content|from|value)': ")
 _CELLS = ("messages", "prompt", "completion", "chosen", "rejected", "history")
 
 
@@ -77,7 +77,7 @@ def _decoded(text: str) -> Any:
 
 def refuse_printed(value: Any, column: str) -> None:
     """Raise for a list of messages that was printed rather than saved, which would be learnt as a text."""
-    if isinstance(value, str) and value[:1] in "[ " and _PRINTED.match(value) and "role" in value:
+    if isinstance(value, str) and _PRINTED.match(value) and ("'role': " in value or "'from': " in value):
         raise RowProblem(
             column,
             f"{shortened(value)} is a list of messages as it is printed, which cannot be read; save it as JSON",
@@ -163,10 +163,17 @@ def _plain_message(item: Any) -> Message | None:
     name, content = item.get("role"), item.get("content")
     if name is None:
         name, content = item.get("from"), item.get("value")
-    if type(name) is not str or type(content) is not str or not content.isascii() or not content.strip():
+    if type(name) is not str or type(content) is not str or not content.strip():
         return None
     role = ROLE_NAMES.get(name)
-    return None if role is None else {"role": role, "content": content}
+    if role is None:
+        return None
+    if not content.isascii():
+        try:
+            content.encode("utf-8")
+        except UnicodeEncodeError:
+            return None
+    return {"role": role, "content": content}
 
 
 def _read_message(message: Any, which: str, column: str) -> Message:
@@ -184,7 +191,9 @@ def _read_message(message: Any, which: str, column: str) -> Message:
             column,
             f"{which} has the unknown role {shortened(name)}.{hint} Known: {listed([*ROLE_NAMES, *sorted(CALLERS)])}",
         )
-    content = next((message[key] for key in ("content", "value", "text") if message.get(key) is not None), None)
+    content = next(
+        (message[key] for key in ("content", "value", "text") if message.get(key) is not None), None
+    )
     beside = messagekeys.read(message, role, which, column)
     if calls:
         made = [] if is_blank(content) else read_calls(content, which, column)
@@ -193,7 +202,9 @@ def _read_message(message: Any, which: str, column: str) -> Message:
             raise RowProblem(column, f"{which} ({name}) calls no tool")
         return {"role": role, "content": "", **beside}
     if role == "tool" and not isinstance(content, str) and not _is_parts(content) and content is not None:
-        content = json.dumps(content, ensure_ascii=False, default=str)  # what a tool gave back may be any value
+        content = json.dumps(
+            content, ensure_ascii=False, default=str
+        )  # what a tool gave back may be any value
     if isinstance(content, list | tuple):
         content, more = messagekeys.read_parts(content, role, which, column)
         beside = {**beside, **more}

@@ -14,7 +14,11 @@ _TEXTS = frozenset(("role", "from", "content", "value", "text"))
 _CALLS = ("tool_calls", "function_call")
 _NAMES = ("tool_call_id", "name")
 # Key of the reasoning before a reply -> the name that chat templates read it by.
-_THOUGHTS = {"reasoning_content": "reasoning_content", "reasoning": "reasoning_content", "thinking": "thinking"}
+_THOUGHTS = {
+    "reasoning_content": "reasoning_content",
+    "reasoning": "reasoning_content",
+    "thinking": "thinking",
+}
 # Keys that say whether a message is learnt, and whether a true value says that it is.
 _WEIGHTS = {
     **dict.fromkeys(("weight", "loss_weight", "loss", "loss_scale", "train", "training", "trainable"), True),
@@ -39,8 +43,29 @@ _REFUSED = {
 # Keys that change nothing of what is learnt.
 _HARMLESS = frozenset(
     ("id", "uuid", "message_id", "msg_id", "parent_id", "conversation_id", "index", "idx", "turn", "turn_id")
-    + ("timestamp", "time", "date", "created", "created_at", "create_time", "model", "source", "language", "lang")
-    + ("tokens", "token_count", "num_tokens", "length", "type", "object", "finish_reason", "end_turn", "metadata")
+    + (
+        "timestamp",
+        "time",
+        "date",
+        "created",
+        "created_at",
+        "create_time",
+        "model",
+        "source",
+        "language",
+        "lang",
+    )
+    + (
+        "tokens",
+        "token_count",
+        "num_tokens",
+        "length",
+        "type",
+        "object",
+        "finish_reason",
+        "end_turn",
+        "metadata",
+    )
 )
 _READ = frozenset((*_TEXTS, *_CALLS, *_NAMES, *_THOUGHTS, *_WEIGHTS, *_HARMLESS))
 _READ_IN_PAIRS = frozenset((*_READ, *ASKS, *ANSWERS, "system", "output_with_loss"))
@@ -98,9 +123,7 @@ def _put_thought(beside: dict[str, Any], name: str, text: str, which: str, colum
     beside[name] = text
 
 
-def _put_weight(
-    beside: dict[str, Any], key: str, value: Any, role: str, which: str, column: str
-) -> None:
+def _put_weight(beside: dict[str, Any], key: str, value: Any, role: str, which: str, column: str) -> None:
     """Note that a reply is not learnt; other messages never are."""
     number = {"true": 1, "false": 0}.get(value.strip().lower(), value) if isinstance(value, str) else value
     try:
@@ -149,7 +172,9 @@ def _text_of(part: Part, keys: Sequence[str], which: str, column: str) -> Any:
     key = next((key for key in keys if part.get(key) is not None), None)
     if key is None:
         others = ", ".join(repr(key) for key in part if key != "type") or "none"
-        raise RowProblem(column, f"{which} has no text under {', '.join(map(repr, keys))} (its keys: {others})")
+        raise RowProblem(
+            column, f"{which} has no text under {', '.join(map(repr, keys))} (its keys: {others})"
+        )
     return part[key]
 
 
@@ -167,7 +192,9 @@ def _thought_part(part: Part, texts: list[str], beside: dict[str, Any], which: s
 
 
 def _call_part(part: Part, texts: list[str], beside: dict[str, Any], which: str, column: str) -> None:
-    value = next((part[k] for k in ("value", "tool_call", "content", "text") if part.get(k) is not None), part)
+    value = next(
+        (part[k] for k in ("value", "tool_call", "content", "text") if part.get(k) is not None), part
+    )
     beside["tool_calls"] = [*beside.get("tool_calls", ()), *read_calls(value, which, column)]
 
 

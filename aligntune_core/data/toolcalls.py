@@ -37,7 +37,9 @@ def read_calls(value: Any, which: str, column: str) -> list[Call]:
         value = list(_decoded(value, which, column))
     items = [value] if isinstance(value, Mapping) else value
     if not isinstance(items, list | tuple):
-        raise RowProblem(column, f"{which}: {shortened(value)} is {a_type(value)}, calls of tools were expected")
+        raise RowProblem(
+            column, f"{which}: {shortened(value)} is {a_type(value)}, calls of tools were expected"
+        )
     return [_call(item, which, column) for item in items]
 
 
@@ -62,7 +64,9 @@ def _call(item: Any, which: str, column: str) -> Call:
         calls = list(_decoded(item, which, column))
         item = calls[0] if len(calls) == 1 else item
     if not isinstance(item, Mapping):
-        raise RowProblem(column, f"{which}: {shortened(item)} is {a_type(item)}, a call of a tool was expected")
+        raise RowProblem(
+            column, f"{which}: {shortened(item)} is {a_type(item)}, a call of a tool was expected"
+        )
     inner = item.get("function")
     function = inner if isinstance(inner, Mapping) else item
     name = inner if isinstance(inner, str) else function.get("name")
