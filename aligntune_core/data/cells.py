@@ -10,26 +10,34 @@ from aligntune_core.data.conversations import (
     ASSISTANT_MARK,
     Message,
     check_end,
+    is_message,
     is_messages,
     parsed,
     read_dialogue,
     read_messages,
     read_text,
-    shortened,
+    refuse_printed,
     starts_dialogue,
     with_system,
 )
 from aligntune_core.data.formats.base import TOOLS, Row, RowProblem, Shape
+from aligntune_core.data.options import below, read_options
+from aligntune_core.data.texts import is_blank, shortened
 from aligntune_core.wording import a_type
 
-_TEXTS = ("text", "input", "system")  # never message lists
+_TEXTS = ("text", "input", "context", "system")  # never message lists
+_STARTS = "[{ \t\r\n"  # what a JSON text of messages may start with
 
 
 def cell(row: Row, shape: Shape, role: str) -> tuple[Any, str]:
     """The value of a role, a JSON text of messages as the list that it means, and its column."""
     column = shape.slots.get(role, role)
     value = row.get(column)
-    return (value if role in _TEXTS else parsed(value)), column
+    if role in _TEXTS or (type(value) is str and value[:1] not in _STARTS):
+        return value, column
+    value = parsed(value)
+    refuse_printed(value, column)
+    return value, column
 
 
 def system(row: Row, shape: Shape) -> str | None:
@@ -41,36 +49,102 @@ def system(row: Row, shape: Shape) -> str | None:
 
 def conversation(row: Row, shape: Shape) -> list[Message]:
     """The conversation of a row, with its system message."""
-    return with_system(read_messages(*cell(row, shape, "messages")), system(row, shape))
+    messages = read_messages(*cell(row, shape, "messages"))
+    return _with_own_system(messages, row, shape)
 
 
 def prompt(row: Row, shape: Shape) -> list[Message]:
     """The prompt of a row as messages, which a reply may follow."""
-    messages = any_prompt(row, shape, system(row, shape))
+    messages = _with_own_system(any_prompt(row, shape, None), row, shape)
     if messages[-1]["role"] == "assistant":
         raise RowProblem(shape.slots["prompt"], "the prompt ends with a message of the assistant")
     return messages
 
 
+def _with_own_system(messages: list[Message], row: Row, shape: Shape) -> list[Message]:
+    """The conversation with a system message; that of the row's column may not contradict its own."""
+    if "system" in shape.slots and messages[0]["role"] == "system":
+        text = read_text(*cell(row, shape, "system"), optional=True)
+        if text and text.strip() != messages[0]["content"].strip():
+            start = shortened(messages[0]["content"])
+            raise RowProblem(
+                shape.slots["system"], f"another system message than the conversation starts with: {start}"
+            )
+    return with_system(messages, system(row, shape))
+
+
 def any_prompt(row: Row, shape: Shape, system_message: str | None) -> list[Message]:
-    """A list of messages, a dialogue text, or one user message with its input."""
+    """A list of messages, a dialogue text, or one user message with its input, context and options; after the history.
+
+    Raises:
+        RowProblem: nothing is asked, or a prompt of messages has more of it beside it.
+    """
     value, column = cell(row, shape, "prompt")
+    if isinstance(value, Mapping) and is_message(value):
+        value = [value]
     if is_messages(value) or (isinstance(value, list) and not value):
         messages = read_messages(value, column)
+        _refuse_more(row, shape, messages[-1]["content"])
     elif shape.dialogue and starts_dialogue(value):
         text = read_text(value, column)
         messages = read_dialogue(text.rstrip().removesuffix(ASSISTANT_MARK), column)
+        _refuse_more(row, shape, text)
     else:
-        text = read_text(value, column)
-        if "input" in shape.slots:
-            more = read_text(*cell(row, shape, "input"), optional=True)
-            text = f"{text}\n\n{more}" if more else text
-        messages = [{"role": "user", "content": text}]
+        messages = [{"role": "user", "content": _question(value, column, row, shape)}]
+    if "history" in shape.slots:
+        messages = _after_history(messages, row, shape)
     return with_system(messages, system_message)
 
 
+def _question(value: Any, column: str, row: Row, shape: Shape) -> str:
+    """The text of a prompt, its input, its context and its options, a blank line between them."""
+    text = ""
+    if "input" in shape.slots:
+        text = read_text(*cell(row, shape, "input"), optional=True)
+    own = read_text(
+        value, column, optional=bool(text)
+    )  # of an instruction that is empty, the input is the prompt
+    text = f"{own}\n\n{text}" if own and text else own or text
+    if "context" in shape.slots:
+        more = read_text(*cell(row, shape, "context"), optional=True)
+        text = f"{text}\n\n{more}" if more else text
+    if "options" in shape.slots:
+        text = below(text, read_options(*cell(row, shape, "options")))
+    return text
+
+
+def _refuse_more(row: Row, shape: Shape, last: str) -> None:
+    """Input, context and options belong to a text; messages have no place for what they do not hold already."""
+    for role in ("input", "context"):
+        more = read_text(*cell(row, shape, role), optional=True) if role in shape.slots else ""
+        if more and more not in last:
+            raise RowProblem(shape.slots[role], "the prompt is a list of messages, which has no place for it")
+    if "options" in shape.slots and not shape.format.carries:
+        if below(last, read_options(*cell(row, shape, "options"))) != last:
+            raise RowProblem(
+                shape.slots["options"], "the prompt is a list of messages, which does not hold these options"
+            )
+
+
+def _after_history(messages: list[Message], row: Row, shape: Shape) -> list[Message]:
+    """The turns before a prompt, and the prompt."""
+    value, column = row.get(shape.slots["history"]), shape.slots["history"]
+    if is_blank(value):
+        return messages
+    earlier = read_messages(value, column)
+    if earlier[-1]["role"] != "assistant":
+        raise RowProblem(column, f"ends with a message of the {earlier[-1]['role']}, not of the assistant")
+    if messages[0]["role"] != "system":
+        return earlier + messages
+    if earlier[0]["role"] == "system":
+        raise RowProblem(column, "has a system message, and so has the prompt")
+    return [*messages[:1], *earlier, *messages[1:]]
+
+
 def reply(value: Any, column: str) -> list[Message]:
-    """A reply as messages that start with the assistant."""
+    """A reply as messages that start with the assistant: a text, one message, or a list of them."""
+    if isinstance(value, Mapping) and is_message(value):
+        value = [value]
     if not is_messages(value) and not isinstance(value, list):
         return [{"role": "assistant", "content": read_text(value, column)}]
     messages = read_messages(value, column)

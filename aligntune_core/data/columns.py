@@ -10,15 +10,25 @@ from aligntune_core.wording import did_you_mean, listed, nearest
 
 # Role -> names it goes by, the first the most telling. These serve as column names and in column_mapping.
 ROLES: dict[str, tuple[str, ...]] = {
-    "prompt": ("prompt", "instruction", "question", "query"),
-    "input": ("input", "context"),
-    "completion": ("completion", "response", "answer", "output"),
-    "chosen": ("chosen",),
-    "rejected": ("rejected",),
+    "prompt": ("prompt", "instruction", "question", "query", "problem"),
+    "input": ("input",),
+    "context": ("context",),
+    "options": ("options", "choices"),
+    "history": ("history",),
+    "completion": ("completion", "response", "answer", "output", "solution"),
+    "chosen": ("chosen", "chosen_response", "response_chosen", "preferred_output"),
+    "rejected": (
+        "rejected",
+        "rejected_response",
+        "response_rejected",
+        "rejected_messages",
+        "non_preferred_output",
+    ),
     "messages": ("messages", "conversations", "conversation"),
     "text": ("text",),
     "system": ("system", "system_prompt"),
-    "label": ("label",),
+    "tools": ("tools", "functions"),
+    "label": ("label", "kto_tag"),
 }
 ROLE_OF = {name: role for role, names in ROLES.items() for name in names}
 _INDEX = re.compile(r"Unnamed: \d+$")

@@ -1,52 +1,39 @@
-"""Texts and conversations of one row, read strictly: every problem names the column and says what was found."""
+"""Conversations of one row, read strictly: every problem names the column and says what is there."""
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aligntune_core.data.formats.base import RowProblem
+from aligntune_core.data import messagekeys
+from aligntune_core.data.formats.base import Row, RowProblem, Shape
+from aligntune_core.data.pairs import unpaired
+from aligntune_core.data.texts import is_blank
+from aligntune_core.data.texts import read_text as read_text
+from aligntune_core.data.texts import shortened as shortened
+from aligntune_core.data.toolcalls import read_calls
 from aligntune_core.wording import a_type, did_you_mean, listed
 
-Message = dict[str, str]
+Message = dict[str, Any]
+"""A canonical message: role and content, and only where the row has them "tool_calls", "tool_call_id", "name",
+"reasoning_content", "thinking", and "weight" where it is 0."""
 
 ROLE_NAMES = {
     **dict.fromkeys(("system", "developer"), "system"),
-    **dict.fromkeys(("user", "human"), "user"),
+    **dict.fromkeys(("user", "human", "prompter"), "user"),
     **dict.fromkeys(("assistant", "gpt", "chatgpt", "bot", "model"), "assistant"),
+    **dict.fromkeys(("tool", "function", "observation", "ipython"), "tool"),
+    **dict.fromkeys(("tool_response", "tool_result", "function_response", "function_result"), "tool"),
 }
+# Names of the assistant where its text is a call of a tool.
+CALLERS = frozenset(("function_call", "function-call", "function_calls", "tool_call", "tool_calls"))
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 ASSISTANT_MARK = "\n\nAssistant:"
-
-
-def shortened(value: Any, length: int = 40) -> str:
-    """A value for a message, cut to ``length``."""
-    text = repr(value)
-    return text if len(text) <= length else text[: length - 3] + "..."
-
-
-def read_text(value: Any, column: str, *, optional: bool = False) -> str:
-    """A non-empty text; with ``optional``, None and empty texts give ""."""
-    if value is None or value == "":
-        if optional:
-            return ""
-        raise RowProblem(column, "missing (None)" if value is None else "empty")
-    if not isinstance(value, str):
-        raise RowProblem(column, f"{shortened(value)} is {a_type(value)}, text was expected")
-    if not value.isascii():
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise RowProblem(
-                column, f"character {error.start + 1} is half of a surrogate pair, no text"
-            ) from None
-    if value.strip():
-        return value
-    if optional:
-        return ""
-    raise RowProblem(column, "empty (only white space)")
+_PRINTED = re.compile(r"\s*\[\s*\{\s*'(?:role|content|from|value)': ")
+_CELLS = ("messages", "prompt", "completion", "chosen", "rejected", "history")
 
 
 def is_messages(value: Any) -> bool:
@@ -55,23 +42,56 @@ def is_messages(value: Any) -> bool:
 
 
 def parsed(value: Any) -> Any:
-    """A JSON text of messages as the list that it means; anything else as it is.
+    """A JSON text of messages as the list, or the one message, that it means; anything else as it is.
 
-    Only a text that is a list of dicts with the keys of messages counts: others merely start with a bracket.
+    Only a text that is a list of dicts with the keys of messages counts: others merely start with a bracket. Lists that
+    Python has printed, as pandas writes them into CSV, are read like JSON.
     """
-    if not isinstance(value, str) or not value.lstrip().startswith("["):
+    if not isinstance(value, str):
         return value
+    start = value.lstrip()[:1]
+    if (start == "{" and "role" in value) or (start == "{" and "from" in value):
+        item = _decoded(value)
+        alone = isinstance(item, dict) and is_message(item) and len(item) == 2
+        return item if alone and str(speaker(item)).lower() in ROLE_NAMES else value
+    if start != "[":
+        return value
+    items = _decoded(value)
+    dicts = isinstance(items, list) and all(isinstance(item, dict) for item in items)
+    return items if dicts and any(map(is_message, items)) else value
+
+
+def _decoded(text: str) -> Any:
+    """A JSON text, or one that Python printed, as the value that it means; None where it is neither."""
     try:
-        found = json.loads(value)
+        return json.loads(text)
     except (ValueError, RecursionError):
-        return value
-    dicts = isinstance(found, list) and all(isinstance(item, dict) for item in found)
-    return found if dicts and any(map(is_message, found)) else value
+        pass
+    if not _PRINTED.match(text):
+        return None
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+
+
+def refuse_printed(value: Any, column: str) -> None:
+    """Raise for a list of messages that was printed rather than saved, which would be learnt as a text."""
+    if isinstance(value, str) and _PRINTED.match(value) and ("'role': " in value or "'from': " in value):
+        raise RowProblem(
+            column,
+            f"{shortened(value)} is a list of messages as it is printed, which cannot be read; save it as JSON",
+        )
 
 
 def is_message(item: Mapping[str, Any]) -> bool:
-    """Whether a dict has the keys of a message, OpenAI's or ShareGPT's."""
-    return {"role", "content"} <= item.keys() or {"from", "value"} <= item.keys()
+    """Whether a dict has the keys of a message: OpenAI's, ShareGPT's, or a mixture."""
+    return ("role" in item or "from" in item) and ("content" in item or "value" in item)
+
+
+def as_row(value: Any) -> Any:
+    """A list of messages that stands where a row should, as a row; anything else as it is."""
+    return {"messages": value} if is_messages(value) and is_message(value[0]) else value
 
 
 def speaker(message: Mapping[str, Any]) -> Any:
@@ -80,67 +100,136 @@ def speaker(message: Mapping[str, Any]) -> Any:
     return message.get("from") if role is None else role
 
 
+def message_keys(row: Row, shape: Shape) -> list[str]:
+    """The keys of a row's messages that have a value, that nobody reads, and that are not known to be harmless."""
+    keys: dict[str, None] = {}
+    for role in _CELLS:
+        value = parsed(row.get(shape.slots[role])) if role in shape.slots else None
+        items = [value] if isinstance(value, Mapping) else value
+        for item in items if isinstance(items, list | tuple) else ():
+            if isinstance(item, Mapping) and len(item) > 2:
+                keys.update(dict.fromkeys(messagekeys.unread(item)))
+    return list(keys)
+
+
 def read_messages(value: Any, column: str) -> list[Message]:
-    """A conversation: OpenAI's role/content or ShareGPT's from/value messages, a JSON text of them included."""
+    """A conversation: messages of OpenAI's keys (role, content) or ShareGPT's (from, value), or pairs of texts.
+
+    A JSON text of them is read too. Calls of tools and their results come out in OpenAI's form.
+    """
     if value is None:
         raise RowProblem(column, "missing (None)")
     if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            value = json.loads(value)
-        except json.JSONDecodeError as error:
-            raise RowProblem(column, f"looks like a JSON list but is not valid: {error.msg}") from None
+        value = _read_list(value, column)
     if not isinstance(value, list | tuple):
         raise RowProblem(column, f"{shortened(value)} is {a_type(value)}, a list of messages was expected")
     if not value:
         raise RowProblem(column, "empty (no messages)")
-    found: list[Message] = []
-    for number, message in enumerate(value):
-        role, content = _read_message(message, f"message {number}", column)
-        if role == "system" and not content:
-            continue
-        if role == "system" and found:
-            raise RowProblem(column, f"message {number}: a system message after the first message")
-        found.append({"role": role, "content": content})
-    if not found:
+    if type(value[0]) is not dict or speaker(value[0]) is None:
+        value = unpaired(value, column)
+    messages: list[Message] = []
+    for number, item in enumerate(value):
+        message = _plain_message(item) or _read_message(item, f"message {number}", column)
+        role = message["role"]
+        if role == "system":
+            if not message["content"]:
+                continue
+            if messages:
+                raise RowProblem(column, f"message {number}: a system message after the first message")
+        if "tool_calls" in message and messages and _goes_on(messages[-1], message, item):
+            _join(messages[-1], message)
+        else:
+            messages.append(message)
+    if not messages:
         raise RowProblem(column, "empty (no messages)")
-    return found
+    return messages
 
 
-def _read_message(message: Any, which: str, column: str) -> tuple[str, str]:
+def _read_list(text: str, column: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        printed = _decoded(text)
+        if printed is None:
+            reason = getattr(error, "msg", "nested too deeply")
+            raise RowProblem(column, f"looks like a JSON list but is not valid: {reason}") from None
+        return printed
+
+
+def _plain_message(item: Any) -> Message | None:
+    """A message of a role and a plain text, as most are; None for any other, which ``_read_message`` judges."""
+    if type(item) is not dict or len(item) != 2:
+        return None
+    name, content = item.get("role"), item.get("content")
+    if name is None:
+        name, content = item.get("from"), item.get("value")
+    if type(name) is not str or type(content) is not str or not content.strip():
+        return None
+    role = ROLE_NAMES.get(name)
+    if role is None:
+        return None
+    if not content.isascii():
+        try:
+            content.encode("utf-8")
+        except UnicodeEncodeError:
+            return None
+    return {"role": role, "content": content}
+
+
+def _read_message(message: Any, which: str, column: str) -> Message:
     if not isinstance(message, Mapping):
         raise RowProblem(column, f"{which} is {a_type(message)}, not a dict with role and content")
     name = speaker(message)
     if name is None:
         raise RowProblem(column, f"{which} has no role (its keys: {listed(message)})")
-    role = ROLE_NAMES.get(str(name).lower())
+    lowered = str(name).strip().lower()
+    calls = lowered in CALLERS
+    role = "assistant" if calls else ROLE_NAMES.get(lowered)
     if role is None:
-        tools = name in ("tool", "function", "observation")
-        hint = (
-            " Conversations with tools are not supported." if tools else did_you_mean(str(name), ROLE_NAMES)
-        )
+        hint = did_you_mean(str(name), ROLE_NAMES)
         raise RowProblem(
-            column, f"{which} has the unknown role {shortened(name)}.{hint} Known: {listed(ROLE_NAMES)}"
+            column,
+            f"{which} has the unknown role {shortened(name)}.{hint} Known: {listed([*ROLE_NAMES, *sorted(CALLERS)])}",
         )
-    if message.get("tool_calls"):
-        raise RowProblem(column, f"{which} calls tools, which is not supported")
-    content = message.get("content")
-    if content is None:
-        content = message.get("value")
+    content = next(
+        (message[key] for key in ("content", "value", "text") if message.get(key) is not None), None
+    )
+    beside = messagekeys.read(message, role, which, column)
+    if calls:
+        made = [] if is_blank(content) else read_calls(content, which, column)
+        beside["tool_calls"] = [*beside.get("tool_calls", ()), *made]
+        if not beside["tool_calls"]:
+            raise RowProblem(column, f"{which} ({name}) calls no tool")
+        return {"role": role, "content": "", **beside}
+    if role == "tool" and not isinstance(content, str) and not _is_parts(content) and content is not None:
+        content = json.dumps(
+            content, ensure_ascii=False, default=str
+        )  # what a tool gave back may be any value
     if isinstance(content, list | tuple):
-        content = _joined_parts(content, which, column)
+        content, more = messagekeys.read_parts(content, role, which, column)
+        beside = {**beside, **more}
+    optional = role == "system" or "tool_calls" in beside or (role == "tool" and content is not None)
     try:
-        return role, read_text(content, column, optional=role == "system")
+        return {"role": role, "content": read_text(content, column, optional=optional), **beside}
     except RowProblem as problem:
         raise RowProblem(column, f"{which} ({role}): {problem.reason}") from None
 
 
-def _joined_parts(parts: Sequence[Any], which: str, column: str) -> str:
-    """The text of content given as parts; anything but text is refused."""
-    for part in parts:
-        kind = part.get("type", "text") if isinstance(part, Mapping) else type(part).__name__
-        if kind != "text" or not isinstance(part.get("text"), str):
-            raise RowProblem(column, f"{which} holds a part of type {kind!r}; only text is supported")
-    return "".join(part["text"] for part in parts)
+def _is_parts(content: Any) -> bool:
+    return isinstance(content, list | tuple) and all(isinstance(p, Mapping) and "type" in p for p in content)
+
+
+def _goes_on(before: Message, message: Message, item: Any) -> bool:
+    """Whether a message that only calls tools belongs to the turn before it, as ShareGPT's parallel calls do."""
+    same_loss = before.get("weight") == message.get("weight")
+    return before["role"] == "assistant" and same_loss and str(speaker(item)).lower() in CALLERS
+
+
+def _join(before: Message, message: Message) -> None:
+    before["tool_calls"] = [*before.get("tool_calls", ()), *message["tool_calls"]]
+    for key, value in message.items():
+        if key in ("reasoning_content", "thinking"):
+            before[key] = "\n\n".join(filter(None, (before.get(key), value)))
 
 
 def check_end(messages: Sequence[Message], column: str) -> None:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from aligntune_core.data.conversations import shortened
 from aligntune_core.data.formats.base import RowProblem
+from aligntune_core.data.texts import shortened
 
 Messages = Sequence[Mapping[str, Any]]
 Special = re.Pattern[str] | None

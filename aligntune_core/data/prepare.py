@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from aligntune_core.config import written
 from aligntune_core.data import lengths, unused
 from aligntune_core.data.formats.base import Row, Shape, Wishes
+from aligntune_core.data.nested import paths, unfolded, with_paths
 from aligntune_core.data.reader import Part, Reader, Tokenize, bad_rows_error
 from aligntune_core.data.recognise import detect, mapping_of
 from aligntune_core.data.rendered import as_rendered
@@ -58,6 +59,7 @@ def prepare_datasets(
         reader, train = _streamed(opened, config, algorithm, tokenizer, tokenize)
     else:
         source = _first_rows(opened.rows(config.data.split), config.data.max_samples)
+        source = _unfolded(source, config.data.column_mapping)
         reader = _reader_for(source, config, algorithm, tokenizer, tokenize)
         train = reader.read(source)
         train = replace(train, report=replace(train.report, saw=(*train.report.saw, *opened.sentences)))
@@ -91,7 +93,7 @@ def prepare_rows(
     opened = open_source(rows, config, "dataset")
     if opened.endless:
         raise DataError("evaluation reads rows whole; give a Dataset, not an IterableDataset.")
-    source = opened.rows(opened.held_out_split())
+    source = _unfolded(opened.rows(opened.held_out_split()), config.data.column_mapping)
     mapping = _mapping_that_applies(config.data.column_mapping, source, algorithm)
     data = config.data.model_copy(update={"column_mapping": mapping})
     config = config.model_copy(update={"data": data})
@@ -190,6 +192,7 @@ def _held_out(config: Config, algorithm: Algorithm, reader: Reader, opened: Open
         )
     source = opened.rows(data.eval_split or opened.held_out_split(), "eval_split")
     source = replace(_first_rows(source, data.max_eval_samples), origin=f"{source.origin} (held out)")
+    source = _unfolded(source, mapping)
     if data.eval_dataset is not None:
         mapping = _mapping_that_applies(mapping, source, algorithm)
     wishes = Wishes(sample=list(islice(_readable(source), SAMPLE)), rows=partial(_readable, source))
@@ -217,6 +220,11 @@ def _first_rows(source: RowSource, count: int | None) -> RowSource:
     return source if count is None or count >= len(source) else source.take(range(count))
 
 
+def _unfolded(source: RowSource, mapping: dict[str, str] | None) -> RowSource:
+    """The rows with what dotted names reach inside their objects."""
+    return unfolded(source, list(islice(_readable(source), SAMPLE)), mapping)
+
+
 def _streamed(
     opened: Opened, config: Config, algorithm: Algorithm, tokenizer: Any, tokenize: Tokenize | None
 ) -> tuple[Reader, Part]:
@@ -235,6 +243,10 @@ def _streamed(
     first = list(islice(stream, SAMPLE))
     if not first:
         raise DataError(f"{opened.origin}: the stream holds no rows.")
+    reached = paths(list(first[0]), first, config.data.column_mapping)
+    if reached:
+        stream = stream.map(partial(with_paths, reached=reached))
+        first = list(islice(stream, SAMPLE))
     names = list(dict.fromkeys(name for row in first for name in row if name not in (PLACE, BROKEN)))
     sample = [row for row in first if not row.get(BROKEN)]
     wishes = Wishes(sample=sample, rows=lambda: sample)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from aligntune_core.algorithms.catalogue import own
 from aligntune_core.data.columns import ROLE_OF, ROLES, alike_column, direction, is_index, plain_name, shown
 from aligntune_core.data.conversations import is_dialogue, is_messages, parsed, starts_dialogue
 from aligntune_core.data.formats import formats_of
 from aligntune_core.data.formats.base import Format, Roles, Shape
+from aligntune_core.data.hints import missing_columns
+from aligntune_core.data.nested import parent_of
+from aligntune_core.data.options import is_options
 from aligntune_core.errors import DataError
 from aligntune_core.wording import did_you_mean, listed
 
@@ -27,13 +27,13 @@ RESERVED = frozenset(
 )
 
 # Where the user gave a column one of these roles, it is the prompt, or part of it.
-_PROMPT_ROLES = ("prompt", "messages", "system", "input")
+_PROMPT_ROLES = ("prompt", "messages", "system", "input", "context", "options", "history", "tools")
+
+# Roles that a key inside an object may play by its own name.
+_INSIDE = ("messages", "tools", "system")
 
 # Between kinds of values that are equally frequent, the one with more structure: text among messages is the bad row.
 _KINDS = ("messages", "dialogue", "text", "other")
-
-# How much a column must look like a role to be suggested for it, 0 to 1.
-_CUTOFF = 0.6
 
 Layout = tuple[Format, Roles]
 
@@ -78,16 +78,18 @@ def detect(
     layout, slots = _recognised(columns, mapped, typical, layouts)
     if layout is None:
         raise DataError(
-            _missing_columns(columns, typical, algorithm, layouts, origin, slots, bool(column_mapping))
+            missing_columns(columns, typical, algorithm, layouts, origin, slots, bool(column_mapping))
         )
     entry, roles = layout
     used = {role: slots[role] for role in (*roles.needs, *roles.may) if role in slots}
+    opened = _opened(columns)
     shape = Shape(
         format=entry,
         origin=origin,
         algorithm=algorithm.name,
-        columns=tuple(columns),
+        columns=tuple(column for column in columns if column not in opened or entry.carries),
         slots=used,
+        mapped=frozenset(mapped),
         sample=typical,
         extras=_carried(columns, mapped) if entry.carries else {},
         dialogue=_holds_dialogues(used, typical),
@@ -123,20 +125,43 @@ def _slots(
     """Role -> column: what the user mapped, then what the names say."""
     slots = {ROLE_OF.get(name, name): column for column, name in mapped.items()}
     slots = {role: column for role, column in slots.items() if role in roles}
-    free = [column for column in columns if column not in mapped]
+    opened = _opened(columns)
+    free = [column for column in columns if column not in mapped and column not in opened]
     for role, names in roles.items():
         if role in slots:
             continue
         column = next((name for name in names if name in free), None)
         if column is None and not exact:
             column = next((near for name in names if (near := alike_column(name, free)) is not None), None)
+        if column is None and role in _INSIDE and opened:
+            column = next((c for c in free if parent_of(c, opened) and c.rpartition(".")[2] in names), None)
         if column is not None:
             slots[role] = column
-    if "prompt" not in slots and "input" in slots:
-        slots["prompt"] = slots.pop("input")
+    _settle(slots, mapped, typical)
+    return slots
+
+
+def _settle(slots: dict[str, str], mapped: Mapping[str, str], typical: Mapping[str, Any]) -> None:
+    """What depends on the other roles, or on what a column holds."""
+    if "prompt" not in slots:
+        more = next((role for role in ("input", "context") if role in slots), None)
+        if more is not None:
+            slots["prompt"] = slots.pop(more)
     if "text" in slots and is_messages(typical.get(slots["text"])) and "messages" not in slots:
         slots["messages"] = slots.pop("text")
-    return slots
+    # The answer beside a problem's solution is its last line.
+    solution = next((column for column in typical if plain_name(column) == "solution"), None)
+    if solution and plain_name(slots.get("prompt", "")) == "problem" and solution not in mapped:
+        if slots.get("completion") not in mapped and isinstance(typical[solution], str):
+            slots["completion"] = solution
+    options = slots.get("options")
+    if options and options not in mapped and not is_options(typical.get(options)):
+        del slots["options"]
+
+
+def _opened(columns: Sequence[str]) -> set[str]:
+    """The columns whose objects are read under dotted names."""
+    return {parent for column in columns if "." in column and (parent := parent_of(column, columns))}
 
 
 def _choose(layouts: Sequence[Layout], slots: Mapping[str, str], mapped: set[str]) -> Layout | None:
@@ -154,7 +179,13 @@ def _holds_dialogues(slots: Mapping[str, str], typical: Mapping[str, Any]) -> bo
 
 def _carried(columns: Sequence[str], mapped: Mapping[str, str]) -> dict[str, str]:
     """Name -> column of all columns but those that would be passed twice, and under the names they were mapped to."""
-    extras = {column: column for column in columns if column not in RESERVED and not is_index(column)}
+    extras = {
+        column: column
+        for column in columns
+        if column not in RESERVED
+        and not is_index(column)
+        and not ("." in column and parent_of(column, columns))
+    }
     for column, name in mapped.items():
         if ROLE_OF.get(name) not in _PROMPT_ROLES and name not in RESERVED:
             extras.setdefault(name, column)
@@ -199,85 +230,3 @@ def _kind(value: Any) -> str:
     if is_dialogue(value):
         return "dialogue"
     return "text" if isinstance(value, str) else "other"
-
-
-def _missing_columns(
-    columns: Sequence[str],
-    typical: Mapping[str, Any],
-    algorithm: Algorithm,
-    layouts: Sequence[Layout],
-    origin: str,
-    slots: Mapping[str, str],
-    mapping_given: bool,
-) -> str:
-    """What to say where no layout fits: what was found, what is needed, and the mapping that would likely do."""
-    choices = [(roles.needs, _suggest(columns, typical, roles.needs, slots)) for _, roles in layouts]
-    usual = (roles.needs for entry, roles in layouts if len(roles.needs) > 1 or entry.carries)
-    needs, (suggestion, _) = max(choices, key=lambda choice: (bool(choice[1][0]), choice[1][1]))
-    if not suggestion:
-        needs = next(usual, choices[0][0])
-    missing = [role for role in needs if role not in slots]
-    formats = {entry.name: entry for entry, _ in layouts}
-    wants = [entry.wants or "; or ".join(_joined(r.needs) for r in entry.roles) for entry in formats.values()]
-    lines = [
-        f"{origin}: no column for {' and '.join(missing)}. Found: {shown(columns)}. "
-        f"{algorithm.name} needs {'; or '.join(wants)}."
-    ]
-    if algorithm.supervised and "chosen" in columns:
-        lines.append(f"This looks like preference data, which {_taker('preference')} takes.")
-    elif "preference" in formats and "completion" in slots:
-        lines.append(
-            f"This looks like data for {_taker('pair')}: {algorithm.name} needs a better and a worse answer to each "
-            "prompt."
-        )
-    if suggestion:
-        new = {column: role for column, role in suggestion.items() if column not in slots.values()}
-        nearest = "; ".join(f'"{column}" for {role}' for column, role in new.items())
-        lines.append(f"Nearest: {nearest}. Try column_mapping={suggestion}.")
-    elif not mapping_given:
-        lines.append(f'Name them with column_mapping={{"your column": "{missing[0]}"}}.')
-    return " ".join(lines)
-
-
-def _joined(roles: Sequence[str]) -> str:
-    return roles[0] if len(roles) == 1 else f"{', '.join(roles[:-1])} and {roles[-1]}"
-
-
-def _taker(name: str) -> str:
-    """The first algorithm that takes a format."""
-    return next(algorithm.name for algorithm in own() if name in algorithm.formats)
-
-
-def _suggest(
-    columns: Sequence[str], typical: Mapping[str, Any], needs: Sequence[str], slots: Mapping[str, str]
-) -> tuple[dict[str, str], tuple[int, float]]:
-    """Column -> role for every needed role, and how good that is: roles known already, then the poorest likeness."""
-    suggestion = {slots[role]: role for role in needs if role in slots}
-    known, poorest = len(suggestion), 1.0
-    for role in needs:
-        if role in slots:
-            continue
-        free = [column for column in columns if column not in suggestion and not is_index(column)]
-        likeness = {column: _likeness(column, typical.get(column), role) for column in free}
-        best = max(free, key=likeness.__getitem__, default=None)
-        if best is None or likeness[best] < _CUTOFF:
-            return {}, (0, 0.0)
-        suggestion[best] = role
-        poorest = min(poorest, likeness[best])
-    return suggestion, (known, poorest)
-
-
-def _likeness(column: str, value: Any, role: str) -> float:
-    """How much a column looks like a role, 0 to 1: by its name, and lists of messages by what they are."""
-    if role == "text" and is_messages(value):
-        return 0.0
-    name = plain_name(column)
-    words = re.split(r"[^a-z]+", name)
-    names = ROLES.get(role, (role,))
-    if any(known in words for known in names):
-        return 0.95
-    if role == "completion" and name == "chosen":
-        return _CUTOFF
-    near = max(difflib.SequenceMatcher(None, known, name).ratio() for known in names)
-    short = len(name) > 2 and any(known.startswith(name) for known in names)
-    return max(near, 0.7 if short else 0.0, _CUTOFF if role == "messages" and is_messages(value) else 0.0)

@@ -18,8 +18,11 @@ MESSAGES = "messages"
 TOOLS = "tools"
 """The role, and the canonical column, of definitions of tools: a JSON text beside the messages of any format."""
 
-# What a row may have beside its text: more input, and a system message.
-CONTEXT = ("input", "system")
+# What a row may have beside a conversation: a system message, and definitions of tools.
+BESIDE = ("system", TOOLS)
+
+# What a row may have beside the text of its prompt: more of it, and what comes before.
+CONTEXT = ("input", "context", "options", "history", *BESIDE)
 
 
 class RowProblem(Exception):
@@ -77,6 +80,7 @@ class Shape:
     algorithm: str  # name of the algorithm that wants it
     columns: tuple[str, ...]  # all its columns
     slots: Mapping[str, str]  # role -> column
+    mapped: frozenset[str] = frozenset()  # the columns that the user gave a role
     # column -> a value that stands for most of the column's
     sample: Mapping[str, Any] = field(default_factory=dict, repr=False)
     name: str = ""  # the format's name for people: "alpaca"
@@ -104,7 +108,8 @@ class Format:
     Attributes:
         name: as algorithms name it: "pair".
         roles: ways to lay it out, the first whose needs are there is taken. A role is one that columns are recognised
-            by (prompt, input, completion, chosen, rejected, messages, text, system, label), or the name of a column.
+            by (those of ``data.columns.ROLES``: prompt, input, completion, chosen, rejected, messages, text, system,
+            label and so on), or the name of a column.
         recognise: shape -> the name for people. Raises ``DataError`` for columns that cannot be told apart.
         rows: (row, shape) -> its canonical rows, one or several, each with the columns of ``shape.target``. Raises
             ``RowProblem`` for a row that cannot be used; so does core where none comes out.

@@ -8,6 +8,7 @@ from typing import Any
 from aligntune_core.data import cells
 from aligntune_core.data.conversations import check_reply, is_messages, read_messages
 from aligntune_core.data.formats.base import (
+    BESIDE,
     CanonicalRow,
     Format,
     Roles,
@@ -68,7 +69,7 @@ def _has_turns(value: Any, column: str) -> bool:
 
 FORMAT = Format(
     name="messages",
-    roles=(Roles(("messages",), ("system",)),),
+    roles=(Roles(("messages",), BESIDE),),
     recognise=recognise,
     rows=rows,
     columns=PAIR,

@@ -23,11 +23,21 @@ from aligntune_core.data.conversations import (
     starts_dialogue,
     with_system,
 )
-from aligntune_core.data.formats.base import CONTEXT, CanonicalRow, Format, Roles, Row, RowProblem, Shape
+from aligntune_core.data.formats.base import (
+    BESIDE,
+    CONTEXT,
+    CanonicalRow,
+    Format,
+    Roles,
+    Row,
+    RowProblem,
+    Shape,
+)
 from aligntune_core.errors import DataError
 
 SIDES = ("chosen", "rejected")
 Cell = tuple[Any, str]
+Conversation = tuple[list[Message], str]
 
 
 def recognise(shape: Shape) -> str:
@@ -38,6 +48,8 @@ def recognise(shape: Shape) -> str:
     """
     if shape.dialogue:
         return "hh-rlhf"
+    if "messages" in shape.slots:
+        return "messages/chosen/rejected" if "chosen" in shape.slots else "messages/rejected"
     chosen = shape.value("chosen")
     if "prompt" not in shape.slots and isinstance(chosen, str):
         raise DataError(
@@ -54,7 +66,9 @@ def recognise(shape: Shape) -> str:
 
 def rows(row: Row, shape: Shape) -> Iterator[CanonicalRow]:
     """Prompt, chosen and rejected as messages."""
-    if "prompt" in shape.slots:
+    if "messages" in shape.slots:
+        yield _of_conversation(row, shape) if "chosen" in shape.slots else _of_reply(row, shape)
+    elif "prompt" in shape.slots:
         yield _beside_prompt(row, shape)
     else:
         yield dialogues(row, shape) if shape.dialogue else implicit(row, shape)
@@ -63,6 +77,12 @@ def rows(row: Row, shape: Shape) -> Iterator[CanonicalRow]:
 def implicit(row: Row, shape: Shape) -> CanonicalRow:
     """Two conversations that share their beginning: that is the prompt."""
     both = [(read_messages(value, column), column) for value, column in sides(row, shape)]
+    return _parted(*both, cells.system(row, shape))
+
+
+def _parted(first_cell: Conversation, second_cell: Conversation, system: str | None) -> CanonicalRow:
+    """Two whole conversations, each with its column, as the prompt that they share and their replies."""
+    both = (first_cell, second_cell)
     (first, first_column), (second, _) = both
     for messages, column in both:
         check_reply(messages, column)
@@ -73,8 +93,7 @@ def implicit(row: Row, shape: Shape) -> CanonicalRow:
         role = messages[shared]["role"]
         if role != "assistant":
             raise RowProblem(column, f"chosen and rejected part at a message of the {role}")
-    prompt = with_system(first[:shared], cells.system(row, shape))
-    return _different(prompt, first[shared:], second[shared:])
+    return _different(with_system(first[:shared], system), first[shared:], second[shared:])
 
 
 def dialogues(row: Row, shape: Shape) -> CanonicalRow:
@@ -103,6 +122,37 @@ def dialogue_prompt(first: str, second: str, column: str) -> tuple[int, list[Mes
 def sides(row: Row, shape: Shape) -> tuple[Cell, Cell]:
     """Both answers of a row, each with its column."""
     return cells.cell(row, shape, "chosen"), cells.cell(row, shape, "rejected")
+
+
+def _of_conversation(row: Row, shape: Shape) -> CanonicalRow:
+    """A conversation that both replies go on from; or one that two whole conversations beside it repeat."""
+    (chosen, chosen_column), (rejected, rejected_column) = sides(row, shape)
+    column = shape.slots["messages"]
+    messages = cells.conversation(row, shape)
+    if _starts_with_user(chosen) and _starts_with_user(rejected):
+        whole = implicit(row, shape)
+        turns = _apart(messages)[1]
+        if not any(_within(turns, whole["prompt"] + whole[side]) for side in SIDES):
+            raise RowProblem(column, "is part of neither chosen nor rejected, which are whole conversations")
+        return whole
+    first, second = cells.reply(chosen, chosen_column), cells.reply(rejected, rejected_column)
+    if messages[-1]["role"] == "assistant":
+        if len(messages) == 1 or not _same(messages[-1:], first):
+            raise RowProblem(column, "ends with a message of the assistant, which is not the chosen reply")
+        messages = messages[:-1]
+    return _different(messages, first, second)
+
+
+def _of_reply(row: Row, shape: Shape) -> CanonicalRow:
+    """A conversation whose last reply is the better one, beside a worse one: a reply, or a whole conversation."""
+    column = shape.slots["messages"]
+    messages = cells.conversation(row, shape)
+    check_reply(messages, column)
+    value, rejected_column = cells.cell(row, shape, "rejected")
+    if _starts_with_user(value):
+        other = with_system(read_messages(value, rejected_column), cells.system(row, shape))
+        return _parted((messages, column), (other, rejected_column), None)
+    return _different(messages[:-1], messages[-1:], cells.reply(value, rejected_column))
 
 
 def _beside_prompt(row: Row, shape: Shape) -> CanonicalRow:
@@ -196,10 +246,18 @@ def _shared(first: list[Message], second: list[Message]) -> int:
 
 FORMAT = Format(
     name="preference",
-    roles=(Roles(("prompt", *SIDES), CONTEXT), Roles(SIDES, ("system",))),
+    roles=(
+        Roles(("prompt", *SIDES), CONTEXT),
+        Roles(("messages", *SIDES), BESIDE),
+        Roles(SIDES, BESIDE),
+        Roles(("messages", "rejected"), BESIDE),
+    ),
     recognise=recognise,
     rows=rows,
     columns=("prompt", *SIDES),
     loss="completion",
-    wants="prompt, chosen and rejected; or chosen and rejected as whole dialogues or message lists",
+    wants=(
+        "prompt, chosen and rejected; or chosen and rejected as whole dialogues or message lists; or messages with "
+        "chosen and rejected, or with rejected_response"
+    ),
 )

@@ -7,7 +7,17 @@ from collections.abc import Iterator
 from aligntune_core.data import cells
 from aligntune_core.data.conversations import Message, check_reply, is_messages, read_text, with_system
 from aligntune_core.data.formats import messages, preference
-from aligntune_core.data.formats.base import CONTEXT, CanonicalRow, Format, Roles, Row, Shape, Target, Wishes
+from aligntune_core.data.formats.base import (
+    BESIDE,
+    CONTEXT,
+    CanonicalRow,
+    Format,
+    Roles,
+    Row,
+    Shape,
+    Target,
+    Wishes,
+)
 
 
 def recognise(shape: Shape) -> str:
@@ -66,9 +76,9 @@ FORMAT = Format(
     name="prompts",
     roles=(
         Roles(("prompt",), CONTEXT),
-        Roles(("messages",), ("system",)),
-        Roles(preference.SIDES, ("system",)),
-        Roles(("text",), ("system",)),
+        Roles(("messages",), BESIDE),
+        Roles(preference.SIDES, BESIDE),
+        Roles(("text",), BESIDE),
     ),
     recognise=recognise,
     rows=rows,

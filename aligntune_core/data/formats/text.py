@@ -5,12 +5,40 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from aligntune_core.data import cells
+from aligntune_core.data.columns import ROLES, plain_name
 from aligntune_core.data.conversations import read_text
 from aligntune_core.data.formats.base import CanonicalRow, Format, Roles, Row, Shape, Target, Wishes
 from aligntune_core.errors import DataError
 
+# Columns beside a text that are its answer: what a model is to write for it.
+_ANSWERS = (
+    "code",
+    "sql",
+    "cypher",
+    "target",
+    "targets",
+    "summary",
+    "highlights",
+    "translation",
+    "canonical_solution",
+)
+
 
 def recognise(shape: Shape) -> str:
+    """ "text".
+
+    Raises:
+        DataError: an answer stands beside it, and the user has not said that the text alone is to be learnt.
+    """
+    column = shape.slots["text"]
+    names = (*ROLES["completion"], *_ANSWERS)
+    answer = next((c for c in shape.columns if plain_name(c) in names and shape.sample.get(c)), None)
+    if answer is not None and column not in shape.mapped and isinstance(shape.sample[answer], str):
+        raise DataError(
+            f'{shape.origin}: column "{answer}" looks like the answer to "{column}", and would not be learnt where '
+            f"\"{column}\" is plain text. If it is, try column_mapping={{'{column}': 'prompt', '{answer}': "
+            f"'completion'}}; to learn \"{column}\" alone, say text_column='{column}'."
+        )
     return "text"
 
 

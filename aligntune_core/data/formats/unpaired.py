@@ -8,7 +8,16 @@ from typing import Any
 from aligntune_core.data import cells
 from aligntune_core.data.conversations import check_reply, shortened
 from aligntune_core.data.formats import preference
-from aligntune_core.data.formats.base import CONTEXT, CanonicalRow, Format, Roles, Row, RowProblem, Shape
+from aligntune_core.data.formats.base import (
+    BESIDE,
+    CONTEXT,
+    CanonicalRow,
+    Format,
+    Roles,
+    Row,
+    RowProblem,
+    Shape,
+)
 
 _TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
 
@@ -53,7 +62,7 @@ FORMAT = Format(
     name="unpaired",
     roles=(
         Roles(("prompt", "completion", "label"), CONTEXT),
-        Roles(("messages", "label"), ("system",)),
+        Roles(("messages", "label"), BESIDE),
         *preference.FORMAT.roles,
     ),
     recognise=recognise,
