@@ -1,8 +1,9 @@
 """Which part of a rendered conversation each reply of the assistant is.
 
-Three ways, the first that can tell: the template's own marks (``{% generation %}``); the marks of the training template
-that TRL ships for the same family, where both render the same text; and the conversation cut before and after each
-reply, where the template renders the beginning of a conversation as it renders it within the whole.
+Four ways, the first that can tell: the template's own marks (``{% generation %}``); the marks of the training template
+that TRL ships for the same family, where both render the same text; the conversation cut before and after each reply,
+where the template renders the beginning of a conversation as it renders it within the whole; and a form of it, where
+the template writes the same around any content.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 from aligntune_core.model.template import TRAINING, shipped
@@ -72,7 +74,7 @@ def spans(tokenizer: Any, messages: Messages, tools: Sequence[Any] | None) -> tu
             same, marks = _marked(tokenizer, training, messages, tools)
             if same == text and len(marks) == replies:
                 return text, marks
-    parts = _cut(tokenizer, messages, tools, text)
+    parts = _cut(tokenizer, messages, tools, text) or _filled_in(tokenizer, messages, tools, text)
     return None if parts is None else (text, parts)
 
 
@@ -101,6 +103,55 @@ def _marked(
         **tokenizer.special_tokens_map,
     )
     return texts[0], [(start, end) for start, end in marks[0]]
+
+
+def _filled_in(
+    tokenizer: Any, messages: Messages, tools: Sequence[Any] | None, text: str
+) -> list[Span] | None:
+    """The replies of a template that writes the same around any content, whatever comes later in the conversation.
+
+    The conversation is rendered with marks in place of the contents; where the contents put in again give its text,
+    each has its place. A reply ends with what ends the last one too, as far as it has that. The last one starts where
+    generation would.
+    """
+    last = len(messages) - 1
+    if messages[-1]["role"] != "assistant" or any(len(message) > 2 for message in messages[:-1]):
+        return None
+    names = [f"\ue000{index}\ue001" for index in range(len(messages))]
+    try:
+        form = rendered(tokenizer, [{**m, "content": n} for m, n in zip(messages, names, strict=True)], tools)
+        before = rendered(tokenizer, messages[:-1], tools, generation=True)
+    except Exception:  # the whole was rendered: this template looks into contents, or refuses the beginning
+        return None
+    pieces = re.split("|".join(names), form)
+    for contents in ([m["content"] for m in messages], [m["content"].strip() for m in messages]):
+        filled = [piece + content for piece, content in zip(pieces, [*contents, ""], strict=False)]
+        if len(pieces) == len(messages) + 1 and "".join(filled) == text and text.startswith(before):
+            break
+    else:
+        return None
+    ends = list(accumulate(map(len, filled)))
+    spans = []
+    for index, message in enumerate(messages[:-1]):
+        if message["role"] == "assistant":
+            end = _shared_end(tokenizer, pieces[index + 1], pieces[-1])
+            spans.append((ends[index] - len(contents[index]), ends[index] + end))
+    return [*spans, (len(before), len(text))] if last else None
+
+
+def _shared_end(tokenizer: Any, piece: str, end: str) -> int:
+    """How many characters of a piece are whole tokens that ``end`` starts with too."""
+    one, other = (
+        tokenizer(text, add_special_tokens=False, return_offsets_mapping=True) for text in (piece, end)
+    )
+    length = 0
+    for token, same, (_, stop) in zip(
+        one["input_ids"], other["input_ids"], one["offset_mapping"], strict=False
+    ):
+        if token != same:
+            break
+        length = stop
+    return length
 
 
 def _cut(tokenizer: Any, messages: Messages, tools: Sequence[Any] | None, text: str) -> list[Span] | None:
