@@ -15,7 +15,7 @@ from aligntune_core.testing.fixtures import changes
 
 HELD = {
     *("algorithm", "model.name", "optim.learning_rate", "optim.optimizer", "optim.weight_decay"),
-    *("optim.adam_beta1", "optim.adam_beta2", "optim.adam_epsilon"),
+    *("optim.adam_beta1", "optim.adam_beta2", "optim.adam_epsilon", "optim.loraplus_lr_ratio"),
 }
 CHANGES = {
     *(
@@ -28,6 +28,8 @@ CHANGES = {
     ),
     *("data.max_seq_length", "data.truncation_mode", "data.packing", "data.packing_strategy"),
     *("data.completion_only_loss", "data.group_by_length"),
+    *("optim.lr_scheduler_kwargs", "optim.min_learning_rate", "optim.neftune_noise_alpha"),
+    *("run.early_stopping_patience", "run.early_stopping_threshold"),
 }
 
 

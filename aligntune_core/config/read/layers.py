@@ -41,6 +41,10 @@ _EMPTY: dict[str, tuple[Any, ...]] = {
 _DECIDES = {
     "optim.num_epochs": ("optim.max_steps", "optim.warmup_steps"),
     "optim.warmup_ratio": ("optim.warmup_steps",),
+    "optim.min_learning_rate": ("optim.lr_scheduler_kwargs",),
+    "optim.lr_scheduler": ("optim.lr_scheduler_kwargs",),
+    "run.evals_per_epoch": ("run.eval_steps", "run.eval_strategy"),
+    "run.saves_per_epoch": ("run.save_steps",),
     "optim.batch_size": ("optim.eval_batch_size",),
     "run.seed": ("run.data_seed",),
     "run.logging_steps": ("run.eval_steps",),

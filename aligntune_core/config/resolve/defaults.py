@@ -59,6 +59,8 @@ def _eval_strategy(config: Config, chosen: Collection[str]) -> tuple[str, str]:
         return "no", "default: there are no held-out rows"
     if config.run.load_best_model_at_end and config.run.save_strategy in ("steps", "epoch"):
         return config.run.save_strategy, "default: save_strategy, for load_best_model_at_end"
+    if config.run.evals_per_epoch is not None:
+        return "steps", "default: evals_per_epoch is given"
     if "run.eval_steps" in chosen:
         return "steps", "default: eval_steps is given"
     return "epoch", "default: there are held-out rows"
