@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from aligntune_core.algorithms import Algorithm, Default
@@ -84,6 +84,11 @@ def _lengths(config: Config, chosen: Collection[str]) -> Iterator[tuple[str, Any
 def output_dir(config: Config) -> str:
     """The run folder of a configuration that is not resolved yet."""
     return config.run.output_dir or _default_output_dir(config)
+
+
+def upload_name(config: Config) -> str:
+    """The repository that ``push_to_hub`` means: by default called as the run folder is."""
+    return config.run.hub_model_id or _slug(Path(output_dir(config)).resolve())
 
 
 def _default_output_dir(config: Config) -> str:

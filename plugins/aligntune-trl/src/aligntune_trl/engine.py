@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from aligntune_core import Datasets, LoadedModel, RunContext, Sampling, TrainResult
-from aligntune_core.toolkit import CheckpointError, RunError, find_algorithm, step_of, written
+from aligntune_core.toolkit import (
+    CheckpointError,
+    RunError,
+    find_algorithm,
+    has_optimizer,
+    step_of,
+    weights_alone,
+    written,
+)
 from aligntune_core.types import Form
 from aligntune_trl import evaluation, table
 from aligntune_trl.algorithms.recipe import find
-from aligntune_trl.model import adapter, merging, reward_head
+from aligntune_trl.model import adapter, loraplus, merging, reward_head
 from aligntune_trl.online.generation import generate
 from aligntune_trl.quiet import known_warnings_hidden, no_bars
+
+logger = logging.getLogger("aligntune")
 
 
 class TrlEngine:
@@ -38,7 +49,12 @@ class TrlEngine:
         self._config = config
         self._run = run
         self._stop = callbacks.attach(trainer, run)
+        self._patience = callbacks.early_stopping(config)
+        if self._patience is not None:
+            trainer.add_callback(self._patience)
         evaluation.share(trainer)
+        if config.optim.loraplus_lr_ratio is not None:
+            loraplus.install(trainer, config.optim.loraplus_lr_ratio)
 
     @property
     def native(self) -> Any:
@@ -56,7 +72,7 @@ class TrlEngine:
         """Config path -> value, read from trainer, model and adapter."""
         trainer, config = self._trainer, self._config
         values = table.read_arguments(config, trainer.args)
-        values |= self._optimiser() | self._precision() | self._adapter()
+        values |= self._optimiser() | self._precision() | self._adapter() | self._early_stopping()
         values["run.seed"] = trainer.args.seed
         values["run.output_dir"] = trainer.args.output_dir
         if config.run.callbacks:
@@ -77,7 +93,16 @@ class TrlEngine:
             values["optim.adam_beta1"], values["optim.adam_beta2"] = arguments["betas"]
         if "eps" in arguments:
             values["optim.adam_epsilon"] = arguments["eps"]
+        if self._config.optim.loraplus_lr_ratio is not None:
+            values["optim.loraplus_lr_ratio"] = loraplus.ratio(self._trainer)
         return values
+
+    def _early_stopping(self) -> dict[str, Any]:
+        """Patience and threshold of our callback, as long as the trainer has it."""
+        from aligntune_trl import callbacks
+
+        present = any(callback is self._patience for callback in self._trainer.callback_handler.callbacks)
+        return callbacks.read_early_stopping(self._patience if present else None)
 
     def _precision(self) -> dict[str, Any]:
         """The precision, if the weights are as the run contract has it; else what they are."""
@@ -119,6 +144,8 @@ class TrlEngine:
         adapter.place_merged_base(self._run.output_dir, self._config)
         self._stop.reason = None
         start = str(resume_from) if resume_from else None
+        if self._patience is not None and start is None:
+            self._patience.early_stopping_patience_counter = 0  # of a run of this trainer before
         if start is not None:
             _check_origin(Path(start))
         with known_warnings_hidden(), no_bars():
@@ -126,6 +153,7 @@ class TrlEngine:
                 metrics = self._take(start)
             else:
                 metrics = {"train_loss": self._trainer.train(resume_from_checkpoint=start).training_loss}
+        self._tell_early_end()
         state = self._trainer.state
         losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
         if start is not None and losses:
@@ -133,6 +161,18 @@ class TrlEngine:
                 losses
             )  # transformers counts the steps since the resume
         return TrainResult(steps=state.global_step, metrics=metrics, stopped=self._stop.reason)
+
+    def _tell_early_end(self) -> None:
+        state, patience = self._trainer.state, self._patience
+        if patience is None or patience.early_stopping_patience_counter < patience.early_stopping_patience:
+            return
+        logger.info(
+            "early stopping at step %s of %s: %s was best at step %s",
+            state.global_step,
+            state.max_steps,
+            self._trainer.args.metric_for_best_model,
+            state.best_global_step,
+        )
 
     def _is_finished(self, checkpoint: str) -> bool:
         """Whether ``max_steps`` are done; in the middle of an epoch transformers would take one step more."""
@@ -231,9 +271,11 @@ def _accepted_rows(trainer: Any) -> int | None:
 
 
 def _check_origin(checkpoint: Path) -> None:
-    """Refuse a checkpoint that another library's trainer wrote."""
+    """Refuse a checkpoint that another library's trainer wrote, and one without its optimiser."""
     if "log_history" not in json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8")):
         raise CheckpointError(
             f"{checkpoint} is another backend's, whose optimiser TRL cannot go on with. Resume it on the backend that "
             "wrote it, or start a new run from its weights with model_name and another output_dir"
         )
+    if not has_optimizer(checkpoint):
+        raise CheckpointError(weights_alone(checkpoint))  # transformers would start another optimiser, unsaid
