@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 LIBRARY = "TRL"
 """What messages call it."""
+
+DEFAULT_TIMEOUT = 1800
+"""Seconds that torch's processes wait for each other on their own."""
 
 # The parts are TRL's argument object ("args"), from_pretrained ("load"), BitsAndBytesConfig ("quantization"),
 # LoraConfig ("lora") and the trainer itself ("trainer").
@@ -290,12 +294,25 @@ def _offered(table: Table, argument_class: Any) -> Table:
 def _made(recipe: Recipe, values: Mapping[str, Any]) -> Any:
     apart = _intervals_apart(values)
     with known_warnings_hidden():
+        _set_patience(values)
         args = imported(recipe.arguments)(**{**values, **dict.fromkeys(apart, 1)})
     for name, value in apart.items():
         setattr(args, name, value)
     if args.n_gpu > 1 and "WORLD_SIZE" not in os.environ:
         args._n_gpu = 1  # without a launcher transformers would take nn.DataParallel and multiply the batch
     return args
+
+
+def _set_patience(values: Mapping[str, Any]) -> None:
+    """Have processes on CPUs wait as long as asked for: transformers gives its timeout to those on GPUs alone.
+
+    The group that is made here is the one that transformers then uses.
+    """
+    if world().world_size == 1 or not values["use_cpu"] or values["ddp_timeout"] == DEFAULT_TIMEOUT:
+        return
+    from accelerate import PartialState
+
+    PartialState(cpu=True, timeout=timedelta(seconds=values["ddp_timeout"]))
 
 
 def _intervals_apart(values: Mapping[str, Any]) -> dict[str, Any]:
