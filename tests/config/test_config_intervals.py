@@ -187,3 +187,10 @@ def test_another_schedule_of_the_same_run_has_the_end_under_its_own_name(sft: Ma
     assert again.optim.lr_scheduler_kwargs == {"lr_end": 1e-6}
     other = resolve(load_config(manifest, overrides={"lr_scheduler": "cosine_with_min_lr"}), CPU)
     assert other.optim.lr_scheduler_kwargs == {"min_lr": 1e-6}
+
+
+def test_a_decay_longer_than_the_run_is_refused(sft: Make) -> None:
+    settings = {"lr_scheduler": "warmup_stable_decay", "warmup_steps": 3, "max_steps": 10}
+    assert _resolved(sft(**settings, lr_scheduler_kwargs={"num_decay_steps": 7})).optim.max_steps == 10
+    with pytest.raises(ConfigError, match="num_decay_steps=8 and warmup_steps=3 are more than the 10 steps"):
+        _resolved(sft(**settings, lr_scheduler_kwargs={"num_decay_steps": 8}))

@@ -190,6 +190,7 @@ def test_written_and_read_on_any_object(path: str) -> None:
         ({"optim.optimizer": "galore_adamw"}, "galore"),
         ({"run.report_to": ["tensorbord"]}, "report_to"),
         ({"run.callbacks": [print]}, "callbacks"),
+        ({"optim.gradient_checkpointing_kwargs": {"use_reentrent": True}}, 'Did you mean "use_reentrant"'),
         ({"optim.lr_scheduler": "cosin"}, "cosine"),
         ({"optim.lr_scheduler": "cosine_with_min_lr"}, "min_lr"),
         ({"optim.lr_scheduler": "cosine", "optim.lr_scheduler_kwargs": {"min_lr": 1e-6}}, "does not take"),

@@ -108,6 +108,15 @@ def test_early_stopping_ends_the_run_and_leaves_its_model(
     assert trainer.train().steps == 3  # and counts anew
 
 
+def test_a_callback_of_ones_own_without_a_metric_is_refused_before_weights(build: Build) -> None:
+    from transformers import EarlyStoppingCallback
+
+    with pytest.raises(
+        ConfigError, match="EarlyStoppingCallback needs held-out rows and metric_for_best_model"
+    ):
+        build("sft", callbacks=[EarlyStoppingCallback(1)])
+
+
 def test_what_gets_better_is_not_stopped(build: Build, sft_rows: Rows) -> None:
     trainer = build("sft", max_steps=4, eval_dataset=sft_rows[:4], eval_steps=1, early_stopping_patience=1)
     assert trainer.train().steps == 4

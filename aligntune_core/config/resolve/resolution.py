@@ -15,7 +15,7 @@ from aligntune_core.config.keywords import tree
 from aligntune_core.config.read.build import paths
 from aligntune_core.config.record import CHECKPOINT, MANIFEST, written
 from aligntune_core.config.resolve.intervals import resolve_intervals
-from aligntune_core.config.resolve.schedules import floor
+from aligntune_core.config.resolve.schedules import check_steps, floor
 from aligntune_core.config.schema.sections import Config
 from aligntune_core.config.schema.weights import Quantization
 from aligntune_core.errors import ConfigError
@@ -151,6 +151,7 @@ def resolve_steps(config: Config, rows: int | None, world_size: int = 1) -> Conf
         ratio = config.optim.warmup_ratio
         reason = f"resolved: {ratio:g} of {steps} steps"
         config = config.decided("optim.warmup_steps", math.ceil(steps * ratio), reason)
+    check_steps(config, steps)
     return resolve_intervals(config, steps, updates)
 
 

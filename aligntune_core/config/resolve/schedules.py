@@ -7,6 +7,7 @@ from typing import Any
 
 from aligntune_core.config.keywords import named
 from aligntune_core.config.schema.sections import Config
+from aligntune_core.errors import ConfigError
 from aligntune_core.wording import listed
 
 # Schedule -> its name of that learning rate.
@@ -24,6 +25,21 @@ def floor(config: Config) -> dict[str, Any] | None:
     """The settings that make the schedule end at ``min_learning_rate``; None where that is not set."""
     name, end = _FLOORS.get(config.optim.lr_scheduler), config.optim.min_learning_rate
     return None if end is None or name is None else {name: end}
+
+
+def check_steps(config: Config, steps: int | None) -> None:
+    """Refuse a decay that is longer than what the warm-up leaves of the run: it would start in its middle.
+
+    Raises:
+        ConfigError: with the numbers.
+    """
+    decay = (config.optim.lr_scheduler_kwargs or {}).get("num_decay_steps")
+    warmup = config.optim.warmup_steps or 0
+    if steps is not None and isinstance(decay, int) and warmup + decay > steps:
+        raise ConfigError(
+            f"{named('optim.lr_scheduler_kwargs')}: num_decay_steps={decay} and warmup_steps={warmup} are more than "
+            f"the {steps} steps of the run"
+        )
 
 
 def problems(config: Config) -> Iterator[str]:

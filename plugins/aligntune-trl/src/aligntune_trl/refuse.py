@@ -21,6 +21,7 @@ def refuse(config: Any, device: Device, source: Source) -> None:
     problems = [
         *_device_problems(config, device),
         *_callback_problems(config),
+        *_checkpointing_problems(config),
         *_name_problems(config),
         *_tracker_problems(config),
         *model_problems.problems(config, source),
@@ -44,12 +45,43 @@ def _device_problems(config: Any, device: Device) -> Iterator[str]:
 
 
 def _callback_problems(config: Any) -> Iterator[str]:
-    from transformers import TrainerCallback
+    from transformers import EarlyStoppingCallback, TrainerCallback
 
-    for callback in config.run.callbacks:
+    run = config.run
+    compared = run.metric_for_best_model is not None or run.load_best_model_at_end
+    for callback in run.callbacks:
+        if isinstance(callback, EarlyStoppingCallback) and (run.eval_strategy == "no" or not compared):
+            yield (
+                "callbacks: EarlyStoppingCallback needs held-out rows and metric_for_best_model; or give "
+                "early_stopping_patience in its place"
+            )
         if not isinstance(callback, TrainerCallback):
             yield (
                 f"callbacks: got {type(callback).__name__} {callback!r}; pass objects of transformers.TrainerCallback"
+            )
+
+
+def _checkpointing_problems(config: Any) -> Iterator[str]:
+    """Unknown names would be handed to the layers, most of which take any and use none."""
+    from inspect import signature
+
+    from torch.utils.checkpoint import checkpoint
+    from transformers import PreTrainedModel
+
+    # Newer versions of transformers have settings of their own: every_n_layers, offload.
+    enable = getattr(PreTrainedModel, "activation_checkpointing_enable", None)
+    theirs = set(signature(enable).parameters) if enable else set()
+    theirs -= {"self", "activation_checkpointing_kwargs"}
+    names = ({*signature(checkpoint).parameters, "preserve_rng_state"} | theirs) - {
+        "function",
+        "args",
+        "kwargs",
+    }
+    for name in config.optim.gradient_checkpointing_kwargs or {}:
+        if name not in names:
+            yield (
+                f"{named('optim.gradient_checkpointing_kwargs')}: there is no {name!r}.{did_you_mean(name, names)} "
+                f"Known: {listed(sorted(names))}."
             )
 
 

@@ -330,7 +330,9 @@ def _intervals_apart(values: Mapping[str, Any]) -> dict[str, Any]:
 def _checkpointing(config: Any) -> dict[str, Any] | None:
     """Arguments of torch's checkpointing: those asked for, else the one that the contract has."""
     asked: dict[str, Any] | None = config.optim.gradient_checkpointing_kwargs
-    return asked or ({"use_reentrant": False} if config.optim.gradient_checkpointing else None)
+    if asked is not None:
+        return dict(asked)  # TRL writes into it
+    return {"use_reentrant": False} if config.optim.gradient_checkpointing else None
 
 
 def _fixed(config: Any, device: Device) -> dict[str, Any]:
