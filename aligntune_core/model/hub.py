@@ -83,7 +83,7 @@ def check_upload(repo: str, token: str | None) -> None:
     """
     from huggingface_hub import get_token, is_offline_mode
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     try:
         validate_repo_id(repo)
