@@ -135,6 +135,18 @@ def test_neftune_disturbs_training_and_not_the_evaluation(build: Build, sft_rows
     assert noisy[1] != plain[1]
 
 
+def test_a_run_that_breaks_off_leaves_no_noise(build: Build) -> None:
+    trainer = build("sft", neftune_noise_alpha=50.0)
+
+    def broken(_: Any) -> None:
+        raise RuntimeError("a listener")
+
+    trainer.on_event = broken
+    with pytest.raises(RuntimeError, match="a listener"):
+        trainer.train()
+    assert not trainer.model.get_input_embeddings()._forward_hooks
+
+
 @pytest.mark.parametrize("algorithm", ["sft", "dpo"])
 def test_b_matrices_learn_faster(algorithm: str, build: Build) -> None:
     """AdamW's first step moves a weight by its learning rate, and B starts at 0."""

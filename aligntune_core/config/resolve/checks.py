@@ -147,10 +147,12 @@ def _evaluation(config: Config) -> Iterator[str]:
         'save_strategy="best"': run.save_strategy == "best",
         _LOAD_BEST: run.load_best_model_at_end,
         "eval_on_start=True": run.eval_on_start,
-        f"early_stopping_patience={run.early_stopping_patience}": run.early_stopping_patience is not None,
     }
     if not has_eval(config):
         yield from (f"{setting} needs {_HELD_OUT}" for setting, needs in needing.items() if needs)
+        if run.early_stopping_patience is not None:
+            patience = f"early_stopping_patience={run.early_stopping_patience}"
+            yield f"{patience} needs {_HELD_OUT}; to end a run by something else there are callbacks"
         return
     if run.load_best_model_at_end and run.save_strategy not in ("best", run.eval_strategy):
         saved, evaluated = run.save_strategy, run.eval_strategy

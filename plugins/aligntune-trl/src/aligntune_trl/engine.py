@@ -49,9 +49,8 @@ class TrlEngine:
         self._config = config
         self._run = run
         self._stop = callbacks.attach(trainer, run)
-        self._patience = callbacks.early_stopping(config)
-        if self._patience is not None:
-            trainer.add_callback(self._patience)
+        if (patience := callbacks.early_stopping(config)) is not None:
+            trainer.add_callback(patience)
         evaluation.share(trainer)
         if config.optim.loraplus_lr_ratio is not None:
             loraplus.install(trainer, config.optim.loraplus_lr_ratio)
@@ -97,12 +96,16 @@ class TrlEngine:
             values["optim.loraplus_lr_ratio"] = loraplus.ratio(self._trainer)
         return values
 
-    def _early_stopping(self) -> dict[str, Any]:
-        """Patience and threshold of our callback, as long as the trainer has it."""
+    def _patience(self) -> Any:
+        """The callback of ``early_stopping_patience``, or None."""
         from aligntune_trl import callbacks
 
-        present = any(callback is self._patience for callback in self._trainer.callback_handler.callbacks)
-        return callbacks.read_early_stopping(self._patience if present else None)
+        return callbacks.early_stopping_of(self._trainer, self._config)
+
+    def _early_stopping(self) -> dict[str, Any]:
+        from aligntune_trl import callbacks
+
+        return callbacks.read_early_stopping(self._patience())
 
     def _precision(self) -> dict[str, Any]:
         """The precision, if the weights are as the run contract has it; else what they are."""
@@ -144,15 +147,15 @@ class TrlEngine:
         adapter.place_merged_base(self._run.output_dir, self._config)
         self._stop.reason = None
         start = str(resume_from) if resume_from else None
-        if self._patience is not None and start is None:
-            self._patience.early_stopping_patience_counter = 0  # of a run of this trainer before
+        if start is None and (patience := self._patience()) is not None:
+            patience.early_stopping_patience_counter = 0  # of a run of this trainer before
         if start is not None:
             _check_origin(Path(start))
         with known_warnings_hidden(), no_bars():
             if start is not None and self._is_finished(start):
                 metrics = self._take(start)
             else:
-                metrics = {"train_loss": self._trainer.train(resume_from_checkpoint=start).training_loss}
+                metrics = {"train_loss": self._trained(start)}
         self._tell_early_end()
         state = self._trainer.state
         losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
@@ -162,8 +165,16 @@ class TrlEngine:
             )  # transformers counts the steps since the resume
         return TrainResult(steps=state.global_step, metrics=metrics, stopped=self._stop.reason)
 
+    def _trained(self, start: str | None) -> float:
+        """Train, and return the mean loss; a run that breaks off leaves no noise on the embeddings."""
+        try:
+            return float(self._trainer.train(resume_from_checkpoint=start).training_loss)
+        finally:
+            if (noise := getattr(self._trainer, "neftune_hook_handle", None)) is not None:
+                noise.remove()  # transformers takes it off at the end of a whole run alone
+
     def _tell_early_end(self) -> None:
-        state, patience = self._trainer.state, self._patience
+        state, patience = self._trainer.state, self._patience()
         if patience is None or patience.early_stopping_patience_counter < patience.early_stopping_patience:
             return
         logger.info(
