@@ -128,6 +128,16 @@ def test_the_same_run_again_and_another_number_an_epoch(sft: Make) -> None:
     assert _resolved(load_config(manifest, overrides={"batch_size": 5})).run.eval_steps == 10
 
 
+def test_the_same_run_again_with_other_steps_has_the_same_share(sft: Make) -> None:
+    first = _resolved(sft(**HELD_OUT, max_steps=40, eval_steps=0.25, save_steps=0.5))
+    manifest = {"config": {**plain(first), "data": {"dataset": ROWS, **HELD_OUT}}, "sources": first.sources}
+    again = _resolved(load_config(manifest)).run
+    assert (again.eval_steps, again.save_steps) == (first.run.eval_steps, first.run.save_steps) == (10, 20)
+    longer = _resolved(load_config(manifest, overrides={"max_steps": 80})).run
+    assert (longer.eval_steps, longer.save_steps) == (20, 40)
+    assert _resolved(load_config(manifest, overrides={"eval_steps": 7})).run.eval_steps == 7
+
+
 def test_what_counts_and_what_does_not_is_noted(sft: Make, caplog: pytest.LogCaptureFixture) -> None:
     sft(**HELD_OUT, eval_steps=3, evals_per_epoch=2, hub_model_id="me/it")
     assert "eval_steps=3 and evals_per_epoch=2: the number an epoch counts" in caplog.text

@@ -7,6 +7,7 @@ the library alone knows how many steps there will be: a share is then left to it
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from typing import Literal
 
@@ -15,6 +16,7 @@ from aligntune_core.errors import ConfigError
 
 Kind = Literal["eval", "save"]
 KINDS: tuple[Kind, ...] = ("eval", "save")
+_OF_STEPS = re.compile(r"resolved: (\S+) of \d+ steps$")
 NEARLY_ALL = math.nextafter(1.0, 0.0)
 """The share that means: with the last step. 1 would mean: after each step."""
 
@@ -65,10 +67,16 @@ def resolve_intervals(config: Config, steps: int | None, updates: int | None) ->
         if number is not None:
             config = config.decided(path, *_of_epoch(config, number, updates))
         elif every is not None and every < 1 and steps is not None:
-            config = config.decided(path, _share(every, steps), f"resolved: {every:g} of {steps} steps")
+            config = config.decided(path, _share(every, steps), f"resolved: {every!r} of {steps} steps")
     if _keeps_best(config) and (sentences := list(_best_problems(config))):
         raise ConfigError(sentences)
     return config
+
+
+def share_behind(source: str) -> float | None:
+    """The share that a manifest's steps were worked out from, told by their source; None for any other source."""
+    share = _OF_STEPS.match(source)
+    return float(share[1]) if share else None
 
 
 def every_of(config: Config, kind: Kind) -> int | float | None:
