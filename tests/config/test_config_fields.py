@@ -18,6 +18,8 @@ HELD = {
     *("optim.adam_beta1", "optim.adam_beta2", "optim.adam_epsilon", "optim.loraplus_lr_ratio"),
 }
 CHANGES = {
+    *("optim.lr_scheduler_kwargs", "optim.min_learning_rate", "optim.neftune_noise_alpha"),
+    *("run.early_stopping_patience", "run.early_stopping_threshold"),
     *(
         "model.precision",
         "model.quantization",
@@ -28,8 +30,6 @@ CHANGES = {
     ),
     *("data.max_seq_length", "data.truncation_mode", "data.packing", "data.packing_strategy"),
     *("data.completion_only_loss", "data.group_by_length"),
-    *("optim.lr_scheduler_kwargs", "optim.min_learning_rate", "optim.neftune_noise_alpha"),
-    *("run.early_stopping_patience", "run.early_stopping_threshold"),
 }
 
 

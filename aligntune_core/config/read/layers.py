@@ -85,6 +85,16 @@ class Setting:
         return self.text or f"{self.written}={excerpt(self.value)}"
 
 
+def _shares(settings: Mapping[str, Setting], sources: Mapping[str, str]) -> dict[str, Setting]:
+    """Settings that are shares of all steps again, where a run had worked them out: this run may have other steps."""
+    again = {}
+    for path in ("run.eval_steps", "run.save_steps"):
+        share = share_behind(sources.get(path, ""))
+        if share is not None and path in settings:
+            again[path] = replace(settings[path], value=share)
+    return again
+
+
 class Reader:
     """Reads layers for one algorithm and collects settings and problems."""
 
@@ -282,16 +292,6 @@ class Reader:
             if isinstance(section, Mapping):
                 value = section.get(entry.field, value)
         return plain_value(value)
-
-
-def _shares(settings: Mapping[str, Setting], sources: Mapping[str, str]) -> dict[str, Setting]:
-    """Settings that are shares of all steps again, where a run had worked them out: this run may have other steps."""
-    again = {}
-    for path in ("run.eval_steps", "run.save_steps"):
-        share = share_behind(sources.get(path, ""))
-        if share is not None and path in settings:
-            again[path] = replace(settings[path], value=share)
-    return again
 
 
 def _field_named(name: str) -> Entry | None:
