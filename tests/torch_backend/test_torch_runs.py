@@ -68,6 +68,7 @@ def test_patience_goes_on_where_it_was(build: Build, tmp_path: Path) -> None:
     assert build("sft", "whole", **settings).train().steps == 4
     resumed = build("sft", "resumed", **settings).train(resume=tmp_path / "whole" / "checkpoint-2")
     assert (resumed.steps, resumed.stopped) == (4, None)
+    assert build("sft", "whole", **settings).train(resume=True).steps == 4  # nothing is left to train
 
 
 def test_a_model_alone_is_no_checkpoint_to_resume_from(build: Build, tmp_path: Path) -> None:

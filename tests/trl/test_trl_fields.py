@@ -135,8 +135,9 @@ def test_neftune_disturbs_training_and_not_the_evaluation(build: Build, sft_rows
     assert noisy[1] != plain[1]
 
 
-def test_a_run_that_breaks_off_leaves_no_noise(build: Build) -> None:
-    trainer = build("sft", neftune_noise_alpha=50.0)
+def test_a_run_that_broke_off_leaves_no_noise_to_the_next(build: Build) -> None:
+    trainer = build("sft", max_steps=2, neftune_noise_alpha=50.0)
+    hooks: list[int] = []
 
     def broken(_: Any) -> None:
         raise RuntimeError("a listener")
@@ -144,7 +145,10 @@ def test_a_run_that_breaks_off_leaves_no_noise(build: Build) -> None:
     trainer.on_event = broken
     with pytest.raises(RuntimeError, match="a listener"):
         trainer.train()
-    assert not trainer.model.get_input_embeddings()._forward_hooks
+    embeddings = trainer.model.get_input_embeddings()
+    trainer.on_event = lambda _: hooks.append(len(embeddings._forward_hooks))
+    trainer.train()
+    assert set(hooks[:2]) == {1}
 
 
 @pytest.mark.parametrize("algorithm", ["sft", "dpo"])

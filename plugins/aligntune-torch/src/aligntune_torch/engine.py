@@ -134,7 +134,8 @@ class Engine:
         stopped = None
         if self.loop.eval_on_start:
             self.evaluate()
-        left = self.batches.after(self.step) if self.step < self.loop.max_steps else ()
+        over = self.step >= self.loop.max_steps or self.patience.over
+        left = () if over else self.batches.after(self.step)
         for epoch, indices in left:
             self.epoch = epoch
             self.policy.train()

@@ -57,33 +57,6 @@ class Stop(TrainerCallback):  # type: ignore[misc]
             control.should_training_stop = True
 
 
-def early_stopping(config: Any) -> Any:
-    """transformers' callback that ends a run whose held-out metric gets no better; None where none was asked for."""
-    from transformers import EarlyStoppingCallback
-
-    patience, threshold = config.run.early_stopping_patience, config.run.early_stopping_threshold
-    return None if patience is None else EarlyStoppingCallback(patience, threshold)
-
-
-def early_stopping_of(trainer: Any, config: Any) -> Any:
-    """That callback in a trainer, which a resume may have put another in the place of; those of the user are not it."""
-    from transformers import EarlyStoppingCallback
-
-    theirs = {id(callback) for callback in config.run.callbacks}
-    kind = [c for c in trainer.callback_handler.callbacks if isinstance(c, EarlyStoppingCallback)]
-    return next((callback for callback in kind if id(callback) not in theirs), None)
-
-
-def read_early_stopping(callback: Any) -> dict[str, Any]:
-    """Such a callback in our vocabulary; nothing of one that is not there."""
-    if callback is None:
-        return {}
-    return {
-        "run.early_stopping_patience": callback.early_stopping_patience,
-        "run.early_stopping_threshold": callback.early_stopping_threshold,
-    }
-
-
 def _any_rank(reason: str | None, device: Any) -> str | None:
     import torch
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,9 @@ from aligntune_core.toolkit import (
 from aligntune_core.types import Form
 from aligntune_trl import evaluation, table
 from aligntune_trl.algorithms.recipe import find
-from aligntune_trl.model import adapter, loraplus, merging, reward_head
+from aligntune_trl.model import adapter, merging, reward_head
 from aligntune_trl.online.generation import generate
 from aligntune_trl.quiet import known_warnings_hidden, no_bars
-
-logger = logging.getLogger("aligntune")
 
 
 class TrlEngine:
@@ -42,18 +39,15 @@ class TrlEngine:
     def __init__(
         self, trainer: Any, loaded: LoadedModel, config: Any, datasets: Datasets, run: RunContext
     ) -> None:
-        from aligntune_trl import callbacks
+        from aligntune_trl import additions, callbacks
 
+        additions.attach(trainer, config)
         self._trainer = trainer
         self._tokenizer = loaded.tokenizer
         self._config = config
         self._run = run
         self._stop = callbacks.attach(trainer, run)
-        if (patience := callbacks.early_stopping(config)) is not None:
-            trainer.add_callback(patience)
         evaluation.share(trainer)
-        if config.optim.loraplus_lr_ratio is not None:
-            loraplus.install(trainer, config.optim.loraplus_lr_ratio)
 
     @property
     def native(self) -> Any:
@@ -69,9 +63,12 @@ class TrlEngine:
 
     def effective(self) -> Mapping[str, Any]:
         """Config path -> value, read from trainer, model and adapter."""
+        from aligntune_trl import additions
+
         trainer, config = self._trainer, self._config
         values = table.read_arguments(config, trainer.args)
-        values |= self._optimiser() | self._precision() | self._adapter() | self._early_stopping()
+        values |= self._optimiser() | self._precision() | self._adapter()
+        values |= additions.read(trainer, config)
         values["run.seed"] = trainer.args.seed
         values["run.output_dir"] = trainer.args.output_dir
         if config.run.callbacks:
@@ -92,20 +89,7 @@ class TrlEngine:
             values["optim.adam_beta1"], values["optim.adam_beta2"] = arguments["betas"]
         if "eps" in arguments:
             values["optim.adam_epsilon"] = arguments["eps"]
-        if self._config.optim.loraplus_lr_ratio is not None:
-            values["optim.loraplus_lr_ratio"] = loraplus.ratio(self._trainer)
         return values
-
-    def _patience(self) -> Any:
-        """The callback of ``early_stopping_patience``, or None."""
-        from aligntune_trl import callbacks
-
-        return callbacks.early_stopping_of(self._trainer, self._config)
-
-    def _early_stopping(self) -> dict[str, Any]:
-        from aligntune_trl import callbacks
-
-        return callbacks.read_early_stopping(self._patience())
 
     def _precision(self) -> dict[str, Any]:
         """The precision, if the weights are as the run contract has it; else what they are."""
@@ -144,19 +128,19 @@ class TrlEngine:
 
     def train(self, resume_from: Path | None = None) -> TrainResult:
         """Train to the end, or until ``run.stop()`` gives a reason: then a checkpoint is saved first."""
+        from aligntune_trl import additions
+
         adapter.place_merged_base(self._run.output_dir, self._config)
+        additions.begin(self._trainer)
         self._stop.reason = None
         start = str(resume_from) if resume_from else None
-        if start is None and (patience := self._patience()) is not None:
-            patience.early_stopping_patience_counter = 0  # of a run of this trainer before
         if start is not None:
             _check_origin(Path(start))
         with known_warnings_hidden(), no_bars():
             if start is not None and self._is_finished(start):
                 metrics = self._take(start)
             else:
-                metrics = {"train_loss": self._trained(start)}
-        self._tell_early_end()
+                metrics = {"train_loss": self._trainer.train(resume_from_checkpoint=start).training_loss}
         state = self._trainer.state
         losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
         if start is not None and losses:
@@ -164,26 +148,6 @@ class TrlEngine:
                 losses
             )  # transformers counts the steps since the resume
         return TrainResult(steps=state.global_step, metrics=metrics, stopped=self._stop.reason)
-
-    def _trained(self, start: str | None) -> float:
-        """Train, and return the mean loss; a run that breaks off leaves no noise on the embeddings."""
-        try:
-            return float(self._trainer.train(resume_from_checkpoint=start).training_loss)
-        finally:
-            if (noise := getattr(self._trainer, "neftune_hook_handle", None)) is not None:
-                noise.remove()  # transformers takes it off at the end of a whole run alone
-
-    def _tell_early_end(self) -> None:
-        state, patience = self._trainer.state, self._patience()
-        if patience is None or patience.early_stopping_patience_counter < patience.early_stopping_patience:
-            return
-        logger.info(
-            "early stopping at step %s of %s: %s was best at step %s",
-            state.global_step,
-            state.max_steps,
-            self._trainer.args.metric_for_best_model,
-            state.best_global_step,
-        )
 
     def _is_finished(self, checkpoint: str) -> bool:
         """Whether ``max_steps`` are done; in the middle of an epoch transformers would take one step more."""
