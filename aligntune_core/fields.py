@@ -27,6 +27,7 @@ def option(
     source: str = "",
     neutral: tuple[Any, ...] = (),
     needs: str = "",
+    through: str = "",
     secret: bool = False,
     on_resume: OnResume = "",
     example: Any = None,
@@ -48,6 +49,8 @@ def option(
         neutral: further values that switch the thing off, so that they pass where the field does not belong.
         needs: field of the same section without which (None, False or 0) this one is not read; "field=value" where
             it takes that value.
+        through: config path of the field that core turns this one into; a backend that does not honour that one is
+            refused.
         secret: never written out.
         on_resume: what a value means that differs from the one in the run whose checkpoint is resumed. "held": the
             checkpoint holds it itself, so it is refused; "changes": it takes effect from here on, so it is remarked
@@ -60,6 +63,7 @@ def option(
     """
     extra: dict[str, Any] = {"keyword": keyword, "aliases": list(aliases), "owner": owner}
     words = {"off": off, "only": only, "source": source, "neutral": list(neutral), "needs": needs}
+    words["through"] = through
     marks = {"secret": secret, "on_resume": on_resume, "beside": dict(beside or {}), "alone": alone}
     extra |= {name: value for name, value in {**words, **marks}.items() if value}
     if example is not None:

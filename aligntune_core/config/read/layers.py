@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import BaseModel
@@ -18,6 +18,7 @@ from aligntune_core.config.read.translate import (
     Context,
     Refused,
 )
+from aligntune_core.config.resolve.intervals import share_behind
 from aligntune_core.config.values import (
     equal,
     excerpt,
@@ -41,6 +42,10 @@ _EMPTY: dict[str, tuple[Any, ...]] = {
 _DECIDES = {
     "optim.num_epochs": ("optim.max_steps", "optim.warmup_steps"),
     "optim.warmup_ratio": ("optim.warmup_steps",),
+    "optim.min_learning_rate": ("optim.lr_scheduler_kwargs",),
+    "optim.lr_scheduler": ("optim.lr_scheduler_kwargs",),
+    "run.evals_per_epoch": ("run.eval_steps", "run.eval_strategy"),
+    "run.saves_per_epoch": ("run.save_steps",),
     "optim.batch_size": ("optim.eval_batch_size",),
     "run.seed": ("run.data_seed",),
     "run.logging_steps": ("run.eval_steps",),
@@ -80,6 +85,16 @@ class Setting:
         return self.text or f"{self.written}={excerpt(self.value)}"
 
 
+def _shares(settings: Mapping[str, Setting], sources: Mapping[str, str]) -> dict[str, Setting]:
+    """Settings that are shares of all steps again, where a run had worked them out: this run may have other steps."""
+    again = {}
+    for path in ("run.eval_steps", "run.save_steps"):
+        share = share_behind(sources.get(path, ""))
+        if share is not None and path in settings:
+            again[path] = replace(settings[path], value=share)
+    return again
+
+
 class Reader:
     """Reads layers for one algorithm and collects settings and problems."""
 
@@ -99,6 +114,8 @@ class Reader:
             for name, value in layer.data.items():
                 for setting in self._top(layer, str(name), plain_value(value)):
                     self._join(of_layer, setting)
+            if layer.manifest:
+                of_layer |= _shares(of_layer, layer.sources)
             decided = [] if layer.manifest else [d for path in of_layer for d in _DECIDES.get(path, ())]
             for path in decided:
                 if not_chosen(self.manifest.get(path, "call")):
