@@ -50,7 +50,7 @@ def parsed(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     start = value.lstrip()[:1]
-    if start == "{" and "role" in value or start == "{" and "from" in value:
+    if start == "{" and ("role" in value or "from" in value):
         item = _decoded(value)
         alone = isinstance(item, dict) and is_message(item) and len(item) == 2
         return item if alone and str(speaker(item)).lower() in ROLE_NAMES else value

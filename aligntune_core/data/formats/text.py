@@ -10,7 +10,6 @@ from aligntune_core.data.conversations import read_text
 from aligntune_core.data.formats.base import CanonicalRow, Format, Roles, Row, Shape, Target, Wishes
 from aligntune_core.errors import DataError
 
-
 # Columns beside a text that are its answer: what a model is to write for it.
 _ANSWERS = (
     "code",
