@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     from aligntune_core.config.table import same as same
     from aligntune_core.config.table import value_at as value_at
     from aligntune_core.config.table import write as write
+    from aligntune_core.data.encoding import TokenSequence as TokenSequence
+    from aligntune_core.data.encoding import window as window
     from aligntune_core.data.formats.base import Format as Format
     from aligntune_core.data.formats.base import Roles as Roles
     from aligntune_core.data.formats.base import RowProblem as RowProblem
     from aligntune_core.data.lengths import limit_of as limit_of
     from aligntune_core.data.lengths import too_long_prompt as too_long_prompt
-    from aligntune_core.data.tokens import TokenSequence as TokenSequence
     from aligntune_core.data.tokens import sequences as sequences
-    from aligntune_core.data.tokens import window as window
     from aligntune_core.entrypoints import installed_version as installed_version
     from aligntune_core.entrypoints import versions as versions
     from aligntune_core.errors import BackendUnavailable as BackendUnavailable

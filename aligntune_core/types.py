@@ -169,6 +169,7 @@ class RowTokens:
         truncated: whether the library will cut it.
         problem: why the library could not use it (it would drop it, or learn nothing from it); empty where it can.
         column: the canonical column that the problem is about.
+        remark: what is not learnt of the row as it stands, for the report, which counts equal remarks.
         columns: columns of tokens to train on in place of the text (``input_ids`` and so on), where the library takes
             rows that are tokenised already; None: it tokenises the row itself.
     """
@@ -177,6 +178,7 @@ class RowTokens:
     truncated: bool = False
     problem: str = ""
     column: str = ""
+    remark: str = ""
     columns: Mapping[str, Any] | None = None
 
 
@@ -216,6 +218,7 @@ class DataReport:
         text_prompts: whether the rows' prompts were plain texts, each of which became a user's message (online
             algorithms; reward functions get texts then).
         saw, columns, template: sentences for people, the columns found, and what was said about the chat template.
+        warnings: those of ``saw`` that say what is not learnt; they are logged too.
         rows_given, rows_dropped, rows_made: rows of the source that were read, those left out because they cannot be
             used (``on_bad_rows="drop"``), and the canonical rows that the others give; None while streaming.
         bad_rows: the rows that cannot be used.
@@ -232,6 +235,7 @@ class DataReport:
     conversational: bool
     text_prompts: bool = False
     saw: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     rows_given: int | None = 0
     rows_dropped: int | None = 0

@@ -34,18 +34,12 @@ def plan(config: ConfigFile, overrides: Overrides = None, debug: Debug = False, 
 
 def describe(plan: Plan) -> dict[str, Any]:
     """The plan in types that JSON knows."""
-    from aligntune_core.algorithms import find
     from aligntune_core.config import paths, plain
-    from aligntune_core.data import render_sequences
+    from aligntune_core.pipeline.announce import first_row
     from aligntune_core.run.topology import world_size
 
     config, data, optim = plan.config, plan.datasets, plan.config.optim
-    first = next(iter(data.train), None)
-    sequences = (
-        {}
-        if first is None
-        else render_sequences(first, find(config.algorithm), plan.prepared.tokenizer, config)
-    )
+    sequences = first_row(plan)
     values = plain(config)
     return {
         "algorithm": config.algorithm,

@@ -26,9 +26,6 @@ class Generation(Section):
     generation_kwargs: dict[str, Any] | None = option(
         "more arguments of transformers' GenerationConfig", None, off="none"
     )
-    chat_template_kwargs: dict[str, Any] | None = option(
-        "more arguments of the chat template", None, off="none"
-    )
     disable_dropout: bool = option("switch dropout off", False, source="TRL")
     log_completions: bool = option(
         "write completions with their rewards to samples.jsonl, and show some in the log", True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,9 +20,10 @@ from aligntune_core.data.conversations import (
     starts_dialogue,
     with_system,
 )
-from aligntune_core.data.formats.base import Row, RowProblem, Shape
+from aligntune_core.data.formats.base import TOOLS, Row, RowProblem, Shape
 from aligntune_core.data.options import below, read_options
 from aligntune_core.data.texts import is_blank, shortened
+from aligntune_core.wording import a_type
 
 _TEXTS = ("text", "input", "context", "system")  # never message lists
 _STARTS = "[{ \t\r\n"  # what a JSON text of messages may start with
@@ -150,3 +152,23 @@ def reply(value: Any, column: str) -> list[Message]:
         raise RowProblem(column, f"starts with a message of the {messages[0]['role']}, not of the assistant")
     check_end(messages, column)
     return messages
+
+
+def tools(row: Row, shape: Shape) -> str | None:
+    """The definitions of tools of a row as JSON text; None where it has none."""
+    column = shape.slots[TOOLS]
+    value = row.get(column)
+    if isinstance(value, str) and value.strip():
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise RowProblem(column, f"is no JSON: {error}") from None
+    if value in (None, "", [], {}) or (isinstance(value, str) and not value.strip()):
+        return None
+    if isinstance(value, Mapping):
+        value = [value]
+    if not isinstance(value, list) or not all(isinstance(tool, Mapping) for tool in value):
+        raise RowProblem(
+            column, f"{shortened(value)} is {a_type(value)}, a list of tool definitions was expected"
+        )
+    return json.dumps(value, ensure_ascii=False)

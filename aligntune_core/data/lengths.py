@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from aligntune_core.data.encoding import TokenSequence, window
 from aligntune_core.data.formats.base import RowProblem
-from aligntune_core.data.tokens import TokenSequence, sequences, window
+from aligntune_core.data.tokens import sequences
 from aligntune_core.types import LossOn, RowTokens
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ def _measured(
     elif loss != "none":
         problem = _nothing_left(row, column, loss, limit)
     if problem is None:
-        return RowTokens(length=length, truncated=long and cut)
+        remark = next((sequence.remark for sequence in row.values() if sequence.remark), "")
+        return RowTokens(length=length, truncated=long and cut, remark=remark)
     return RowTokens(length=length, problem=problem.reason, column=problem.column)
 
 

@@ -1,4 +1,4 @@
-"""What a message has beside its role and text: calls of tools, reasoning, whether it is learnt, and parts of content."""
+"""What a message has beside its role and text: calls of tools, reasoning, a weight; and content given as parts."""
 
 from __future__ import annotations
 
@@ -42,30 +42,7 @@ _REFUSED = {
 }
 # Keys that change nothing of what is learnt.
 _HARMLESS = frozenset(
-    ("id", "uuid", "message_id", "msg_id", "parent_id", "conversation_id", "index", "idx", "turn", "turn_id")
-    + (
-        "timestamp",
-        "time",
-        "date",
-        "created",
-        "created_at",
-        "create_time",
-        "model",
-        "source",
-        "language",
-        "lang",
-    )
-    + (
-        "tokens",
-        "token_count",
-        "num_tokens",
-        "length",
-        "type",
-        "object",
-        "finish_reason",
-        "end_turn",
-        "metadata",
-    )
+    ["id", "uuid", "message_id", "msg_id", "parent_id", "conversation_id", "index", "idx", "turn", "turn_id", "timestamp", "time", "date", "created", "created_at", "create_time", "model", "source", "language", "lang", "tokens", "token_count", "num_tokens", "length", "type", "object", "finish_reason", "end_turn", "metadata"]
 )
 _READ = frozenset((*_TEXTS, *_CALLS, *_NAMES, *_THOUGHTS, *_WEIGHTS, *_HARMLESS))
 _READ_IN_PAIRS = frozenset((*_READ, *ASKS, *ANSWERS, "system", "output_with_loss"))

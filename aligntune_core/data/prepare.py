@@ -11,15 +11,17 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from aligntune_core.config import written
-from aligntune_core.data import lengths
-from aligntune_core.data.formats.base import Row, Wishes
+from aligntune_core.data import lengths, unused
+from aligntune_core.data.formats.base import Row, Shape, Wishes
 from aligntune_core.data.nested import paths, unfolded, with_paths
 from aligntune_core.data.reader import Part, Reader, Tokenize, bad_rows_error
 from aligntune_core.data.recognise import detect, mapping_of
+from aligntune_core.data.rendered import as_rendered
 from aligntune_core.data.rows import BROKEN, PLACE, Broken, RowSource, by_row
 from aligntune_core.data.sources.source import Opened, open_source
 from aligntune_core.data.tables import features
-from aligntune_core.data.templates import ensure_template, marks_assistant
+from aligntune_core.data.templates import ensure_template
+from aligntune_core.data.turns import tells_turns
 from aligntune_core.errors import BadRows, DataError
 from aligntune_core.types import BadRow, Datasets
 
@@ -131,8 +133,7 @@ def _reader(
 ) -> Reader:
     """Recognise a data set; decide template, loss and canonical columns. The rest of ``wishes`` is filled in here."""
     data = config.data
-    shape = detect(columns, wishes.sample, algorithm, origin, data.column_mapping, data.text_column)
-    shape = replace(shape, system_prompt=data.system_prompt)
+    shape = _shape(columns, wishes, origin, config, algorithm, tokenizer, data.column_mapping)
     template = ""
     if shape.format.conversational:
         template = ensure_template(tokenizer, shape.dialogue, config.model.chat_template)
@@ -140,7 +141,8 @@ def _reader(
         wishes,
         completion_only=data.completion_only_loss,
         written="data.completion_only_loss" in written(config),
-        marks_assistant=marks_assistant(tokenizer),
+        tells_turns=tells_turns(tokenizer),
+        train_on=data.train_on,
     )
     plain = partial(lengths.tokenize, config=config, algorithm=algorithm, tokenizer=tokenizer)
     return Reader(
@@ -149,8 +151,31 @@ def _reader(
         tokenizer=tokenizer,
         max_seq_length=data.max_seq_length,
         drop=data.on_bad_rows == "drop",
+        rendered=data.rendered,
+        quiet=data.unused_columns == "ignore",
         template=template,
     )
+
+
+def _shape(
+    columns: Sequence[str],
+    wishes: Wishes,
+    origin: str,
+    config: Config,
+    algorithm: Algorithm,
+    tokenizer: Any,
+    mapping: dict[str, str] | None,
+) -> Shape:
+    """A data set recognised, with nothing left out that would change what is learnt."""
+    data = config.data
+    shape = detect(columns, wishes.sample, algorithm, origin, mapping, data.text_column)
+    shape = replace(shape, system_prompt=data.system_prompt)
+    unused.refuse_telling(shape, wishes.rows(), data.unused_columns)
+    if not data.rendered:
+        return shape
+    if data.system_prompt:
+        raise DataError(f"{origin}: rows that are rendered already take no system_prompt")
+    return replace(shape, format=as_rendered(shape.format, tokenizer), dialogue=False)
 
 
 def _held_out(config: Config, algorithm: Algorithm, reader: Reader, opened: Opened) -> Part | None:
@@ -170,13 +195,13 @@ def _held_out(config: Config, algorithm: Algorithm, reader: Reader, opened: Open
     source = _unfolded(source, mapping)
     if data.eval_dataset is not None:
         mapping = _mapping_that_applies(mapping, source, algorithm)
-    sample = list(islice(_readable(source), SAMPLE))
-    shape = detect(source.columns, sample, algorithm, source.origin, mapping, data.text_column)
+    wishes = Wishes(sample=list(islice(_readable(source), SAMPLE)), rows=partial(_readable, source))
+    shape = _shape(source.columns, wishes, source.origin, config, algorithm, reader.tokenizer, mapping)
     if set(shape.format.columns) != set(reader.shape.format.columns):
         raise DataError(
             f"{source.origin}: format {shape.name}, but the training rows are {reader.shape.name}."
         )
-    shape = replace(shape, system_prompt=data.system_prompt, target=reader.shape.target)
+    shape = replace(shape, target=reader.shape.target)
     return replace(reader, shape=shape).read(source)
 
 
@@ -226,7 +251,7 @@ def _streamed(
     sample = [row for row in first if not row.get(BROKEN)]
     wishes = Wishes(sample=sample, rows=lambda: sample)
     reader = _reader(names, wishes, opened.origin, config, algorithm, tokenizer, tokenize)
-    canonical, extras = reader.shape.target.columns, reader.shape.extras
+    canonical, extras = reader.shape.columns_made, reader.shape.extras
     checked = stream.map(
         partial(_checked, reader, opened.origin),
         batched=True,
@@ -245,7 +270,7 @@ def _checked(
     reader: Reader, origin: str, batch: dict[str, list[Any]], indices: list[int]
 ) -> dict[str, list[Any]]:
     """Rows of a stream converted and checked; columns that are neither canonical nor carried along go."""
-    canonical, extras = reader.shape.target.columns, reader.shape.extras
+    canonical, extras = reader.shape.columns_made, reader.shape.extras
     rows = list(by_row(batch))
     out: dict[str, list[Any]] = {name: [] for name in (*canonical, *extras)}
     entries = reader.check([Broken(row[BROKEN]) if row.get(BROKEN) else row for row in rows])

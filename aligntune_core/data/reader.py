@@ -6,15 +6,19 @@ import hashlib
 import json
 import logging
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aligntune_core.data.formats.base import CanonicalRow, RowProblem, Shape
+from aligntune_core.data import cells
+from aligntune_core.data.columns import shown
+from aligntune_core.data.formats.base import TOOLS, CanonicalRow, RowProblem, Shape
 from aligntune_core.data.rows import Broken, RowSource
-from aligntune_core.data.tables import Extras, Spool, canonical_table, carried
+from aligntune_core.data.tables import Canonical, Extras, carried
 from aligntune_core.data.templates import is_plain, refuse_lost_roles
 from aligntune_core.data.tokens import unshared_prompt
+from aligntune_core.data.unused import unused
 from aligntune_core.errors import BadRows, DataError
 from aligntune_core.types import BadRow, DataReport, LossOn, RowTokens
 
@@ -59,6 +63,7 @@ class Tally:
     truncated: int = 0
     context_turns: int = 0
     long_replies: int = 0
+    remarks: Counter[str] = field(default_factory=Counter)  # what is not learnt of a row -> how many rows
 
     def add(self, entry: Checked, index: int, source: RowSource) -> None:
         """Count one row of the source."""
@@ -71,6 +76,8 @@ class Tally:
             self.total += tokens.length
             self.longest = max(self.longest, tokens.length)
             self.truncated += tokens.truncated
+            if tokens.remark:
+                self.remarks[tokens.remark] += 1
             self.context_turns += any(message["role"] == "assistant" for message in row.get("prompt", ()))
             self.long_replies += any(len(row.get(side, ())) > 1 for side in ("chosen", "rejected"))
 
@@ -86,6 +93,10 @@ class Reader:
     max_seq_length: int  # tokens of a row, for the report
     drop: bool  # leave bad rows out instead of raising
     template: str  # what to say of the chat template
+    quiet: bool = False  # whether unused columns are no warning
+    rendered: bool = (
+        False  # whether rows are said to be rendered already, so that it is no warning that they are
+    )
 
     def check(self, rows: Sequence[Any]) -> list[Checked]:
         """Convert and measure rows, in order. A row is used whole, with all that it gives, or not at all."""
@@ -109,7 +120,9 @@ class Reader:
             if not made:
                 raise RowProblem("", f"gives no row to train on (format {self.shape.name})")
             for canonical in made:
-                if canonical.keys() != set(self.shape.target.columns):
+                if self.shape.columns_made != self.shape.target.columns:
+                    canonical[TOOLS] = cells.tools(row, self.shape)
+                if canonical.keys() != set(self.shape.columns_made):
                     raise DataError(
                         f'format "{self.shape.format.name}" made a row with the columns {", ".join(canonical)}; it '
                         f"must have {', '.join(self.shape.target.columns)}. Report it to the authors of the format."
@@ -129,7 +142,7 @@ class Reader:
         from datasets import Dataset, concatenate_datasets
 
         tally, kept, digests, first = Tally(), array("q"), bytearray(), dict[str, Any]()
-        canonical, beside, extras = Spool(), Extras(self.shape), self.shape.extras
+        canonical, beside, extras = Canonical(self.shape), Extras(self.shape), self.shape.extras
         for start, rows in source.batches((*self.shape.slots.values(), *extras.values())):
             entries = list(zip(range(start, start + len(rows)), rows, self.check(rows), strict=True))
             for index, _, entry in entries:
@@ -139,7 +152,7 @@ class Reader:
                 continue
             first = first or fresh[0]
             tokens = [row.columns for _, _, entry in entries for row in entry.tokens]
-            canonical.add(canonical_table(fresh, self.shape, tokens))
+            canonical.add(fresh, tokens)
             origins = [(index, row) for index, row, entry in entries for _ in entry.rows]
             for canon, (_, row) in zip(fresh, origins, strict=True):
                 digests += row_digest(canon, row, extras)
@@ -173,6 +186,11 @@ class Reader:
     ) -> DataReport:
         """The report on a source; without ``tally`` on one whose rows are still to come."""
         counts, target = tally or Tally(), self.shape.target
+        spare = unused(self.shape)
+        idle = [f"Not used: {shown(spare)}."] if spare else []
+        less = [f"{count} rows: {remark}." for remark, count in counts.remarks.items()]
+        loud = [target.sentence] if target.warning else []
+        warnings = [*(() if self.quiet else idle), *loud, *(() if self.rendered else less)]
         return DataReport(
             source=origin,
             format=self.shape.name,
@@ -180,7 +198,14 @@ class Reader:
             loss=target.loss,
             conversational=self.shape.format.conversational,
             text_prompts=target.text_prompts,
-            saw=(*self.shape.saw, *((target.sentence,) if target.sentence else ()), *sentences),
+            saw=(
+                *self.shape.saw,
+                *idle,
+                *((target.sentence,) if target.sentence else ()),
+                *less,
+                *sentences,
+            ),
+            warnings=tuple(warnings),
             columns=tuple(columns),
             rows_given=given,
             rows_dropped=len(counts.bad) if tally else None,

@@ -150,10 +150,10 @@ def _settle(slots: dict[str, str], mapped: Mapping[str, str], typical: Mapping[s
     if "text" in slots and is_messages(typical.get(slots["text"])) and "messages" not in slots:
         slots["messages"] = slots.pop("text")
     # The answer beside a problem's solution is its last line.
-    solution = next((column for column in typical if plain_name(column) == "solution"), None)
-    if solution and plain_name(slots.get("prompt", "")) == "problem" and solution not in mapped:
-        if slots.get("completion") not in mapped and isinstance(typical[solution], str):
-            slots["completion"] = solution
+    solution = next((column for column in typical if plain_name(column) == "solution"), "")
+    free = not {solution, slots.get("completion")} & mapped.keys()
+    if free and plain_name(slots.get("prompt", "")) == "problem" and isinstance(typical.get(solution), str):
+        slots["completion"] = solution
     options = slots.get("options")
     if options and options not in mapped and not is_options(typical.get(options)):
         del slots["options"]
@@ -207,9 +207,6 @@ def _sentences(shape: Shape) -> tuple[str, ...]:
         )
     if extras:
         sentences.append(f"Carried along for rewards: {shown(extras)}.")
-    rest = [c for c in shape.columns if c not in slots.values() and c not in extras.values()]
-    if rest:
-        sentences.append(f"Not used: {shown(rest)}.")
     return tuple(sentences)
 
 

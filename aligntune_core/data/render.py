@@ -7,7 +7,6 @@ from typing import Any
 
 from aligntune_core.data.formats.base import RowProblem
 from aligntune_core.data.lengths import limit_of
-from aligntune_core.data.templates import marks_assistant
 from aligntune_core.data.tokens import sequences
 from aligntune_core.errors import DataError
 from aligntune_core.types import LossOn
@@ -15,15 +14,17 @@ from aligntune_core.types import LossOn
 Pieces = list[tuple[str, bool]]
 
 
-def loss_of(row: Mapping[str, Any], tokenizer: Any, completion_only: bool | None) -> LossOn:
-    """Where the loss of a canonical row is."""
+def loss_of(row: Mapping[str, Any], completion_only: bool | None) -> LossOn:
+    """Where the loss of a canonical row is; whole conversations are there for the loss on each reply."""
     if "chosen" in row:
         return "completion"
     if "completion" in row:
         return "all" if completion_only is False else "completion"
     if "messages" in row:
-        return "assistant" if completion_only is not False and marks_assistant(tokenizer) else "all"
-    return "all" if "text" in row else "none"
+        return "all" if completion_only is False else "assistant"
+    if "prompt" in row:
+        return "none"
+    return "all"
 
 
 def render(row: Mapping[str, Any], algorithm: Any, tokenizer: Any, config: Any) -> Pieces:
@@ -51,7 +52,7 @@ def render_sequences(
     """As ``render``, one entry a token sequence: "chosen" and "rejected", or a single one named "row"."""
     if tokenizer is None:
         raise DataError("the backend brings its own tokenizer, so core cannot show rows as it sees them.")
-    loss = loss_of(row, tokenizer, config.data.completion_only_loss)
+    loss = loss_of(row, config.data.completion_only_loss)
     found = sequences([row], loss, tokenizer)[0]
     if isinstance(found, RowProblem):
         raise found

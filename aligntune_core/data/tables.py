@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from aligntune_core.data.formats.base import MESSAGES, Format, Shape
+from aligntune_core.data.formats.base import MESSAGES, TOOLS, Format, Shape
 from aligntune_core.errors import DataError
 
 IN_MEMORY = 16 * 2**20
@@ -23,6 +24,9 @@ class Spool:
         self._bytes = 0
         self._path = ""
         self._writer: Any = None
+
+    def __bool__(self) -> bool:
+        return self._bytes > 0
 
     def add(self, table: Any) -> None:
         """Take one more ``pyarrow.Table``."""
@@ -118,23 +122,88 @@ def scratch_file(suffix: str) -> str:
 
 
 def features(columns: Sequence[str], entry: Format) -> Any:
-    """Canonical columns as features of the ``datasets`` library: lists of messages, and what the format declares."""
+    """Canonical columns of a stream as features of the ``datasets`` library; messages may have any keys."""
     from datasets import Features
 
-    return Features.from_arrow_schema(_schema(columns, entry))
+    return Features.from_arrow_schema(_schema(columns, entry, rich=True))
 
 
-def canonical_table(
-    rows: Sequence[Mapping[str, Any]], shape: Shape, tokens: Sequence[Mapping[str, Any] | None]
-) -> Any:
-    """Canonical rows as an Arrow table, beside the columns of their tokens where there are any."""
-    import pyarrow as pa
+class Canonical:
+    """Canonical rows, beside the columns of their tokens where there are any.
 
-    table = pa.Table.from_pylist(list(rows), schema=_schema(shape.target.columns, shape.format))
-    for name in next((row for row in tokens if row), {}):
-        values = [None if row is None else row[name] for row in tokens]
-        table = table.append_column(name, pa.array(values, pa.list_(pa.int32())))
-    return table
+    A message is a struct of role and content. Where one of them has more (calls of tools, reasoning, a weight), all are
+    kept as JSON, so that none gets the keys of another.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        self._shape = shape
+        self._plain, self._rich = [Spool()], [Spool()]  # in the order of the rows: plain, rich, plain, ...
+        self._last_rich = False
+
+    def add(self, rows: Sequence[Mapping[str, Any]], tokens: Sequence[Mapping[str, Any] | None]) -> None:
+        """Take some more rows."""
+        import pyarrow as pa
+
+        rich = any(_is_rich(row) for row in rows)
+        table = self._table(rows, rich)
+        for name in next((row for row in tokens if row), {}):
+            values = [None if row is None else row[name] for row in tokens]
+            table = table.append_column(name, pa.array(values, pa.list_(pa.int32())))
+        if self._last_rich and not rich:
+            self._plain.append(Spool())
+            self._rich.append(Spool())
+        self._last_rich = rich
+        (self._rich if rich else self._plain)[-1].add(table)
+
+    def table(self) -> Any:
+        """All of it as a table of the ``datasets`` library."""
+        from datasets.table import concat_tables
+
+        if not any(self._rich):
+            return self._plain[0].table()
+        parts = []
+        for plain, rich in zip(self._plain, self._rich, strict=True):
+            parts += [self._enriched(plain)] if plain else []
+            parts += [rich.table()] if rich else []
+        return parts[0] if len(parts) == 1 else concat_tables(parts)
+
+    def _table(self, rows: Sequence[Mapping[str, Any]], rich: bool) -> Any:
+        import pyarrow as pa
+
+        columns, entry = self._shape.columns_made, self._shape.format
+        if not rich:
+            return pa.Table.from_pylist(list(rows), schema=_schema(columns, entry))
+        arrays = []
+        for name in columns:
+            values = [row[name] for row in rows]
+            if _type_of(name, entry) == MESSAGES:
+                values = [[json.dumps(message, ensure_ascii=False) for message in cell] for cell in values]
+                arrays.append(pa.array(values, pa.list_(pa.string())))
+            else:
+                arrays.append(pa.array(values, _arrow_type(_type_of(name, entry))))
+        return pa.table(arrays, names=list(columns)).cast(_schema(columns, entry, rich=True))
+
+    def _enriched(self, plain: Spool) -> Any:
+        """Plain rows with their messages as JSON."""
+        spool, table = Spool(), plain.table()
+        for batch in table.to_batches(max_chunksize=1000):
+            made = self._table(batch.select(list(self._shape.columns_made)).to_pylist(), rich=True)
+            for name in batch.schema.names:
+                if name not in self._shape.columns_made:
+                    made = made.append_column(name, batch.column(name))
+            spool.add(made)
+        return spool.table()
+
+
+def _is_rich(row: Mapping[str, Any]) -> bool:
+    """Whether a message of a canonical row has more than a role and a content."""
+    return any(
+        len(message) > 2
+        for cell in row.values()
+        if isinstance(cell, list)
+        for message in cell
+        if isinstance(message, dict)
+    )
 
 
 def carried(dataset: Any, extras: Mapping[str, str], kept: Sequence[int]) -> Any:
@@ -149,10 +218,17 @@ def carried(dataset: Any, extras: Mapping[str, str], kept: Sequence[int]) -> Any
     return concatenate_datasets(columns, axis=1)
 
 
-def _schema(columns: Sequence[str], entry: Format) -> Any:
+def _schema(columns: Sequence[str], entry: Format, rich: bool = False) -> Any:
     import pyarrow as pa
 
-    return pa.schema([(column, _arrow_type(entry.type_of(column))) for column in columns])
+    types = {column: _type_of(column, entry) for column in columns}
+    messages = pa.list_(pa.json_()) if rich else _arrow_type(MESSAGES)
+    return pa.schema([(n, messages if t == MESSAGES else _arrow_type(t)) for n, t in types.items()])
+
+
+def _type_of(column: str, entry: Format) -> str:
+    """The type of a canonical column; definitions of tools are a JSON text, whatever the format."""
+    return "string" if column == TOOLS else entry.type_of(column)
 
 
 def _arrow_type(name: str) -> Any:

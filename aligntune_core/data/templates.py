@@ -7,13 +7,11 @@ model, so generation uses it as well.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from aligntune_core.data.formats.base import RowProblem
 
 _BOS = "{{ bos_token }}"
-_GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 # The prompt's text on lines of its own; the reply ends with the end-of-sequence token. Speakers are not marked, so a
 # conversation of several turns, or a system message and a user's, cannot be told apart in it: such rows are refused.
@@ -48,7 +46,7 @@ def ensure_template(tokenizer: Any, dialogue: bool, given: str | None = None) ->
     if tokenizer.chat_template and not _ours(tokenizer):
         return "The chat template that was configured." if given else "The tokenizer's own chat template."
     template = DIALOGUE if dialogue else PLAIN
-    tokenizer.chat_template = (_BOS if _adds_bos(tokenizer) else "") + template
+    tokenizer.chat_template = (_BOS if adds_bos(tokenizer) else "") + template
     if dialogue:
         return 'The tokenizer has no chat template: turns are written as "\\n\\nHuman: ..." and "\\n\\nAssistant: ...".'
     return (
@@ -60,12 +58,6 @@ def ensure_template(tokenizer: Any, dialogue: bool, given: str | None = None) ->
 def is_plain(tokenizer: Any) -> bool:
     """Whether conversations are rendered without naming the speakers."""
     return tokenizer is not None and tokenizer.chat_template in (PLAIN, _BOS + PLAIN)
-
-
-def marks_assistant(tokenizer: Any) -> bool:
-    """Whether the template says which tokens are the assistant's (``{% generation %}``)."""
-    template = getattr(tokenizer, "chat_template", None)
-    return isinstance(template, str) and _GENERATION.search(template) is not None
 
 
 def refuse_lost_roles(row: dict[str, Any]) -> None:
@@ -91,7 +83,7 @@ def _ours(tokenizer: Any) -> bool:
     return tokenizer.chat_template in (PLAIN, _BOS + PLAIN, DIALOGUE, _BOS + DIALOGUE)
 
 
-def _adds_bos(tokenizer: Any) -> bool:
+def adds_bos(tokenizer: Any) -> bool:
     """Whether the tokenizer starts every text with its BOS token, as the model was pretrained with."""
     ids = tokenizer("a")["input_ids"]
     return tokenizer.bos_token_id is not None and bool(ids) and ids[0] == tokenizer.bos_token_id

@@ -2,161 +2,115 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
+from aligntune_core.data import fidelity
+from aligntune_core.data.encoding import (
+    TokenSequence,
+    Tools,
+    after_prompt,
+    encode,
+    render_conversations,
+    shared_length,
+)
 from aligntune_core.data.formats.base import RowProblem
+from aligntune_core.data.templated import Answer, Templated
+from aligntune_core.data.templates import adds_bos
 from aligntune_core.types import LossOn
 
-Messages = Sequence[dict[str, str]]
 
-
-@dataclass(frozen=True)
-class TokenSequence:
-    """One token sequence of a row, before truncation.
-
-    Attributes:
-        ids: token ids.
-        mask: whether the loss is on each of them.
-        prompt: how many of the first are the prompt's, where the row has one: those that a reply leaves as they are.
-    """
-
-    ids: list[int]
-    mask: list[bool]
-    prompt: int = 0
-
-
-def sequences(
-    rows: Sequence[Mapping[str, Any]], loss: LossOn, tokenizer: Any
-) -> list[dict[str, TokenSequence] | RowProblem]:
+def sequences(rows: Sequence[Mapping[str, Any]], loss: LossOn, tokenizer: Any) -> list[Answer]:
     """Canonical rows of one kind as the model will see them.
 
     The completion starts where the tokens of the prompt alone and those of prompt and completion part, which is not
     always after the prompt. Plain text ends with the end-of-sequence token.
 
     Args:
-        rows: canonical rows, all with the same columns.
+        rows: canonical rows, all with the same columns. A prompt that is a text was rendered already, and its
+            completion with it: they are taken as they are.
         loss: where their loss is.
         tokenizer: with a chat template, if the rows are conversations.
 
     Returns:
         list: for each row its sequences by name: "chosen" and "rejected", or a single one, "row"; or a ``RowProblem``
-        where the chat template refuses it.
+        where the chat template refuses it, or leaves out part of what is to be learnt.
     """
     if not rows:
         return []
-    if loss == "assistant":
-        return [_turns(row["messages"], tokenizer) for row in rows]
+    special = fidelity.special_tokens(tokenizer)
     if "text" in rows[0]:
-        eos = tokenizer.eos_token or ""  # plain text as TRL trains on it
-        texts = [row["text"] if row["text"].endswith(eos) else row["text"] + eos for row in rows]
-        return [{"row": _sequence(ids, 0)} for ids in encode(tokenizer, texts, special=True)]
+        return _texts(rows, tokenizer, special)
+    templated = Templated(tokenizer, special)
     if "messages" in rows[0]:
-        wholes = encode_conversations(tokenizer, [row["messages"] for row in rows], False)
-        return [ids if isinstance(ids, RowProblem) else {"row": _sequence(ids, 0)} for ids in wholes]
-    prompts = encode_conversations(tokenizer, [row["prompt"] for row in rows], True)
+        read = templated.turns if loss == "assistant" else templated.whole
+        return [read(row["messages"], tools_of(row)) for row in rows]
     sides = [side for side in ("chosen", "rejected", "completion") if side in rows[0]]
+    if isinstance(rows[0]["prompt"], str):
+        return _rendered(rows, sides, loss == "all", tokenizer)
+    return templated.answers(rows, [tools_of(row) for row in rows], sides, loss == "all")
+
+
+_RENDERED = "The text spells special tokens, so it was rendered already: none are added to those that it has"
+
+
+@lru_cache(maxsize=256)
+def _tools(text: str) -> Tools:
+    return json.loads(text) or None
+
+
+def tools_of(row: Mapping[str, Any]) -> Tools:
+    """The definitions of tools of a canonical row, which holds them as JSON."""
+    text = row.get("tools")
+    return _tools(text) if text else None
+
+
+def _texts(rows: Sequence[Mapping[str, Any]], tokenizer: Any, special: fidelity.Special) -> list[Answer]:
+    """Plain text as TRL trains on it: with the special tokens of any text, and an end.
+
+    One that spells special tokens was rendered already: it gets no second BOS, and no end where it has one.
+    """
+    texts, remarks = [], []
+    for row in rows:
+        text, marked = _ended(row["text"], tokenizer, special)
+        texts.append(text)
+        remarks.append(_RENDERED if marked else "")
+    return [
+        {"row": TokenSequence(ids, [True] * len(ids), remark=remark)}
+        for ids, remark in zip(encode(tokenizer, texts, special=True), remarks, strict=True)
+    ]
+
+
+def _ended(text: str, tokenizer: Any, special: fidelity.Special) -> tuple[str, bool]:
+    """A text with an end, and whether it spells special tokens itself, the end aside."""
+    bos, eos = tokenizer.bos_token or "", tokenizer.eos_token or ""
+    if special is None or not special.search(text.removesuffix(eos)):
+        return (text if text.endswith(eos) else text + eos), False
+    if bos and text.startswith(bos) and adds_bos(tokenizer):
+        text = text.removeprefix(bos)
+    last = text.rstrip()
+    ended = any(match.end() == len(last) for match in special.finditer(last))
+    return (text if ended else text + eos), True
+
+
+def _rendered(
+    rows: Sequence[Mapping[str, Any]], sides: Sequence[str], loss_on_all: bool, tokenizer: Any
+) -> list[Answer]:
+    """Prompts and completions that hold the template's marks already: joined as they are.
+
+    The tokenizer's BOS is added where it adds one to any text; the rows have none of their own (see data/rendered.py).
+    """
+    prompts = encode(tokenizer, [row["prompt"] for row in rows], special=True)
     columns = [
-        encode_conversations(tokenizer, [[*row["prompt"], *row[side]] for row in rows], False)
-        for side in sides
+        encode(tokenizer, [row["prompt"] + row[side] for row in rows], special=True) for side in sides
     ] or [prompts]
-    names = ["row"] if len(columns) == 1 else sides
-    return [_answered(names, prompt, wholes, loss) for prompt, *wholes in zip(prompts, *columns, strict=True)]
-
-
-def _sequence(ids: list[int], start: int, prompt: int = 0) -> TokenSequence:
-    """A sequence with the loss from ``start`` on."""
-    return TokenSequence(ids, [False] * start + [True] * (len(ids) - start), prompt)
-
-
-def _answered(
-    names: Sequence[str],
-    prompt: list[int] | RowProblem,
-    wholes: Sequence[list[int] | RowProblem],
-    loss: LossOn,
-) -> dict[str, TokenSequence] | RowProblem:
-    """A prompt with each of its answers; the prompt alone where it has none."""
-    answered: dict[str, TokenSequence] = {}
-    for name, ids in zip(names, wholes, strict=True):
-        if isinstance(ids, RowProblem):
-            return ids
-        if isinstance(prompt, RowProblem):
-            return prompt
-        start = shared_length(prompt, ids)
-        answered[name] = _sequence(ids, 0 if loss == "all" else start, start)
-    return answered
-
-
-def _turns(messages: Messages, tokenizer: Any) -> dict[str, TokenSequence] | RowProblem:
-    """A conversation with the loss on each turn of the assistant."""
-    try:
-        encoded = tokenizer.apply_chat_template(
-            messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
-        )
-    except Exception as error:  # a template raises what it likes
-        return RowProblem("messages", f"the chat template refuses it: {error}")
-    return {
-        "row": TokenSequence(list(encoded["input_ids"]), [bool(bit) for bit in encoded["assistant_masks"]])
-    }
-
-
-def encode_conversations(
-    tokenizer: Any, conversations: Sequence[Messages], generation: bool
-) -> list[list[int] | RowProblem]:
-    """Token ids of each conversation, or the template's refusal; ``generation`` ends with the start of a reply."""
-    texts = render_conversations(tokenizer, conversations, generation)
-    ids = iter(encode(tokenizer, [text for text in texts if isinstance(text, str)]))
-    return [next(ids) if isinstance(text, str) else text for text in texts]
-
-
-def render_conversations(
-    tokenizer: Any, conversations: Sequence[Messages], generation: bool
-) -> list[str | RowProblem]:
-    """Each conversation as text; a ``RowProblem`` where the template refuses it."""
-
-    def render(messages: Any) -> Any:
-        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generation)
-
-    def render_one(conversation: Messages) -> str | RowProblem:
-        try:
-            return str(render(conversation))
-        except Exception as error:  # the reason goes into the report of the row
-            return RowProblem("", f"the chat template refuses it: {error}")
-
-    try:
-        return list(render(list(conversations)))
-    except Exception:  # templates raise what they like; one at a time shows which conversation it was
-        return list(map(render_one, conversations))
-
-
-def encode(tokenizer: Any, texts: Sequence[str], special: bool = False) -> list[list[int]]:
-    """Token ids of rendered texts (no special tokens added) or of plain ones (``special``)."""
-    if not texts:
-        return []
-    encoded = tokenizer(
-        list(texts),
-        add_special_tokens=special,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-        verbose=False,
-    )
-    return encoded["input_ids"]  # type: ignore[no-any-return]
-
-
-def shared_length(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many leading tokens two sequences share."""
-    for index, (one, other) in enumerate(zip(first, second, strict=False)):
-        if one != other:
-            return index
-    return min(len(first), len(second))
-
-
-def window(length: int, limit: int, mode: str) -> slice:
-    """The part of a sequence that is left after truncation to ``limit``."""
-    if length <= limit:
-        return slice(0, length)
-    return slice(0, limit) if mode == "keep_start" else slice(length - limit, length)
+    names = ["row"] if len(columns) == 1 else list(sides)
+    return [
+        {name: after_prompt(prompt, ids, loss_on_all) for name, ids in zip(names, wholes, strict=True)}
+        for prompt, *wholes in zip(prompts, *columns, strict=True)
+    ]
 
 
 def unshared_prompt(tokenizer: Any, row: dict[str, Any]) -> str:

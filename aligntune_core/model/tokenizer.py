@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aligntune_core.errors import ConfigError
 from aligntune_core.model.source import ADAPTER_FILE, adapter_config, check_base, check_source
-from aligntune_core.wording import a_type, root_cause
+from aligntune_core.model.template import template_text, with_values
+from aligntune_core.wording import a_type, listed, root_cause
 
 if TYPE_CHECKING:
     from aligntune_core.config.schema.weights import ModelConfig
@@ -23,14 +25,14 @@ _TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json", "tokenizer.model"
 def load_tokenizer(model: ModelConfig) -> Any:
     """The tokenizer of ``model``: ``model.tokenizer``, by name or in memory, else the model's own.
 
-    An adapter folder's own tokenizer is taken before its base's; of a model in memory, that of the name it
-    was loaded from. ``model.chat_template`` replaces the tokenizer's template. One in memory is copied.
+    An adapter folder's own tokenizer is taken before its base's; of a model in memory, that of the name it was loaded
+    from. ``model.chat_template`` replaces the tokenizer's template, which reads ``model.chat_template_kwargs``. A
+    tokenizer in memory is copied.
 
     Raises:
         ConfigError: none could be loaded, or the template is not Jinja; the cause is chained.
     """
-    if model.chat_template is not None:
-        _check_template(model.chat_template)
+    template = None if model.chat_template is None else template_text(model.chat_template)
     source = model.tokenizer
     if source is None or isinstance(source, (str, os.PathLike)):
         tokenizer = _loaded_tokenizer(model)
@@ -40,9 +42,21 @@ def load_tokenizer(model: ModelConfig) -> Any:
         raise ConfigError(
             f"tokenizer_name (model.tokenizer) is {a_type(source)}; give a hub id, a folder or a transformers tokenizer"
         )
-    if model.chat_template is not None:
-        tokenizer.chat_template = model.chat_template
+    if template is not None:
+        tokenizer.chat_template = template
+    if model.chat_template_kwargs:
+        _set_values(tokenizer, model.chat_template_kwargs)
     return tokenizer
+
+
+def _set_values(tokenizer: Any, values: Mapping[str, Any]) -> None:
+    """Let the tokenizer's template read these values."""
+    if not isinstance(tokenizer.chat_template, str):
+        raise ConfigError(
+            "model.chat_template_kwargs: the tokenizer has no chat template that could read "
+            f"{listed(values)}; name one with chat_template="
+        )
+    tokenizer.chat_template = with_values(tokenizer.chat_template, values)
 
 
 def check_ends(model: ModelConfig, tokenizer: Any) -> None:
@@ -121,18 +135,3 @@ def _name_of(model: Any) -> str:
         f"the model in memory ({type(model).__name__}) does not say where it was loaded from, "
         "so its tokenizer is not known. Name one with tokenizer_name (model.tokenizer)."
     )
-
-
-def _check_template(template: str) -> None:
-    from jinja2 import Environment, TemplateSyntaxError
-
-    if "{" not in template:
-        raise ConfigError(
-            f"model.chat_template must be the text of a Jinja template; {template[:60]!r} holds no expression"
-        )
-    try:
-        Environment(extensions=["jinja2.ext.loopcontrols"]).parse(template)
-    except TemplateSyntaxError as error:
-        # transformers' own "generation" block is no Jinja tag; the tokenizer knows it.
-        if "generation" not in str(error.message):
-            raise ConfigError(f"model.chat_template, line {error.lineno}: {error.message}") from error

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aligntune_core.config.resolve.defaults import output_dir
 from aligntune_core.errors import ContractViolation, HookError
 from aligntune_core.pipeline import contract
+from aligntune_core.pipeline.announce import announce
 from aligntune_core.pipeline.plan import Plan
 from aligntune_core.pipeline.trainer import Trainer
 from aligntune_core.run import logs
@@ -35,6 +36,7 @@ def build(plan: Plan) -> Trainer:
     folder.refuse_own_model(model_folder(config.model.name))
     session = RunSession(folder)
     with logs.kept(session.log):
+        announce(plan)
         loaded = backend.load_model(config, prepared)
         seed_everything(config.run.seed)
         loaded = backend.apply_peft(loaded, config, prepared)

@@ -27,7 +27,8 @@ CHANGES = {
         "run.data_seed",
     ),
     *("data.max_seq_length", "data.truncation_mode", "data.packing", "data.packing_strategy"),
-    *("data.completion_only_loss", "data.group_by_length"),
+    *("data.completion_only_loss", "data.group_by_length", "data.rendered", "data.train_on"),
+    *("model.chat_template", "model.chat_template_kwargs"),
 }
 
 

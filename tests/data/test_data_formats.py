@@ -61,7 +61,7 @@ def test_system_column_and_system_prompt(prepare: Any) -> None:
 
 @pytest.mark.parametrize("column", ["messages", "conversations"])
 def test_messages_split_at_the_last_reply(prepare: Any, column: str) -> None:
-    data = prepare([{column: [ASK, SAY, ASK2, SAY2]}, {column: [ASK, SAY]}])
+    data = prepare([{column: [ASK, SAY, ASK2, SAY2]}, {column: [ASK, SAY]}], train_on="last")
     assert data.train[0] == {"prompt": [ASK, SAY, ASK2], "completion": [SAY2]}
     assert data.report.format == "messages"
     assert any("last turn" in sentence for sentence in data.report.saw)

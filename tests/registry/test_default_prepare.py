@@ -182,7 +182,7 @@ def test_chat_template_replaces_the_tokenizers(words: Callable[..., Path]) -> No
 @pytest.mark.parametrize(
     ("template", "said"),
     [
-        ("chatml", "must be the text of a Jinja template"),
+        ("chatlm", 'is no Jinja template, no file and no name. Did you mean "chatml"'),
         ("ok\n{% for m in %}", "model.chat_template, line 2: "),
     ],
 )

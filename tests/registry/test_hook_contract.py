@@ -40,7 +40,7 @@ FIELDS = {
     "Topology": "rank=... local_rank=... world_size=...",
     "Prepared": "device tokenizer=... versions=... topology=... state=...",
     "LoadedModel": "model tokenizer roles=...",
-    "RowTokens": "length=... truncated=... problem=... column=... columns=...",
+    "RowTokens": "length=... truncated=... problem=... column=... remark=... columns=...",
     "Datasets": "train eval=... fingerprint=... report=...",
     "RunContext": "output_dir cache_dir artifact checkpoint_dir emit stop topology=...",
     "Sampling": "max_new_tokens=... temperature=... top_p=... n=... stop=... seed=...",

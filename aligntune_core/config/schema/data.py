@@ -40,6 +40,20 @@ class DataConfig(Section):
         aliases=("dataset_text_field",),
         off="text, where there is no other known column",
     )
+    unused_columns: Literal["warn", "ignore", "error"] | list[str] = ours(
+        "columns that nobody reads: warn (an error where what is learnt would be another, e.g. images), ignore, error; "
+        "or names of columns to leave out",
+        "warn",
+    )
+    rendered: bool = ours(
+        "rows hold the chat template's marks already: they are taken as they are", False, on_resume="changes"
+    )
+    train_on: Literal["all", "last", "marked"] = ours(
+        "replies of a conversation with loss: all but those of weight 0, the last, or those that rows mark",
+        "all",
+        only="supervised",
+        on_resume="changes",
+    )
     streaming: bool = ours("read rows as training goes; needs max_steps", False)
     on_bad_rows: Literal["error", "drop"] = ours("what to do with rows that cannot be used", "error")
     system_prompt: str | None = ours(

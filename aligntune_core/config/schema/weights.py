@@ -51,7 +51,16 @@ class ModelConfig(Section):
         aliases=("tokenizer_name_or_path", "tokenizer"),
         off="the model's own tokenizer",
     )
-    chat_template: str | None = ours("Jinja chat template to use", None, off="the tokenizer's own")
+    chat_template: str | None = ours(
+        "chat template to use: Jinja text, a file of it, or a name (chatml, llama3, qwen3, ...)",
+        None,
+        aliases=("chat_template_path",),
+        off="the tokenizer's own",
+        on_resume="changes",
+    )
+    chat_template_kwargs: dict[str, Any] = ours(
+        "values that the chat template reads, e.g. enable_thinking; saved with it", {}, on_resume="changes"
+    )
     revision: str | None = option(
         "branch, tag or commit on the hub", None, off="the hub's default branch", example="a-branch"
     )

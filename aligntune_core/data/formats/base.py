@@ -15,8 +15,11 @@ CanonicalRow = dict[str, Any]
 MESSAGES = "messages"
 """The type of a canonical column of message lists."""
 
+TOOLS = "tools"
+"""The role, and the canonical column, of definitions of tools: a JSON text beside the messages of any format."""
+
 # What a row may have beside a conversation: a system message, and definitions of tools.
-BESIDE = ("system", "tools")
+BESIDE = ("system", TOOLS)
 
 # What a row may have beside the text of its prompt: more of it, and what comes before.
 CONTEXT = ("input", "context", "options", "history", *BESIDE)
@@ -51,6 +54,7 @@ class Target:
     loss: LossOn  # where the loss is
     columns: tuple[str, ...]  # canonical columns
     sentence: str = ""  # for the report
+    warning: bool = False  # whether the sentence says that less is learnt than the rows hold
     # whether the rows' prompts are plain texts, each of which becomes a user's message
     text_prompts: bool = False
 
@@ -61,7 +65,8 @@ class Wishes:
 
     completion_only: bool | None = None  # ``completion_only_loss``
     written: bool = False  # whether the user wrote it
-    marks_assistant: bool = False  # whether the chat template says which tokens are the assistant's
+    tells_turns: bool = False  # whether each reply of a conversation can be told apart
+    train_on: str = "all"  # which replies of a conversation: "all", "last" or "marked"
     sample: Sequence[Row] = ()  # the first readable rows
     rows: Callable[[], Iterable[Row]] = tuple  # gives all readable rows, as far as they can be read twice
 
@@ -84,6 +89,12 @@ class Shape:
     saw: tuple[str, ...] = ()  # sentences for the report
     system_prompt: str | None = None  # system message for conversations that have none
     target: Target = Target("all", ())  # what the rows become
+
+    @property
+    def columns_made(self) -> tuple[str, ...]:
+        """The canonical columns of its rows, definitions of tools included."""
+        beside = (TOOLS,) if TOOLS in self.slots and self.format.conversational else ()
+        return (*self.target.columns, *beside)
 
     def value(self, role: str) -> Any:
         """A typical value of the column with that role; None where there is none."""

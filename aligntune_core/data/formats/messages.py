@@ -44,15 +44,19 @@ def loss(shape: Shape, wishes: Wishes) -> Target:
     """On every turn of the assistant where the template marks them, else on the last one."""
     if wishes.completion_only is False:
         return Target("all", WHOLE, "The loss is on every token (completion_only_loss=False).")
-    if not wishes.marks_assistant:
-        sentence = (
-            "The loss is on the last turn of the assistant (the chat template does not mark its turns)."
-        )
-        return Target("completion", PAIR, sentence)
+    if wishes.train_on == "last":
+        return Target("completion", PAIR, "The loss is on the last turn of the assistant (train_on=last).")
     column = shape.slots["messages"]
-    if any(_has_turns(row.get(column), column) for row in wishes.rows()):
-        return Target("assistant", WHOLE, "The loss is on every turn of the assistant.")
-    return Target("completion", PAIR, "The loss is on the reply only.")
+    if not any(_has_turns(row.get(column), column) for row in wishes.rows()):
+        return Target("completion", PAIR, "The loss is on the reply only.")
+    if wishes.tells_turns:
+        marked = " that the rows mark" if wishes.train_on == "marked" else ""
+        return Target("assistant", WHOLE, f"The loss is on every turn of the assistant{marked}.")
+    sentence = (
+        "The loss is on the last turn of the assistant only: the chat template does not show where its earlier turns "
+        "start and end. One with generation marks does (chat_template=); train_on=last says that it is meant."
+    )
+    return Target("completion", PAIR, sentence, warning=True)
 
 
 def _has_turns(value: Any, column: str) -> bool:

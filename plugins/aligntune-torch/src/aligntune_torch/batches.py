@@ -1,4 +1,4 @@
-"""Rows with canonical columns -> token ids with a loss mask -> the batches of each optimiser step, in their order."""
+"""Tokens of rows with their labels -> the batches of each optimiser step, in their order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Batch = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Encoder:
-    """Tokenises rows.
+    """What is left of the rows' tokens, and where the loss is; tokens of a prompt.
 
     Attributes:
         tokenizer: of the policy.
@@ -33,43 +33,20 @@ class Encoder:
     completion_only: bool
 
     def samples(self, row: Mapping[str, Any]) -> list[Sample]:
-        """One sample for a row of SFT; two, chosen and rejected, for a pair of DPO."""
-        if "messages" in row and self.completion_only:
-            return [self._turns(row["messages"])]
-        if "prompt" not in row:
-            return [self._sample(self._ids(self._ended(row.get("messages", row.get("text")))), 0)]
-        prompt = self.prompt(row["prompt"])
-        answers = [row[name] for name in ("completion", "chosen", "rejected") if name in row]
-        both = [self._ids(row["prompt"] + self._ended(answer)) for answer in answers]
-        # The two answers of a pair start at the same token, even where one merged with the prompt's last.
-        start = min(_common(prompt, ids) for ids in both)
-        return [self._sample(ids, start if self.completion_only or len(both) > 1 else 0) for ids in both]
+        """One sample for the tokens of a row of SFT; two, chosen and rejected, for a pair of DPO."""
+        if "input_ids" in row:
+            labels = row["labels"] if self.completion_only else row["input_ids"]
+            return [self.cut(row["input_ids"], labels)]
+        return [self.cut(row[f"{side}_ids"], row[f"{side}_labels"]) for side in ("chosen", "rejected")]
 
     def prompt(self, prompt: Any) -> list[int]:
         """A prompt as generation sees it."""
-        return self._ids(prompt, add_generation_prompt=True)
-
-    def _ids(self, text: Any, **template: Any) -> list[int]:
-        if isinstance(text, str):
-            return list(self.tokenizer(text)["input_ids"])
-        ids = self.tokenizer.apply_chat_template(text, tokenize=True, return_dict=True, **template)
-        return list(ids["input_ids"])
-
-    def _ended(self, text: Any) -> Any:
-        """A plain text ends with the end-of-sequence token; a conversation is ended by its template."""
-        end = self.tokenizer.eos_token
-        return text + end if isinstance(text, str) and not text.endswith(end) else text
-
-    def _turns(self, messages: Any) -> Sample:
-        """A whole conversation with the loss on each turn of the assistant, which the template marks."""
-        found = self.tokenizer.apply_chat_template(
-            messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+        if isinstance(prompt, str):
+            return list(self.tokenizer(prompt)["input_ids"])
+        ids = self.tokenizer.apply_chat_template(
+            prompt, tokenize=True, return_dict=True, add_generation_prompt=True
         )
-        ids, mask = list(found["input_ids"]), found["assistant_masks"]
-        return self.cut(ids, [i if on else IGNORED for i, on in zip(ids, mask, strict=True)])
-
-    def _sample(self, ids: list[int], start: int) -> Sample:
-        return self.cut(ids, [IGNORED] * start + ids[start:])
+        return list(ids["input_ids"])
 
     def cut(self, ids: list[int], labels: list[int]) -> Sample:
         """What is left of a sample within ``max_length``."""
@@ -77,12 +54,6 @@ class Encoder:
             slice(self.max_length) if self.truncation_mode == "keep_start" else slice(-self.max_length, None)
         )
         return {"input_ids": ids[part], "labels": labels[part], "attention_mask": [1] * len(ids[part])}
-
-
-def _common(first: Sequence[int], second: Sequence[int]) -> int:
-    """Length of the common prefix."""
-    different = (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b)
-    return next(different, min(len(first), len(second)))
 
 
 def collate(rows: Sequence[Sequence[Sample]], pad_token_id: int) -> Batch:

@@ -1,11 +1,13 @@
-"""Rows as the engine's own encoder will see them, judged before weights load."""
+"""Rows as tokens, judged before weights load."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from aligntune_core.toolkit import RowProblem, TokenSequence, sequences
 from aligntune_core.types import LossOn, RowTokens
 from aligntune_torch.batches import Encoder, Sample
 from aligntune_torch.losses import IGNORED
@@ -17,22 +19,44 @@ if TYPE_CHECKING:
 def tokenize(
     rows: Sequence[Mapping[str, Any]], loss: LossOn, config: Config, tokenizer: Any
 ) -> list[RowTokens]:
-    """One answer a row. The engine encodes the rows itself, so no tokens are handed over."""
-    data = config.data
-    whole = Encoder(tokenizer, sys.maxsize, data.truncation_mode, loss in ("completion", "assistant"))
-    cut = Encoder(tokenizer, data.max_seq_length or sys.maxsize, data.truncation_mode, whole.completion_only)
-    return [_judged(row, whole, cut) for row in rows]
+    """One answer a row, with its tokens: the engine cuts and pads them, nothing else."""
+    limit = config.data.max_seq_length or sys.maxsize
+    cut = Encoder(tokenizer, limit, config.data.truncation_mode, loss in ("completion", "assistant"))
+    return [
+        RowTokens(problem=entry.reason, column=entry.column)
+        if isinstance(entry, RowProblem)
+        else _judged(row, entry, cut)
+        for row, entry in zip(rows, sequences(rows, loss, tokenizer), strict=True)
+    ]
 
 
-def _judged(row: Mapping[str, Any], whole: Encoder, cut: Encoder) -> RowTokens:
-    try:
-        samples = whole.samples(row)
-    except Exception as error:  # templates raise what they like; the reason goes into the report of the row
-        return RowTokens(problem=f"the chat template refuses it: {error}")
-    length = max(len(sample["input_ids"]) for sample in samples)
-    left = [cut.cut(sample["input_ids"], sample["labels"]) for sample in samples]
-    problem, column = _problem(row, samples, left, cut.max_length)
-    return RowTokens(length=length, truncated=length > cut.max_length, problem=problem, column=column)
+def _judged(row: Mapping[str, Any], entry: Mapping[str, TokenSequence], cut: Encoder) -> RowTokens:
+    columns = tokens_of(entry)
+    length = max(len(sequence.ids) for sequence in entry.values())
+    whole = replace(cut, max_length=sys.maxsize).samples(columns)
+    problem, column = _problem(row, whole, cut.samples(columns), cut.max_length)
+    return RowTokens(
+        length=length,
+        truncated=length > cut.max_length,
+        problem=problem,
+        column=column,
+        remark=next((sequence.remark for sequence in entry.values() if sequence.remark), ""),
+        columns=None if problem else columns,
+    )
+
+
+def tokens_of(entry: Mapping[str, TokenSequence]) -> dict[str, list[int]]:
+    """The columns of a row's tokens: ids and labels, of both sides of a pair, which start at the same token."""
+    if "row" in entry:
+        row = entry["row"]
+        labels = [token if on else IGNORED for token, on in zip(row.ids, row.mask, strict=True)]
+        return {"input_ids": row.ids, "labels": labels}
+    start = min(sequence.prompt for sequence in entry.values())
+    columns = {}
+    for side, sequence in entry.items():
+        columns[f"{side}_ids"] = sequence.ids
+        columns[f"{side}_labels"] = [IGNORED] * start + sequence.ids[start:]
+    return columns
 
 
 def _problem(

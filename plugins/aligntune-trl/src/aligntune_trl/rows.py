@@ -55,6 +55,7 @@ def tokenize(
                 truncated=cut,
                 problem=problem.reason if problem else "",
                 column=problem.column if problem else "",
+                remark=next((sequence.remark for sequence in row.values() if sequence.remark), ""),
                 columns=_columns(row) if handed and problem is None else None,
             )
         )

@@ -27,7 +27,6 @@ class PPOConfig(TrainingArguments):  # type: ignore[misc]  # transformers is not
         temperature, top_p, top_k, min_p, repetition_penalty, generation_kwargs: how completions are drawn;
             top_k 0: off. Log-probabilities are those of the whole distribution at ``temperature``; the others
             shape sampling alone.
-        chat_template_kwargs: more arguments of the chat template.
         rollout_batch_size: rows generated at a time, limited by memory; None: the whole rollout.
         num_ppo_epochs: passes over each rollout.
         num_mini_batches: optimiser steps a pass; divides the rollout.
@@ -64,7 +63,6 @@ class PPOConfig(TrainingArguments):  # type: ignore[misc]  # transformers is not
     min_p: float | None = None
     repetition_penalty: float = 1.0
     generation_kwargs: dict[str, Any] | None = None
-    chat_template_kwargs: dict[str, Any] | None = None
     rollout_batch_size: int | None = None
     num_ppo_epochs: int = 4
     num_mini_batches: int = 1

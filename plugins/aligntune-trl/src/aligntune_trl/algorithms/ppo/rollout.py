@@ -125,7 +125,6 @@ class Sampler:
                     continue_final_message=not answering,
                     tokenize=True,
                     return_dict=True,
-                    **(self._args.chat_template_kwargs or {}),
                 )["input_ids"]
             )
         limit = self._args.prompt_limit

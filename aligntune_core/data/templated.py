@@ -1,0 +1,176 @@
+"""Conversations as tokens and loss masks, and what stands in the way: a template that leaves out what a row says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aligntune_core.data import fidelity, turns
+from aligntune_core.data.encoding import (
+    Messages,
+    TokenSequence,
+    Tools,
+    after_prompt,
+    encode,
+    from_start,
+    masked,
+    render_conversations,
+)
+from aligntune_core.data.formats.base import RowProblem
+
+Answer = dict[str, TokenSequence] | RowProblem
+"""The sequences of a row by name, or why there are none."""
+
+_EARLIER_CUT = "The chat template leaves out part of earlier replies, as it does at inference"
+_LAST_ONLY = (
+    "The chat template does not show where earlier replies start and end, so only the last one is learnt"
+)
+
+
+def spelt(token: str, remedy: str) -> str:
+    """The problem of a text that spells a special token."""
+    return (
+        f"{token} is spelt in it, which the tokenizer reads as a special token: rendered already, or a turn that would "
+        f"start or end in its middle; {remedy}, or correct it"
+    )
+
+
+def _left_out(what: str) -> str:
+    return (
+        f"the chat template leaves out the {what}, so it would not be learnt; use a template that writes it "
+        "(chat_template=), or rows that are rendered already (rendered=True)"
+    )
+
+
+@dataclass(frozen=True)
+class Templated:
+    """What a tokenizer's chat template makes of conversations."""
+
+    tokenizer: Any
+    special: fidelity.Special
+
+    # --- whole conversations ---
+
+    def turns(self, messages: Messages, tools: Tools) -> Answer:
+        """A conversation with the loss on each reply, those of weight 0 aside."""
+        if problem := self._unwritable(messages, "messages"):
+            return problem
+        learnt = [message.get("weight") != 0 for message in messages if message["role"] == "assistant"]
+        if not any(learnt):
+            return RowProblem("messages", "every reply has weight 0: nothing of the row is learnt")
+        plain = [{key: value for key, value in m.items() if key != "weight"} for m in messages]
+        try:
+            parts = turns.spans(self.tokenizer, plain, tools)
+        except Exception as error:  # a template raises what it likes
+            return RowProblem("messages", f"the chat template refuses it: {error}")
+        if parts is None:
+            return self._last_reply(messages, tools)
+        text, spans = parts
+        try:
+            remark = _checked(plain, tools, text, [text[start:end] for start, end in spans])
+        except RowProblem as problem:
+            return problem
+        ids, mask = masked(self.tokenizer, text, [s for s, on in zip(spans, learnt, strict=True) if on])
+        return {"row": TokenSequence(ids, mask, remark=remark)}
+
+    def _last_reply(self, messages: Messages, tools: Tools) -> Answer:
+        """A conversation whose replies cannot be told apart: the last one is learnt, which the report says."""
+        pair = {"prompt": list(messages[:-1]), "completion": list(messages[-1:])}
+        answer = self.answers([pair], [tools], ["completion"], loss_on_all=False)[0]
+        if isinstance(answer, RowProblem):
+            return answer
+        return {"row": TokenSequence(answer["row"].ids, answer["row"].mask, remark=_LAST_ONLY)}
+
+    def whole(self, messages: Messages, tools: Tools) -> Answer:
+        """A conversation with the loss on every token."""
+        if problem := self._unwritable(messages, "messages"):
+            return problem
+        text = render_conversations(self.tokenizer, [messages], False, [tools])[0]
+        if isinstance(text, RowProblem):
+            return text
+        if left_out := fidelity.missing(messages, text):
+            return RowProblem("messages", _left_out(left_out))
+        return {"row": from_start(encode(self.tokenizer, [text])[0], 0)}
+
+    # --- prompts and answers ---
+
+    def answers(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        tools: Sequence[Tools],
+        sides: Sequence[str],
+        loss_on_all: bool,
+    ) -> list[Answer]:
+        """Prompts with each of their answers, the columns ``sides``; prompts alone where they have none."""
+        prompts = render_conversations(self.tokenizer, [row["prompt"] for row in rows], True, tools)
+        texts = [
+            render_conversations(self.tokenizer, [[*row["prompt"], *row[side]] for row in rows], False, tools)
+            for side in sides
+        ]
+        problems = [
+            self._problem(row, own, dict(zip(("prompt", *sides), parts, strict=True)))
+            for row, own, *parts in zip(rows, tools, prompts, *texts, strict=True)
+        ]
+        alone = self._encoded(prompts, problems)
+        columns = [self._encoded(column, problems) for column in texts] or [alone]
+        names = ["row"] if len(columns) == 1 else list(sides)
+        return [
+            problem
+            or {n: after_prompt(prompt, ids, loss_on_all) for n, ids in zip(names, wholes, strict=True)}
+            for problem, prompt, *wholes in zip(problems, alone, *columns, strict=True)
+        ]
+
+    def _encoded(
+        self, texts: Sequence[str | RowProblem], problems: Sequence[RowProblem | None]
+    ) -> list[list[int]]:
+        """Token ids of the texts; none for rows that have a problem."""
+        ids = iter(
+            encode(self.tokenizer, [str(t) for t, p in zip(texts, problems, strict=True) if p is None])
+        )
+        return [[] if problem is not None else next(ids) for problem in problems]
+
+    def _problem(
+        self, row: Mapping[str, Any], tools: Tools, texts: Mapping[str, str | RowProblem]
+    ) -> RowProblem | None:
+        """Why a rendered prompt, or one with an answer, is not what the row says; ``texts`` by column."""
+        prompt = ""
+        for column, text in texts.items():
+            if isinstance(text, RowProblem):
+                return text
+            if problem := self._unwritable(row[column], column):
+                return problem
+            messages = row[column]
+            if column == "prompt":
+                prompt = text
+                if tools and (problem := fidelity.unwritten_tools(tools, text)):
+                    return problem
+                messages = [message for message in messages if message["role"] != "assistant"]
+            elif any(message.get("weight") == 0 for message in messages):
+                return RowProblem(column, "its weight is 0, so nothing of the row would be learnt")
+            elif text.startswith(prompt):
+                text = text[len(prompt) :]
+            if left_out := fidelity.missing(messages, text):
+                return RowProblem(column, _left_out(left_out))
+        return None
+
+    def _unwritable(self, messages: Messages, column: str) -> RowProblem | None:
+        """The problem of messages that spell a special token, as those that were rendered already do."""
+        token = fidelity.stray_special(self.special, messages)
+        return RowProblem(column, spelt(token, "rendered=True takes rows as they are")) if token else None
+
+
+def _checked(messages: Messages, tools: Tools, text: str, replies: Sequence[str]) -> str:
+    """A remark on what a template leaves out of an earlier reply.
+
+    Raises:
+        RowProblem: it leaves out anything else.
+    """
+    if tools and (problem := fidelity.unwritten_tools(tools, text)):
+        raise problem
+    own = [message for message in messages if message["role"] == "assistant"]
+    others = [message for message in messages if message["role"] != "assistant"]
+    if left_out := fidelity.missing(others, text) or fidelity.missing(own[-1:], replies[-1]):
+        raise RowProblem("messages", _left_out(left_out))
+    earlier = zip(own[:-1], replies[:-1], strict=True)
+    return _EARLIER_CUT if any(fidelity.missing([message], part) for message, part in earlier) else ""
