@@ -71,7 +71,7 @@ def read(message: Mapping[str, Any], role: str, which: str, column: str) -> dict
     Raises:
         RowProblem: a key changes what is learnt in a way that cannot be followed.
     """
-    if len(message) <= 2:
+    if message.keys() <= _TEXTS:
         return {}
     beside: dict[str, Any] = {}
     for key, value in message.items():

@@ -13,6 +13,7 @@ from aligntune_core.data.formats.base import Format, Roles, Shape
 from aligntune_core.data.hints import missing_columns
 from aligntune_core.data.nested import parent_of
 from aligntune_core.data.options import is_options
+from aligntune_core.data.texts import is_blank
 from aligntune_core.errors import DataError
 from aligntune_core.wording import did_you_mean, listed
 
@@ -215,7 +216,7 @@ def _typical(values: Sequence[Any]) -> Any:
     first: dict[str, Any] = {}
     counts = dict.fromkeys(_KINDS, 0)
     for given in values:
-        if given is None or given == "" or given == []:
+        if is_blank(given):
             continue
         value = parsed(given)
         kind = _kind(value)

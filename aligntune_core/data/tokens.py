@@ -30,8 +30,8 @@ def sequences(rows: Sequence[Mapping[str, Any]], loss: LossOn, tokenizer: Any) -
     always after the prompt. Plain text ends with the end-of-sequence token.
 
     Args:
-        rows: canonical rows, all with the same columns. Those that are tokens already keep them. A prompt that is a text was rendered already, and its
-            completion with it: they are taken as they are.
+        rows: canonical rows, all with the same columns. Those that are tokens already keep them. A prompt that is a
+            text was rendered already, and its completion with it: they are taken as they are.
         loss: where their loss is.
         tokenizer: with a chat template, if the rows are conversations.
 

@@ -35,7 +35,7 @@ ARGUMENTS = '{"at": "Emden"}'
     [
         {"role": "assistant", "content": None, "tool_calls": [CALL]},
         {"role": "assistant", "tool_calls": [{"function": {"name": "tide", "arguments": ARGUMENTS}}]},
-        {"role": "assistant", "content": "", "tool_calls": json.dumps([{"name": "tide", "arguments": {"at": "Emden"}}])},
+        {"role": "assistant", "content": "", "tool_calls": json.dumps([CALL])},
         {"role": "assistant", "content": None, "function_call": {"name": "tide", "arguments": ARGUMENTS}},
         {"role": "model", "content": "", "tool_calls": [{"name": "tide", "parameters": {"at": "Emden"}}]},
         {"from": "function_call", "value": '{"name": "tide", "arguments": {"at": "Emden"}}'},
@@ -43,7 +43,7 @@ ARGUMENTS = '{"at": "Emden"}'
         {"from": "function_call", "value": json.dumps({"name": "tide", "arguments": ARGUMENTS})},
         {"from": "tool_call", "value": '<tool_call>\n{"name": "tide", "arguments": {"at": "Emden"}}\n</tool_call>'},
         {"role": "tool_call", "content": {"name": "tide", "arguments": {"at": "Emden", "unit": None}}},
-        {"role": "assistant", "content": [{"type": "tool_call", "value": '{"name": "tide", "arguments": {"at": "Emden"}}'}]},
+        {"role": "assistant", "content": [{"type": "tool_call", "value": json.dumps(CALL["function"])}]},
     ],
 )  # fmt: skip
 def test_calls_of_tools_read_alike(message: Any) -> None:

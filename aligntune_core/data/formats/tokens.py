@@ -49,8 +49,8 @@ def rows(row: Row, shape: Shape) -> Iterator[CanonicalRow]:
             if label not in (token, IGNORED):
                 raise RowProblem(
                     shape.slots["labels"],
-                    f"label {place} is {label}, but the token there is {token}; a label is its own token (it is shifted "
-                    f"when the loss is taken), or {IGNORED} where no loss is",
+                    f"label {place} is {label}, but the token there is {token}; a label is its own token (it is "
+                    f"shifted when the loss is taken), or {IGNORED} where no loss is",
                 )
         learnt = [a and label != IGNORED for a, label in zip(learnt, labels, strict=True)]
     padding = _beside(row, shape, _PADDING, len(ids))
