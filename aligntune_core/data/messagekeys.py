@@ -104,7 +104,7 @@ def _put_thought(beside: dict[str, Any], name: str, text: str, which: str, colum
 
 
 def _put_weight(beside: dict[str, Any], key: str, value: Any, role: str, which: str, column: str) -> None:
-    """Note that a reply is not learnt; other messages never are."""
+    """Note whether a reply is learnt; other messages never are."""
     number = {"true": 1, "false": 0}.get(value.strip().lower(), value) if isinstance(value, str) else value
     try:
         number = float(number)
@@ -120,8 +120,8 @@ def _put_weight(beside: dict[str, Any], key: str, value: Any, role: str, which: 
             raise RowProblem(
                 column, f"{which} is from the {role} and has {key} {value!r}, but only replies are learnt"
             )
-    elif not learnt:
-        beside["weight"] = 0
+    else:
+        beside["weight"] = int(learnt)
 
 
 # --- content given as parts ------------------------------------------------------------------------------------------

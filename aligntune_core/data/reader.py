@@ -78,8 +78,14 @@ class Tally:
             self.truncated += tokens.truncated
             if tokens.remark:
                 self.remarks[tokens.remark] += 1
-            self.context_turns += any(message["role"] == "assistant" for message in row.get("prompt", ()))
-            self.long_replies += any(len(row.get(side, ())) > 1 for side in ("chosen", "rejected"))
+            self.context_turns += any(m["role"] == "assistant" for m in _messages(row, "prompt"))
+            self.long_replies += any(len(_messages(row, side)) > 1 for side in ("chosen", "rejected"))
+
+
+def _messages(row: CanonicalRow, column: str) -> Sequence[Any]:
+    """The messages of a column; none where it is not there, or holds a rendered text."""
+    value = row.get(column, ())
+    return () if isinstance(value, str) else value
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aligntune_core.data import fidelity, turns
+from aligntune_core.data import fidelity
 from aligntune_core.data.encoding import (
     Messages,
     TokenSequence,
@@ -18,6 +18,7 @@ from aligntune_core.data.encoding import (
     render_conversations,
 )
 from aligntune_core.data.formats.base import RowProblem
+from aligntune_core.data.turns import Turns
 
 Answer = dict[str, TokenSequence] | RowProblem
 """The sequences of a row by name, or why there are none."""
@@ -49,6 +50,7 @@ class Templated:
 
     tokenizer: Any
     special: fidelity.Special
+    replies: Turns
 
     # --- whole conversations ---
 
@@ -61,7 +63,7 @@ class Templated:
             return RowProblem("messages", "every reply has weight 0: nothing of the row is learnt")
         plain = [{key: value for key, value in m.items() if key != "weight"} for m in messages]
         try:
-            parts = turns.spans(self.tokenizer, plain, tools)
+            parts = self.replies.spans(plain, tools)
         except Exception as error:  # a template raises what it likes
             return RowProblem("messages", f"the chat template refuses it: {error}")
         if parts is None:

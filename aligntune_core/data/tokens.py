@@ -20,6 +20,7 @@ from aligntune_core.data.formats.base import RowProblem
 from aligntune_core.data.formats.tokens import IGNORED
 from aligntune_core.data.templated import Answer, Templated
 from aligntune_core.data.templates import adds_bos
+from aligntune_core.data.turns import Turns
 from aligntune_core.types import LossOn
 
 
@@ -46,7 +47,7 @@ def sequences(rows: Sequence[Mapping[str, Any]], loss: LossOn, tokenizer: Any) -
     special = fidelity.special_tokens(tokenizer)
     if "text" in rows[0]:
         return _texts(rows, tokenizer, special)
-    templated = Templated(tokenizer, special)
+    templated = Templated(tokenizer, special, Turns(tokenizer))
     if "messages" in rows[0]:
         read = templated.turns if loss == "assistant" else templated.whole
         return [read(row["messages"], tools_of(row)) for row in rows]

@@ -71,7 +71,7 @@ def with_values(template: str, values: Mapping[str, Any]) -> str:
         if name not in names:
             raise ConfigError(
                 f"model.chat_template_kwargs: the chat template reads no {name!r}.{did_you_mean(name, names)} "
-                f"It reads: {listed(sorted(names)) or 'nothing'}."
+                f"It reads: {listed(sorted(names))}."
             )
         literal = _literal(value, name)
         line = f"{{%- if {name} is not defined %}}{{%- set {name} = {literal} %}}{{%- endif %}}"

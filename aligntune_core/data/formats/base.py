@@ -54,6 +54,7 @@ class Target:
     loss: LossOn  # where the loss is
     columns: tuple[str, ...]  # canonical columns
     sentence: str = ""  # for the report
+    marked: bool = False  # whether only replies that a row marks are learnt
     warning: bool = False  # whether the sentence says that less is learnt than the rows hold
     # whether the rows' prompts are plain texts, each of which becomes a user's message
     text_prompts: bool = False

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from aligntune_core.data import cells
-from aligntune_core.data.conversations import check_reply, is_messages, read_messages
+from aligntune_core.data.conversations import Message, check_reply, is_messages, read_messages
 from aligntune_core.data.formats.base import (
     BESIDE,
     CanonicalRow,
@@ -34,6 +34,8 @@ def rows(row: Row, shape: Shape) -> Iterator[CanonicalRow]:
     """The conversation as it is, or its last reply as the completion of what comes before."""
     messages = cells.conversation(row, shape)
     check_reply(messages, shape.slots["messages"])
+    if shape.target.marked:
+        messages = [_marked(message) for message in messages]
     if shape.target.columns == WHOLE:
         yield {"messages": messages}
     else:
@@ -47,16 +49,24 @@ def loss(shape: Shape, wishes: Wishes) -> Target:
     if wishes.train_on == "last":
         return Target("completion", PAIR, "The loss is on the last turn of the assistant (train_on=last).")
     column = shape.slots["messages"]
+    marked = wishes.train_on == "marked"
+    if marked and wishes.tells_turns:
+        sentence = "The loss is on the turns of the assistant that the rows mark (train_on=marked)."
+        return Target("assistant", WHOLE, sentence, marked=True)
     if not any(_has_turns(row.get(column), column) for row in wishes.rows()):
-        return Target("completion", PAIR, "The loss is on the reply only.")
+        return Target("completion", PAIR, "The loss is on the reply only.", marked=marked)
     if wishes.tells_turns:
-        marked = " that the rows mark" if wishes.train_on == "marked" else ""
-        return Target("assistant", WHOLE, f"The loss is on every turn of the assistant{marked}.")
+        return Target("assistant", WHOLE, "The loss is on every turn of the assistant.")
     sentence = (
         "The loss is on the last turn of the assistant only: the chat template does not show where its earlier turns "
         "start and end. One with generation marks does (chat_template=); train_on=last says that it is meant."
     )
-    return Target("completion", PAIR, sentence, warning=True)
+    return Target("completion", PAIR, sentence, marked=marked, warning=True)
+
+
+def _marked(message: Message) -> Message:
+    """A message that is learnt only where the row says so."""
+    return {"weight": 0, **message} if message["role"] == "assistant" else message
 
 
 def _has_turns(value: Any, column: str) -> bool:

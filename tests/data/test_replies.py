@@ -1,0 +1,250 @@
+"""Which part of a conversation is learnt: every reply, told apart by the template or by cutting; weights; the last."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aligntune_core.data import turns
+from aligntune_core.data.tokens import sequences
+from aligntune_core.errors import DataError
+from aligntune_core.testing.tiny import CHAT_TEMPLATE, make_tokenizer
+
+SYSTEM = {"role": "system", "content": "be kind"}
+ASK, SAY = {"role": "user", "content": "hi there"}, {"role": "assistant", "content": "hello you"}
+ASK2, SAY2 = {"role": "user", "content": "and the river?"}, {"role": "assistant", "content": "the Elbe"}
+TALK = [ASK, SAY, ASK2, SAY2]
+
+MARKS = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}"
+    "{% if m['role'] == 'assistant' %}{% generation %}{{ m['content'] + '<|im_end|>' }}{% endgeneration %}"
+    "{% else %}{{ m['content'] + '<|im_end|>' }}{% endif %}{{ '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+# Says how many messages there are, so no beginning of a conversation is rendered as it is within the whole.
+COUNTS = "{{ messages | length }}:" + CHAT_TEMPLATE
+# Cuts what was thought out of a reply, as templates of reasoning models do.
+THINKS = (
+    "{% for m in messages %}{% set c = m['content'] %}{% if m['role'] == 'assistant' and '</think>' in c %}"
+    "{% set c = c.split('</think>')[-1] %}{% endif %}"
+    "{{ '<|im_start|>' + m['role'] + '\n' + c + '<|im_end|>' + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def shipped(name: str) -> str:
+    trl = pytest.importorskip("trl")
+    return (
+        Path(trl.__file__).with_name("chat_templates").joinpath(f"{name}.jinja").read_text(encoding="utf-8")
+    )
+
+
+def learnt(messages: list[dict[str, Any]], template: str, tools: Any = None) -> list[str]:
+    """The runs of tokens with loss, as text."""
+    tokenizer = make_tokenizer(template)
+    tokenizer.add_special_tokens(
+        {"bos_token": "<|endoftext|>", "additional_special_tokens": ["<|end|>", "<|user|>"]}
+    )
+    row = {"messages": messages, "tools": json.dumps(tools) if tools else None}
+    answer = sequences([row], "assistant", tokenizer)[0]
+    assert isinstance(answer, dict), answer
+    runs: list[list[int]] = []
+    before = False
+    for token, on in zip(answer["row"].ids, answer["row"].mask, strict=True):
+        if on and not before:
+            runs.append([])
+        if on:
+            runs[-1].append(token)
+        before = on
+    return [str(tokenizer.decode(run)).strip() for run in runs]
+
+
+@pytest.mark.parametrize("template", [MARKS, CHAT_TEMPLATE], ids=["marks", "cut"])
+def test_every_reply_is_learnt(template: str) -> None:
+    assert learnt([SYSTEM, *TALK], template) == ["hello you<|im_end|>", "the Elbe<|im_end|>"]
+
+
+@pytest.mark.parametrize("name", ["qwen2_5", "qwen3", "llama3", "gemma", "phi3"])
+def test_every_reply_is_learnt_with_templates_of_the_field(name: str) -> None:
+    runs = learnt(TALK, shipped(name))
+    assert len(runs) == 2, runs
+    assert "hello you" in runs[0]
+    assert "the Elbe" in runs[1]
+    assert not any(word in "".join(runs) for word in ("hi there", "river"))
+
+
+def test_marks_of_the_training_template_are_taken_where_both_render_the_same() -> None:
+    own, training = shipped("qwen2_5"), shipped("qwen2_5_training")
+    assert turns.training_template(own) == training
+    tokenizer = make_tokenizer(own)
+    expected = make_tokenizer(training).apply_chat_template(
+        TALK, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+    )
+    answer = sequences([{"messages": TALK}], "assistant", tokenizer)[0]
+    assert isinstance(answer, dict)
+    assert answer["row"].ids == expected["input_ids"]
+    assert answer["row"].mask == [bool(bit) for bit in expected["assistant_masks"]]
+
+
+@pytest.mark.parametrize("template", [MARKS, CHAT_TEMPLATE], ids=["marks", "cut"])
+def test_a_reply_of_weight_0_is_not_learnt(template: str) -> None:
+    assert learnt([ASK, {**SAY, "weight": 0}, ASK2, SAY2], template) == ["the Elbe<|im_end|>"]
+    assert learnt([ASK, SAY, ASK2, {**SAY2, "weight": 0}], template) == ["hello you<|im_end|>"]
+
+
+@pytest.mark.parametrize("template", [MARKS, CHAT_TEMPLATE], ids=["marks", "cut"])
+def test_two_replies_in_a_row_are_told_apart(template: str) -> None:
+    assert learnt([ASK, {**SAY, "weight": 0}, SAY2], template) == ["the Elbe<|im_end|>"]
+
+
+def test_a_template_that_cannot_be_cut_leaves_the_last_reply_and_says_so(prepare: Any) -> None:
+    assert not turns.tells_turns(make_tokenizer(COUNTS))
+    data = prepare([{"messages": TALK}], tokenizer=make_tokenizer(COUNTS))
+    assert data.train[0]["completion"] == [SAY2]
+    assert any("last turn of the assistant only" in sentence for sentence in data.report.warnings)
+
+
+def test_some_rows_that_cannot_be_cut_are_counted(prepare: Any) -> None:
+    # Renders every conversation but those of six messages as a beginning of the whole.
+    template = "{% if messages | length == 6 %}six {% endif %}" + CHAT_TEMPLATE
+    data = prepare([{"messages": TALK}, {"messages": [*TALK, ASK, SAY]}], tokenizer=make_tokenizer(template))
+    assert any(s.startswith("1 rows: The chat template does not show") for s in data.report.warnings)
+
+
+def test_train_on(prepare: Any) -> None:
+    rows = [{"messages": [ASK, {**SAY, "weight": 1}, ASK2, SAY2]}]
+    every, last, marked = (prepare(rows, train_on=value) for value in ("all", "last", "marked"))
+    assert every.report.loss == marked.report.loss == "assistant"
+    assert last.train[0]["completion"] == [SAY2]
+    assert [m.get("weight") for m in marked.train[0]["messages"]] == [None, 1, None, 0]
+    with pytest.raises(DataError, match="every reply has weight 0"):
+        prepare([{"messages": TALK}], train_on="marked")
+
+
+def test_a_lone_reply_of_weight_0_is_no_row_to_learn_from(prepare: Any) -> None:
+    with pytest.raises(DataError, match="its weight is 0"):
+        prepare([{"messages": [ASK, {**SAY, "weight": 0}]}])
+
+
+# --- what a template leaves out --------------------------------------------------------------------------------------
+
+
+def test_a_last_reply_that_the_template_cuts_is_a_problem(prepare: Any) -> None:
+    row = {"messages": [ASK, {"role": "assistant", "content": "<think>why</think>because"}]}
+    with pytest.raises(DataError, match="leaves out the text of the assistant"):
+        prepare([row], tokenizer=make_tokenizer(THINKS))
+
+
+def test_an_earlier_reply_that_the_template_cuts_is_said(prepare: Any) -> None:
+    first = {"role": "assistant", "content": "<think>why</think>because"}
+    data = prepare([{"messages": [ASK, first, ASK2, SAY2]}], tokenizer=make_tokenizer(THINKS))
+    assert any("leaves out part of earlier replies" in sentence for sentence in data.report.warnings)
+
+
+def test_both_answers_of_a_pair_are_checked(prepare: Any) -> None:
+    row = {"prompt": "p", "chosen": "fine", "rejected": "<think>why</think>bad"}
+    with pytest.raises(DataError, match='column "rejected": the chat template leaves out'):
+        prepare([row], "dpo", tokenizer=make_tokenizer(THINKS))
+
+
+def test_a_system_message_that_the_template_drops_is_a_problem(prepare: Any) -> None:
+    template = CHAT_TEMPLATE.replace(
+        "message in messages", "message in messages if message['role'] != 'system'"
+    )
+    with pytest.raises(DataError, match="leaves out the text of the system"):
+        prepare([{"messages": [SYSTEM, ASK, SAY]}], tokenizer=make_tokenizer(template))
+
+
+def test_reasoning_and_calls_reach_the_template() -> None:
+    think = {**SAY2, "reasoning_content": "which one?"}
+    runs = learnt([ASK2, think], shipped("qwen3"))
+    assert "which one?" in runs[0]
+    assert "the Elbe" in runs[0]
+    call = {"type": "function", "function": {"name": "tide", "arguments": {"at": "Emden"}}}
+    definition = {
+        "type": "function",
+        "function": {"name": "tide", "description": "Height.", "parameters": {}},
+    }
+    talk = [
+        ASK,
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "2.1"},
+        SAY,
+    ]
+    runs = learnt(talk, shipped("qwen2_5"), [definition])
+    assert "Emden" in runs[0]
+    assert "hello you" in runs[1]
+    assert "2.1" not in "".join(runs)
+
+
+def test_reasoning_that_the_template_does_not_write_is_a_problem(prepare: Any) -> None:
+    row = {"messages": [ASK, {**SAY, "reasoning_content": "which one?"}]}
+    with pytest.raises(DataError, match="leaves out the reasoning_content of the assistant"):
+        prepare([row])
+
+
+def test_tools_go_to_the_template_or_are_a_problem(prepare: Any) -> None:
+    tools = [{"type": "function", "function": {"name": "tide", "parameters": {}}}]
+    data = prepare(
+        [{"messages": [ASK, SAY], "tools": json.dumps(tools)}], tokenizer=make_tokenizer(shipped("qwen2_5"))
+    )
+    assert json.loads(data.train[0]["tools"]) == tools
+    with pytest.raises(DataError, match="does not write the definition of tide"):
+        prepare([{"messages": [ASK, SAY], "tools": tools}])
+    assert prepare([{"messages": [ASK, SAY], "tools": []}]).train[0]["tools"] is None
+
+
+# --- rendered already, and special tokens ----------------------------------------------------------------------------
+
+RENDERED = "<|im_start|>user\nhi there<|im_end|>\n<|im_start|>assistant\n"
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "row"),
+    [
+        ("sft", {"prompt": RENDERED, "completion": "hello<|im_end|>"}),
+        ("sft", {"messages": [ASK, {"role": "assistant", "content": "a<|im_end|>\n<|im_start|>user"}]}),
+        ("dpo", {"prompt": "hi", "chosen": "yes<|im_end|>", "rejected": "no"}),
+        ("grpo", {"prompt": RENDERED}),
+    ],
+)
+def test_special_tokens_spelt_in_a_row_are_a_problem(
+    prepare: Any, algorithm: str, row: dict[str, Any]
+) -> None:
+    with pytest.raises(DataError, match="is spelt in it, which the tokenizer reads as a special token"):
+        prepare([row], algorithm)
+
+
+def test_rendered_rows_are_taken_as_they_are(prepare: Any, chat_tokenizer: Any) -> None:
+    row = {"prompt": RENDERED, "completion": "hello you<|im_end|>\n"}
+    data = prepare([row], rendered=True)
+    assert data.train[0]["prompt"] == RENDERED
+    assert (
+        data.train[0]["completion"] == "hello you<|im_end|>"
+    )  # nothing after the end, so no library adds another
+    answer = sequences(list(data.train), "completion", chat_tokenizer)[0]
+    assert isinstance(answer, dict)
+    assert chat_tokenizer.decode(answer["row"].ids) == RENDERED + "hello you<|im_end|>"
+    assert prepare([{"prompt": RENDERED}], "grpo", rendered=True).train[0]["prompt"] == RENDERED
+
+
+def test_rendered_is_not_for_messages(prepare: Any) -> None:
+    with pytest.raises(DataError, match="lists of messages, which the template renders"):
+        prepare([{"messages": TALK}], rendered=True)
+    with pytest.raises(DataError, match="rendered=True takes one text"):
+        prepare([{"prompt": [SYSTEM, ASK], "completion": "yes"}], rendered=True)
+
+
+def test_plain_text_that_was_rendered_gets_no_second_end(prepare: Any, chat_tokenizer: Any) -> None:
+    text = RENDERED + "hello<|im_end|>\n"
+    data = prepare([{"text": text}, {"text": "a plain text"}])
+    assert any("was rendered already" in sentence for sentence in data.report.warnings)
+    first, second = sequences(list(data.train), "all", chat_tokenizer)
+    assert isinstance(first, dict)
+    assert isinstance(second, dict)
+    assert chat_tokenizer.decode(first["row"].ids) == text
+    assert chat_tokenizer.decode(second["row"].ids) == "a plain text" + chat_tokenizer.eos_token
+    assert not prepare([{"text": text}], rendered=True).report.warnings
