@@ -221,7 +221,7 @@ def _is_parts(content: Any) -> bool:
 
 def _goes_on(before: Message, message: Message, item: Any) -> bool:
     """Whether a message that only calls tools belongs to the turn before it, as ShareGPT's parallel calls do."""
-    same_loss = before.get("weight") == message.get("weight")
+    same_loss = before.get("weight", 1) == message.get("weight", 1)
     return before["role"] == "assistant" and same_loss and str(speaker(item)).lower() in CALLERS
 
 

@@ -58,10 +58,20 @@ def detect(
     origin: str,
     column_mapping: Mapping[str, str] | None = None,
     text_column: str | None = None,
+    unused: str | Sequence[str] = "warn",
 ) -> Shape:
     """Recognise the format of a data set: the first of the algorithm's that fits.
 
     Most rows of the ``sample`` tell text from messages, so that a bad one decides nothing.
+
+    Args:
+        columns: names of all columns.
+        sample: the first rows.
+        algorithm: which formats it takes.
+        origin: the data set in messages.
+        column_mapping: in either direction.
+        text_column: the column of plain text.
+        unused: ``data.unused_columns``; a list names columns that play no role, whatever they are called.
 
     Raises:
         DataError: needed columns are not there; says what was found and which mapping would do.
@@ -76,10 +86,12 @@ def detect(
     if text_column and algorithm.supervised:
         mapped = {**mapped, text_column: mapped.get(text_column, "text")}
     typical = {column: _typical([row.get(column) for row in sample]) for column in columns}
-    layout, slots = _recognised(columns, mapped, typical, layouts)
+    left_out = () if isinstance(unused, str) else unused
+    usable = [column for column in columns if column not in left_out or column in mapped]
+    layout, slots = _recognised(usable, mapped, typical, layouts)
     if layout is None:
         raise DataError(
-            missing_columns(columns, typical, algorithm, layouts, origin, slots, bool(column_mapping))
+            missing_columns(usable, typical, algorithm, layouts, origin, slots, bool(column_mapping))
         )
     entry, roles = layout
     used = {role: slots[role] for role in (*roles.needs, *roles.may) if role in slots}
@@ -90,7 +102,7 @@ def detect(
         algorithm=algorithm.name,
         columns=tuple(column for column in columns if column not in opened or entry.carries),
         slots=used,
-        mapped=frozenset(mapped),
+        settled=frozenset((*mapped, *(columns if unused == "ignore" else left_out))),
         sample=typical,
         extras=_carried(columns, mapped) if entry.carries else {},
         dialogue=_holds_dialogues(used, typical),

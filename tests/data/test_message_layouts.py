@@ -139,7 +139,7 @@ def test_reasoning_as_a_part() -> None:
 def test_replies_that_are_not_learnt(off: dict[str, Any]) -> None:
     (key, value) = next(iter(off.items()))
     on: Any = not value if isinstance(value, bool) else ("true" if isinstance(value, str) else 1)
-    assert read(ASK, {**SAY, **off}, ASK, {**SAY, key: on})[1::2] == [{**SAY, "weight": 0}, SAY]
+    assert read(ASK, {**SAY, **off}, ASK, {**SAY, key: on})[1::2] == [{**SAY, "weight": 0}, {**SAY, "weight": 1}]
     assert read({**ASK, key: value if key != "masked" else True}, SAY) == [ASK, SAY]
     assert read({**ASK, key: None}, {**SAY, key: None}) == [ASK, SAY]
 

@@ -13,6 +13,7 @@ from aligntune_core.algorithms import find
 from aligntune_core.data import BadRows
 from aligntune_core.data.render import render
 from aligntune_core.errors import DataError
+from aligntune_core.testing.tiny import CHAT_TEMPLATE, make_tokenizer
 
 ASK = {"role": "user", "content": "A river?"}
 SAY = {"role": "assistant", "content": "The Elbe."}
@@ -234,9 +235,7 @@ def test_an_answer_beside_a_text_is_asked_for(prepare: Any, answer: str) -> None
     mapping = {"text": "prompt", answer: "completion"}
     assert str(mapping) in str(caught.value)
     assert prepare([row], column_mapping=mapping).train[0]["completion"][0]["content"] == "2 * x"
-    assert prepare([row], text_column="text", unused_columns="ignore").train[0] == {
-        "text": "Double a number."
-    }
+    assert prepare([row], unused_columns=[answer]).train[0] == {"text": "Double a number."}
 
 
 def test_a_text_with_its_url_is_a_text(prepare: Any) -> None:
@@ -270,6 +269,16 @@ def test_instances_that_cannot_be_used(prepare: Any) -> None:
     assert "instance 0 has constraints" in problem(prepare, row)
     assert "instance 0: empty" in problem(prepare, {**row, "instances": [{"input": "rain", "output": ""}]})
     assert "no list of instances" in problem(prepare, {**row, "instances": []})
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("options", ["x", "y"]), ("history", [["a", "b"]]), ("context", "c"), ("tools", [{"name": "tide"}])],
+)
+def test_a_column_that_is_named_as_unused_plays_no_role(prepare: Any, column: str, value: Any) -> None:
+    row = {"question": "A river?", "answer": "The Elbe.", column: value}
+    data = prepare([row], unused_columns=[column])
+    assert data.train[0] == {"prompt": [ASK], "completion": [SAY]}
 
 
 # --- values inside objects, and lines that are no objects ------------------------------------------------------------
