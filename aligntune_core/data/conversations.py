@@ -33,7 +33,8 @@ CALLERS = frozenset(("function_call", "function-call", "function_calls", "tool_c
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 ASSISTANT_MARK = "\n\nAssistant:"
 _PRINTED = re.compile(r"\s*\[\s*\{\s*'(?:role|content|from|value)': ")
-_CELLS = ("messages", "prompt", "completion", "chosen", "rejected", "history")
+_CELLS = frozenset(("messages", "prompt", "completion", "chosen", "rejected", "history"))
+_OPENERS = "[{ \t\r\n"  # what a JSON text of messages may start with
 
 
 def is_messages(value: Any) -> bool:
@@ -103,8 +104,11 @@ def speaker(message: Mapping[str, Any]) -> Any:
 def message_keys(row: Row, shape: Shape) -> list[str]:
     """The keys of a row's messages that have a value, that nobody reads, and that are not known to be harmless."""
     keys: dict[str, None] = {}
-    for role in _CELLS:
-        value = parsed(row.get(shape.slots[role])) if role in shape.slots else None
+    for role, column in shape.slots.items():
+        value = row.get(column)
+        if role not in _CELLS or value is None or (type(value) is str and value[:1] not in _OPENERS):
+            continue
+        value = parsed(value)
         items = [value] if isinstance(value, Mapping) else value
         for item in items if isinstance(items, list | tuple) else ():
             if isinstance(item, Mapping) and len(item) > 2:

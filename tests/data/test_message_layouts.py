@@ -139,7 +139,10 @@ def test_reasoning_as_a_part() -> None:
 def test_replies_that_are_not_learnt(off: dict[str, Any]) -> None:
     (key, value) = next(iter(off.items()))
     on: Any = not value if isinstance(value, bool) else ("true" if isinstance(value, str) else 1)
-    assert read(ASK, {**SAY, **off}, ASK, {**SAY, key: on})[1::2] == [{**SAY, "weight": 0}, {**SAY, "weight": 1}]
+    assert read(ASK, {**SAY, **off}, ASK, {**SAY, key: on})[1::2] == [
+        {**SAY, "weight": 0},
+        {**SAY, "weight": 1},
+    ]
     assert read({**ASK, key: value if key != "masked" else True}, SAY) == [ASK, SAY]
     assert read({**ASK, key: None}, {**SAY, key: None}) == [ASK, SAY]
 
@@ -207,6 +210,13 @@ def test_keys_that_nobody_reads_are_named(prepare: Any) -> None:
     assert sorted(message_keys(row, shape)) == ["locale", "mood"]
     row = {"messages": [{"human": "a", "assistant": "b", "mood": "calm"}]}
     assert message_keys(row, shape) == ["mood"]
+
+
+def test_keys_that_nobody_reads_are_a_warning(prepare: Any) -> None:
+    rows = [{"messages": [ASK, {**SAY, "mood": "calm", "id": 1}]}] * 2 + [{"messages": [ASK, SAY]}]
+    report = prepare(rows).report
+    assert report.warnings == ("Not used: the key mood of messages in 2 rows.",)
+    assert prepare(rows, unused_columns="ignore").report.warnings == ()
 
 
 def test_a_text_of_json_is_a_text_where_it_is_no_message() -> None:
