@@ -57,7 +57,7 @@ def missing_columns(
     ]
     if algorithm.supervised and "chosen" in columns:
         lines.append(f"This looks like preference data, which {_taker('preference')} takes.")
-    elif "preference" in formats and "completion" in slots:
+    elif {"preference", "margins"} & formats.keys() and "completion" in slots:
         lines.append(
             f"This looks like data for {_taker('pair')}: {algorithm.name} needs a better and a worse answer to each "
             "prompt."

@@ -353,3 +353,28 @@ def test_no_mapping_is_suggested_that_does_not_fit(prepare: Any, row: Any, absen
     for words in absent:
         assert words not in str(caught.value)
     assert "no column for" in str(caught.value)
+
+
+# --- margins ---------------------------------------------------------------------------------------------------------
+
+PAIR = {"prompt": "A river?", "chosen": "The Elbe.", "rejected": "No."}
+
+
+@pytest.mark.parametrize("row", [PAIR, {"messages": [ASK, SAY], "rejected_response": "No."}])
+def test_margins_go_along_to_reward_models(prepare: Any, row: Any) -> None:
+    data = prepare([{**row, "margin": 2}, {**row, "margin": "0.5"}], "reward")
+    assert data.train[0] == {**PREFERRED, "margin": 2.0}
+    assert data.train["margin"] == [2.0, 0.5]
+    assert prepare([row], "reward").train[0] == PREFERRED
+    with pytest.raises(DataError, match="margin"):
+        prepare([{**row, "margin": 2}], "dpo")
+
+
+@pytest.mark.parametrize(
+    ("margin", "reason"), [(None, "missing"), ("big", "no number"), (float("nan"), "no number")]
+)
+def test_margins_that_are_no_numbers(prepare: Any, margin: Any, reason: str) -> None:
+    with pytest.raises(BadRows, match=reason):
+        prepare([{**PAIR, "margin": 1.0}, {**PAIR, "margin": margin}], "reward")
+    with pytest.raises(BadRows, match="missing"):
+        prepare([{**PAIR, "margin": 1.0}], "reward", eval_dataset=[PAIR])
