@@ -18,7 +18,7 @@ LongRows = Literal["cut", "drop", "refuse"]
 ScoredBy = Literal["rewards", "judge", "teacher"]
 
 # Formats whose rows hold the text to imitate.
-SUPERVISED = frozenset({"messages", "pair", "text"})
+SUPERVISED = frozenset({"tokens", "messages", "pair", "text"})
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ class RewardParameters(Section):
 REWARD = Algorithm(
     name="reward",
     parameters=RewardParameters,
-    formats=("preference",),
+    formats=("margins",),
     head="score",
     long_rows="drop",
     figures={

@@ -22,7 +22,7 @@ class SftParameters(Section):
 SFT = Algorithm(
     name="sft",
     parameters=SftParameters,
-    formats=("messages", "pair", "text"),
+    formats=("tokens", "messages", "pair", "text"),
     figures={
         "perplexity": "exponential of the loss",
         "token_accuracy": "share of tokens of the completion that are the likeliest",

@@ -119,11 +119,11 @@ def _refuse_more(row: Row, shape: Shape, last: str) -> None:
         more = read_text(*cell(row, shape, role), optional=True) if role in shape.slots else ""
         if more and more not in last:
             raise RowProblem(shape.slots[role], "the prompt is a list of messages, which has no place for it")
-    if "options" in shape.slots and not shape.format.carries:
-        if below(last, read_options(*cell(row, shape, "options"))) != last:
-            raise RowProblem(
-                shape.slots["options"], "the prompt is a list of messages, which does not hold these options"
-            )
+    if "options" not in shape.slots or shape.format.carries:
+        return
+    if below(last, read_options(*cell(row, shape, "options"))) != last:
+        reason = "the prompt is a list of messages, which does not hold these options"
+        raise RowProblem(shape.slots["options"], reason)
 
 
 def _after_history(messages: list[Message], row: Row, shape: Shape) -> list[Message]:

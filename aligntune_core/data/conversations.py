@@ -33,7 +33,8 @@ CALLERS = frozenset(("function_call", "function-call", "function_calls", "tool_c
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 ASSISTANT_MARK = "\n\nAssistant:"
 _PRINTED = re.compile(r"\s*\[\s*\{\s*'(?:role|content|from|value)': ")
-_CELLS = ("messages", "prompt", "completion", "chosen", "rejected", "history")
+_CELLS = frozenset(("messages", "prompt", "completion", "chosen", "rejected", "history"))
+_OPENERS = "[{ \t\r\n"  # what a JSON text of messages may start with
 
 
 def is_messages(value: Any) -> bool:
@@ -50,7 +51,7 @@ def parsed(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     start = value.lstrip()[:1]
-    if (start == "{" and "role" in value) or (start == "{" and "from" in value):
+    if start == "{" and ("role" in value or "from" in value):
         item = _decoded(value)
         alone = isinstance(item, dict) and is_message(item) and len(item) == 2
         return item if alone and str(speaker(item)).lower() in ROLE_NAMES else value
@@ -103,8 +104,11 @@ def speaker(message: Mapping[str, Any]) -> Any:
 def message_keys(row: Row, shape: Shape) -> list[str]:
     """The keys of a row's messages that have a value, that nobody reads, and that are not known to be harmless."""
     keys: dict[str, None] = {}
-    for role in _CELLS:
-        value = parsed(row.get(shape.slots[role])) if role in shape.slots else None
+    for role, column in shape.slots.items():
+        value = row.get(column)
+        if role not in _CELLS or value is None or (type(value) is str and value[:1] not in _OPENERS):
+            continue
+        value = parsed(value)
         items = [value] if isinstance(value, Mapping) else value
         for item in items if isinstance(items, list | tuple) else ():
             if isinstance(item, Mapping) and len(item) > 2:
@@ -221,7 +225,7 @@ def _is_parts(content: Any) -> bool:
 
 def _goes_on(before: Message, message: Message, item: Any) -> bool:
     """Whether a message that only calls tools belongs to the turn before it, as ShareGPT's parallel calls do."""
-    same_loss = before.get("weight") == message.get("weight")
+    same_loss = before.get("weight", 1) == message.get("weight", 1)
     return before["role"] == "assistant" and same_loss and str(speaker(item)).lower() in CALLERS
 
 

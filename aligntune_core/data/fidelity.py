@@ -49,7 +49,7 @@ def unwritten_tools(tools: Sequence[Any], text: str) -> RowProblem | None:
             return RowProblem(
                 "tools",
                 f"the chat template does not write the definition of {name}; use one that knows tools "
-                '(chat_template=), or leave them out with unused_columns="ignore"',
+                "(chat_template=), or leave them out with unused_columns (their column's name in a list)",
             )
     return None
 

@@ -24,39 +24,11 @@ _CUTOFF = 0.6
 _TEXTS_OR_MESSAGES = ("prompt", "completion", "chosen", "rejected")
 _TEXTS = (*_TEXTS_OR_MESSAGES, "text", "input", "context", "system")
 # Words in the name of a column that speaks of a text, and is not one: question_id, answer_type.
-_NO_TEXTS = frozenset(
-    (
-        "id",
-        "ids",
-        "idx",
-        "index",
-        "uuid",
-        "uid",
-        "hash",
-        "url",
-        "urls",
-        "uri",
-        "link",
-        "type",
-        "kind",
-        "category",
-    )
-    + (
-        "count",
-        "num",
-        "number",
-        "len",
-        "length",
-        "tokens",
-        "score",
-        "scores",
-        "rating",
-        "rank",
-        "date",
-        "time",
-    )
-    + ("timestamp", "lang", "language", "source", "start", "end", "version", "level", "difficulty")
+_ABOUT = (
+    "id ids idx index uuid uid hash url urls uri link type kind category count num number len length tokens score "
+    "scores rating rank date time timestamp lang language source start end version level difficulty"
 )
+_NO_TEXTS = frozenset(_ABOUT.split())
 # Roles that say what a column is, where its name does; no other one is suggested for it.
 _SETTLED = ("prompt", "completion", "messages", "system", "tools", "options", "history")
 
@@ -85,7 +57,7 @@ def missing_columns(
     ]
     if algorithm.supervised and "chosen" in columns:
         lines.append(f"This looks like preference data, which {_taker('preference')} takes.")
-    elif "preference" in formats and "completion" in slots:
+    elif {"preference", "margins"} & formats.keys() and "completion" in slots:
         lines.append(
             f"This looks like data for {_taker('pair')}: {algorithm.name} needs a better and a worse answer to each "
             "prompt."

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aligntune_core.config import Config
 
 # Columns whose rows hold what is learnt, as the column at fault where nothing of it is left.
-_ANSWERS = ("text", "messages", "completion", "chosen", "rejected")
+_ANSWERS = ("input_ids", "text", "messages", "completion", "chosen", "rejected")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a message has beside its role and text: calls of tools, reasoning, whether it is learnt, and parts of content."""
+"""What a message has beside its role and text: calls of tools, reasoning, a weight; and content given as parts."""
 
 from __future__ import annotations
 
@@ -41,33 +41,13 @@ _REFUSED = {
     ),
 }
 # Keys that change nothing of what is learnt.
-_HARMLESS = frozenset(
-    ("id", "uuid", "message_id", "msg_id", "parent_id", "conversation_id", "index", "idx", "turn", "turn_id")
-    + (
-        "timestamp",
-        "time",
-        "date",
-        "created",
-        "created_at",
-        "create_time",
-        "model",
-        "source",
-        "language",
-        "lang",
-    )
-    + (
-        "tokens",
-        "token_count",
-        "num_tokens",
-        "length",
-        "type",
-        "object",
-        "finish_reason",
-        "end_turn",
-        "metadata",
-    )
+_HARMLESS = (
+    "id uuid message_id msg_id parent_id conversation_id index idx turn turn_id timestamp time date created created_at "
+    "create_time model source language lang tokens token_count num_tokens length type object finish_reason end_turn "
+    "metadata"
 )
-_READ = frozenset((*_TEXTS, *_CALLS, *_NAMES, *_THOUGHTS, *_WEIGHTS, *_HARMLESS))
+_KEPT_OUT = frozenset((*_TEXTS, *_HARMLESS.split()))
+_READ = frozenset((*_KEPT_OUT, *_CALLS, *_NAMES, *_THOUGHTS, *_WEIGHTS))
 _READ_IN_PAIRS = frozenset((*_READ, *ASKS, *ANSWERS, "system", "output_with_loss"))
 
 
@@ -91,11 +71,11 @@ def read(message: Mapping[str, Any], role: str, which: str, column: str) -> dict
     Raises:
         RowProblem: a key changes what is learnt in a way that cannot be followed.
     """
-    if len(message) <= 2:
+    if message.keys() <= _TEXTS:
         return {}
     beside: dict[str, Any] = {}
     for key, value in message.items():
-        if key in _TEXTS or key in _HARMLESS or is_blank(value):
+        if key in _KEPT_OUT or is_blank(value):
             continue
         if key in _CALLS:
             _only_assistant(role, key, which, column)

@@ -24,7 +24,7 @@ def is_pair(item: Any) -> bool:
 def unpaired(items: Sequence[Any], column: str) -> Sequence[Any]:
     """The items of a conversation as messages: pairs become two each, anything else stays as it is.
 
-    Pairs are dicts (``{"human": ..., "assistant": ...}``), lists of two texts, or texts in turn: a question, its answer.
+    Pairs are dicts (``{"human": ..., "assistant": ...}``), lists of two texts, or texts in turn.
 
     Raises:
         RowProblem: an item after the first is of another kind, or a pair says one thing twice.

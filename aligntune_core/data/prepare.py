@@ -168,7 +168,15 @@ def _shape(
 ) -> Shape:
     """A data set recognised, with nothing left out that would change what is learnt."""
     data = config.data
-    shape = detect(columns, wishes.sample, algorithm, origin, mapping, data.text_column)
+    shape = detect(
+        columns,
+        wishes.sample,
+        algorithm,
+        origin,
+        mapping,
+        data.text_column,
+        data.unused_columns,
+    )
     shape = replace(shape, system_prompt=data.system_prompt)
     unused.refuse_telling(shape, wishes.rows(), data.unused_columns)
     if not data.rendered:

@@ -13,6 +13,7 @@ from typing import Any
 
 from aligntune_core.data import cells
 from aligntune_core.data.columns import shown
+from aligntune_core.data.conversations import message_keys
 from aligntune_core.data.formats.base import TOOLS, CanonicalRow, RowProblem, Shape
 from aligntune_core.data.rows import Broken, RowSource
 from aligntune_core.data.tables import Canonical, Extras, carried
@@ -64,6 +65,7 @@ class Tally:
     context_turns: int = 0
     long_replies: int = 0
     remarks: Counter[str] = field(default_factory=Counter)  # what is not learnt of a row -> how many rows
+    keys: Counter[str] = field(default_factory=Counter)  # keys of messages that nobody reads -> how many rows
 
     def add(self, entry: Checked, index: int, source: RowSource) -> None:
         """Count one row of the source."""
@@ -151,8 +153,10 @@ class Reader:
         canonical, beside, extras = Canonical(self.shape), Extras(self.shape), self.shape.extras
         for start, rows in source.batches((*self.shape.slots.values(), *extras.values())):
             entries = list(zip(range(start, start + len(rows)), rows, self.check(rows), strict=True))
-            for index, _, entry in entries:
+            for index, row, entry in entries:
                 tally.add(entry, index, source)
+                if entry.problem is None and (keys := message_keys(row, self.shape)):
+                    tally.keys.update(keys)
             fresh = [canon for _, _, entry in entries for canon in entry.rows]
             if not fresh:
                 continue
@@ -194,6 +198,9 @@ class Reader:
         counts, target = tally or Tally(), self.shape.target
         spare = unused(self.shape)
         idle = [f"Not used: {shown(spare)}."] if spare else []
+        idle += [
+            f"Not used: the key {key} of messages in {count} rows." for key, count in counts.keys.items()
+        ]
         less = [f"{count} rows: {remark}." for remark, count in counts.remarks.items()]
         loud = [target.sentence] if target.warning else []
         warnings = [*(() if self.quiet else idle), *loud, *(() if self.rendered else less)]

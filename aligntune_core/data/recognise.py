@@ -13,6 +13,7 @@ from aligntune_core.data.formats.base import Format, Roles, Shape
 from aligntune_core.data.hints import missing_columns
 from aligntune_core.data.nested import parent_of
 from aligntune_core.data.options import is_options
+from aligntune_core.data.texts import is_blank
 from aligntune_core.errors import DataError
 from aligntune_core.wording import did_you_mean, listed
 
@@ -57,10 +58,20 @@ def detect(
     origin: str,
     column_mapping: Mapping[str, str] | None = None,
     text_column: str | None = None,
+    unused: str | Sequence[str] = "warn",
 ) -> Shape:
     """Recognise the format of a data set: the first of the algorithm's that fits.
 
     Most rows of the ``sample`` tell text from messages, so that a bad one decides nothing.
+
+    Args:
+        columns: names of all columns.
+        sample: the first rows.
+        algorithm: which formats it takes.
+        origin: the data set in messages.
+        column_mapping: in either direction.
+        text_column: the column of plain text.
+        unused: ``data.unused_columns``; a list names columns that play no role, whatever they are called.
 
     Raises:
         DataError: needed columns are not there; says what was found and which mapping would do.
@@ -75,10 +86,12 @@ def detect(
     if text_column and algorithm.supervised:
         mapped = {**mapped, text_column: mapped.get(text_column, "text")}
     typical = {column: _typical([row.get(column) for row in sample]) for column in columns}
-    layout, slots = _recognised(columns, mapped, typical, layouts)
+    left_out = () if isinstance(unused, str) else unused
+    usable = [column for column in columns if column not in left_out or column in mapped]
+    layout, slots = _recognised(usable, mapped, typical, layouts)
     if layout is None:
         raise DataError(
-            missing_columns(columns, typical, algorithm, layouts, origin, slots, bool(column_mapping))
+            missing_columns(usable, typical, algorithm, layouts, origin, slots, bool(column_mapping))
         )
     entry, roles = layout
     used = {role: slots[role] for role in (*roles.needs, *roles.may) if role in slots}
@@ -89,7 +102,7 @@ def detect(
         algorithm=algorithm.name,
         columns=tuple(column for column in columns if column not in opened or entry.carries),
         slots=used,
-        mapped=frozenset(mapped),
+        settled=frozenset((*mapped, *(columns if unused == "ignore" else left_out))),
         sample=typical,
         extras=_carried(columns, mapped) if entry.carries else {},
         dialogue=_holds_dialogues(used, typical),
@@ -150,10 +163,10 @@ def _settle(slots: dict[str, str], mapped: Mapping[str, str], typical: Mapping[s
     if "text" in slots and is_messages(typical.get(slots["text"])) and "messages" not in slots:
         slots["messages"] = slots.pop("text")
     # The answer beside a problem's solution is its last line.
-    solution = next((column for column in typical if plain_name(column) == "solution"), None)
-    if solution and plain_name(slots.get("prompt", "")) == "problem" and solution not in mapped:
-        if slots.get("completion") not in mapped and isinstance(typical[solution], str):
-            slots["completion"] = solution
+    solution = next((column for column in typical if plain_name(column) == "solution"), "")
+    free = not {solution, slots.get("completion")} & mapped.keys()
+    if free and plain_name(slots.get("prompt", "")) == "problem" and isinstance(typical.get(solution), str):
+        slots["completion"] = solution
     options = slots.get("options")
     if options and options not in mapped and not is_options(typical.get(options)):
         del slots["options"]
@@ -215,7 +228,7 @@ def _typical(values: Sequence[Any]) -> Any:
     first: dict[str, Any] = {}
     counts = dict.fromkeys(_KINDS, 0)
     for given in values:
-        if given is None or given == "" or given == []:
+        if is_blank(given):
             continue
         value = parsed(given)
         kind = _kind(value)

@@ -53,6 +53,8 @@ def render_sequences(
     if tokenizer is None:
         raise DataError("the backend brings its own tokenizer, so core cannot show rows as it sees them.")
     loss = loss_of(row, config.data.completion_only_loss)
+    if loss == "none":  # columns that are carried along may have the names of canonical ones
+        row = {name: row[name] for name in ("prompt", "tools") if name in row}
     found = sequences([row], loss, tokenizer)[0]
     if isinstance(found, RowProblem):
         raise found

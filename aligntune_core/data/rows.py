@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from aligntune_core.data.conversations import as_row
 from aligntune_core.wording import a_type
 
 BATCH = 1000
@@ -123,6 +124,7 @@ def from_list(
     rows: Sequence[Any], origin: str, numbers: Sequence[int] | None = None, label: str = "row "
 ) -> RowSource:
     """A source from rows in memory; what is no mapping is ``Broken``."""
+    rows = [as_row(row) for row in rows]
     columns = dict.fromkeys(str(name) for row in rows if isinstance(row, Mapping) for name in row)
     rows = [
         row if isinstance(row, Mapping | Broken) else Broken(f"{a_type(row)}, not a dict of columns")

@@ -147,6 +147,8 @@ class Canonical:
         rich = any(_is_rich(row) for row in rows)
         table = self._table(rows, rich)
         for name in next((row for row in tokens if row), {}):
+            if name in self._shape.columns_made:
+                continue  # rows that were tokens already
             values = [None if row is None else row[name] for row in tokens]
             table = table.append_column(name, pa.array(values, pa.list_(pa.int32())))
         if self._last_rich and not rich:

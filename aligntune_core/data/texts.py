@@ -37,7 +37,7 @@ def read_text(value: Any, column: str, *, optional: bool = False) -> str:
 
 
 def is_blank(value: Any) -> bool:
-    """Whether a value of a row says nothing: None, a blank text, or a list or dict without items; a JSON text of one."""
+    """Whether a value says nothing: None, a blank text, a list or dict without items, or a JSON text of one."""
     if value is None:
         return True
     if isinstance(value, str):

@@ -17,6 +17,7 @@ from aligntune_core.data.encoding import (
     shared_length,
 )
 from aligntune_core.data.formats.base import RowProblem
+from aligntune_core.data.formats.tokens import IGNORED
 from aligntune_core.data.templated import Answer, Templated
 from aligntune_core.data.templates import adds_bos
 from aligntune_core.data.turns import Turns
@@ -30,8 +31,8 @@ def sequences(rows: Sequence[Mapping[str, Any]], loss: LossOn, tokenizer: Any) -
     always after the prompt. Plain text ends with the end-of-sequence token.
 
     Args:
-        rows: canonical rows, all with the same columns. A prompt that is a text was rendered already, and its
-            completion with it: they are taken as they are.
+        rows: canonical rows, all with the same columns. Those that are tokens already keep them. A prompt that is a
+            text was rendered already, and its completion with it: they are taken as they are.
         loss: where their loss is.
         tokenizer: with a chat template, if the rows are conversations.
 
@@ -41,6 +42,8 @@ def sequences(rows: Sequence[Mapping[str, Any]], loss: LossOn, tokenizer: Any) -
     """
     if not rows:
         return []
+    if rows[0].keys().isdisjoint(("text", "messages", "prompt")):
+        return [_labelled(row["input_ids"], row["labels"]) for row in rows]
     special = fidelity.special_tokens(tokenizer)
     if "text" in rows[0]:
         return _texts(rows, tokenizer, special)
@@ -52,6 +55,12 @@ def sequences(rows: Sequence[Mapping[str, Any]], loss: LossOn, tokenizer: Any) -
     if isinstance(rows[0]["prompt"], str):
         return _rendered(rows, sides, loss == "all", tokenizer)
     return templated.answers(rows, [tools_of(row) for row in rows], sides, loss == "all")
+
+
+def _labelled(ids: list[int], labels: list[int]) -> Answer:
+    """A row that is tokens already; a label of -100 bears no loss."""
+    mask = [label != IGNORED for label in labels]
+    return {"row": TokenSequence(list(ids), mask, mask.index(True))}
 
 
 _RENDERED = "The text spells special tokens, so it was rendered already: none are added to those that it has"

@@ -79,7 +79,8 @@ def test_an_exact_name_wins_and_two_alike_are_not_chosen_between(prepare: Any) -
     assert data.train[0] == PAIR
     assert not any("overlooked" in sentence for sentence in data.report.saw)
     assert prepare([{"Prompt": "no", "question": "hi", "Answer": "no", "output": "hello"}]).train[0] == PAIR
-    assert prepare([{"text": "x", "Prompt": "no", "Completion": "no"}]).train[0] == {"text": "x"}
+    with pytest.raises(DataError, match='"Completion" looks like the answer to "text"'):
+        prepare([{"text": "x", "Prompt": "no", "Completion": "no"}])
     with pytest.raises(DataError, match="no column for prompt"):
         prepare([{"QUESTION": "a", "Question": "b", "answer": "c"}])
 

@@ -280,3 +280,20 @@ def test_the_chain_from_sft_to_reinforcement_learning(
     assert not torch.equal(trained, start)
     reloaded = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_model_dir), last)
     assert torch.equal(logits(reloaded), trained)
+
+
+def test_a_margin_is_in_the_loss(build: Build, pairs: Rows) -> None:
+    """One pair, nothing learnt yet: the loss is -log sigmoid(difference - margin)."""
+    import math
+
+    losses = {}
+    for margin in (0.0, 2.5):
+        rows = [{**pairs[0], "margin": margin}]
+        trainer = build(
+            full=True, folder=f"m{margin}", dataset_name=rows, eval_dataset=rows, disable_dropout=True
+        )
+        figures = trainer.evaluate()
+        losses[margin] = figures["loss"]
+        difference = figures["reward_margin"]
+        assert figures["loss"] == pytest.approx(math.log1p(math.exp(margin - difference)), rel=1e-3)
+    assert losses[2.5] > losses[0.0] + 1

@@ -81,7 +81,7 @@ class Shape:
     algorithm: str  # name of the algorithm that wants it
     columns: tuple[str, ...]  # all its columns
     slots: Mapping[str, str]  # role -> column
-    mapped: frozenset[str] = frozenset()  # the columns that the user gave a role
+    settled: frozenset[str] = frozenset()  # columns that the user gave a role, or said that they have none
     # column -> a value that stands for most of the column's
     sample: Mapping[str, Any] = field(default_factory=dict, repr=False)
     name: str = ""  # the format's name for people: "alpaca"

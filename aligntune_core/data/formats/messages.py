@@ -72,7 +72,8 @@ def _marked(message: Message) -> Message:
 def _has_turns(value: Any, column: str) -> bool:
     """Whether the assistant speaks more than once."""
     try:
-        return sum(message["role"] == "assistant" for message in read_messages(value, column)) > 1
+        roles = [message["role"] for message in read_messages(value, column)]
+        return roles.count("assistant") > 1
     except RowProblem:
         return False  # a bad row: named when rows are checked
 

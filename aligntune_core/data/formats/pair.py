@@ -24,7 +24,7 @@ from aligntune_core.data.formats.base import (
     Wishes,
 )
 from aligntune_core.data.formats.messages import PAIR, WHOLE
-from aligntune_core.data.texts import is_blank, shortened
+from aligntune_core.data.texts import is_blank, read_text, shortened
 
 INSTANCES = "instances"
 _OF_INSTANCES = ("input", "output")
@@ -67,7 +67,7 @@ def _of_instances(row: Row, shape: Shape) -> Iterator[CanonicalRow]:
             )
         prompt = cells.prompt(row, shape)
         try:
-            more = cells.read_text(instance.get("input"), column, optional=True)
+            more = read_text(instance.get("input"), column, optional=True)
             completion = cells.reply(instance["output"], column)
         except RowProblem as problem:
             raise RowProblem(column, f"{which}: {problem.reason}") from None

@@ -77,7 +77,7 @@ def rows(row: Row, shape: Shape) -> Iterator[CanonicalRow]:
 def implicit(row: Row, shape: Shape) -> CanonicalRow:
     """Two conversations that share their beginning: that is the prompt."""
     both = [(read_messages(value, column), column) for value, column in sides(row, shape)]
-    return _parted(*both, cells.system(row, shape))
+    return _parted(both[0], both[1], cells.system(row, shape))
 
 
 def _parted(first_cell: Conversation, second_cell: Conversation, system: str | None) -> CanonicalRow:

@@ -32,12 +32,13 @@ def recognise(shape: Shape) -> str:
     """
     column = shape.slots["text"]
     names = (*ROLES["completion"], *_ANSWERS)
-    answer = next((c for c in shape.columns if plain_name(c) in names and shape.sample.get(c)), None)
-    if answer is not None and column not in shape.mapped and isinstance(shape.sample[answer], str):
+    others = [c for c in shape.columns if plain_name(c) in names and c not in shape.settled]
+    answer = next((c for c in others if isinstance(shape.sample.get(c), str)), None)
+    if answer is not None and column not in shape.settled:
         raise DataError(
             f'{shape.origin}: column "{answer}" looks like the answer to "{column}", and would not be learnt where '
             f"\"{column}\" is plain text. If it is, try column_mapping={{'{column}': 'prompt', '{answer}': "
-            f"'completion'}}; to learn \"{column}\" alone, say text_column='{column}'."
+            f"'completion'}}; to learn \"{column}\" alone, say unused_columns=['{answer}']."
         )
     return "text"
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from aligntune_core.data.columns import ROLE_OF
-from aligntune_core.data.conversations import is_message
+from aligntune_core.data.conversations import as_row, is_message
 from aligntune_core.data.rows import Broken, RowSource
 from aligntune_core.data.tables import scratch_file
 from aligntune_core.errors import DataError
@@ -168,6 +168,7 @@ def parse_line(line: bytes) -> Any:
         return Broken(f"not valid JSON: {error.msg} at position {error.pos + 1} of the line")
     except RecursionError:
         return Broken("not valid JSON: nested too deeply")
+    row = as_row(row)
     return row if isinstance(row, dict) else Broken(f"{a_type(row)}, not a JSON object")
 
 
@@ -176,6 +177,7 @@ def _checked(row: Any, text: str, start: int, end: int) -> Any:
     odd = ESCAPED.search(text, start, end)
     if odd:
         return Broken(not_utf8(odd[0]))
+    row = as_row(row)
     return row if isinstance(row, dict) else Broken(f"{a_type(row)}, not a JSON object")
 
 

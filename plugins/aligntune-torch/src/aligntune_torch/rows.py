@@ -73,9 +73,9 @@ def _problem(
                 f"the prompt alone has {prompt} tokens, max_seq_length is {limit}: nothing of the completion is left",
                 "prompt",
             )
+        column = next(name for name in ("messages", "text", "input_ids") if name in row)
         if IGNORED in part["labels"]:
-            return f"no token of the assistant is left within max_seq_length {limit}", "messages"
-        column = "messages" if "messages" in row else "text"
+            return f"no token of the assistant is left within max_seq_length {limit}", column
         return f"{len(part['labels'])} token is left: there is nothing to predict", column
     if len(samples) == 1 or left[0]["input_ids"] != left[1]["input_ids"]:
         return "", ""

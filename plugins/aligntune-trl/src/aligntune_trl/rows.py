@@ -63,7 +63,7 @@ def tokenize(
 
 
 def _column(row: Mapping[str, Any]) -> str:
-    return next(name for name in ("text", "messages", "completion") if name in row)
+    return next(name for name in ("text", "messages", "completion", "input_ids") if name in row)
 
 
 def _columns(row: Mapping[str, TokenSequence]) -> dict[str, list[int]]:
