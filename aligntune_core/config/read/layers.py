@@ -93,7 +93,7 @@ class Reader:
         for layer in self.layers:
             of_layer: dict[str, Setting] = {}
             for name, value in layer.data.items():
-                for setting in self._top(layer, str(name), plain_value(value)):
+                for setting in self.settings_of(layer, str(name), value):
                     self._join(of_layer, setting)
             decided = [] if layer.manifest else [d for path in of_layer for d in _DECIDES.get(path, ())]
             for path in decided:
@@ -146,8 +146,9 @@ class Reader:
             ):
                 self._problem(f"{setting} needs load_in_4bit=True or load_in_8bit=True", setting.source)
 
-    def _top(self, layer: Layer, name: str, value: Any) -> list[Setting]:
-        """A key of the outermost level."""
+    def settings_of(self, layer: Layer, name: str, value: Any) -> list[Setting]:
+        """What one key of the outermost level sets; what is wrong with it is added to ``problems``."""
+        value = plain_value(value)
         if isinstance(value, BaseModel):
             value = {k: getattr(value, k) for k in value.model_fields_set} if name in kw.sections() else value
         # rewards={"type": "length"} is a reward, not the section of that name.
