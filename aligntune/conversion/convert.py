@@ -15,6 +15,7 @@ from aligntune.conversion.writing import text_of
 from aligntune_core.algorithms import find
 from aligntune_core.config import keywords as kw
 from aligntune_core.config.read.files import parse_words
+from aligntune_core.config.read.layers import asks_for_nothing
 from aligntune_core.errors import ConfigError
 from aligntune_core.wording import listed
 
@@ -75,10 +76,19 @@ def convert(path: Path, peer: str = AUTO, overrides: list[str] | None = None) ->
     draft.take_defaults(about.title, about.defaults(draft))
     about.finish(draft)
     draft.settle()
-    missing = tuple(keyword for keyword, word in MISSING.items() if draft.settings.get(keyword) == word)
+    missing = _missing(draft)
     config = {"algorithm": draft.algorithm.name, **draft.settings}
     text = text_of(config, draft, about.title, missing)
     return Conversion(name, config, text, tuple(draft.left_out), tuple(draft.remarks), missing)
+
+
+def _missing(draft: Draft) -> tuple[str, ...]:
+    """Keywords that a run cannot do without, and that nothing says."""
+    names = [keyword for keyword, word in MISSING.items() if draft.settings.get(keyword) == word]
+    scored = draft.settings.get("reward_functions") or draft.settings.get("reward_model_name")
+    if draft.algorithm.scored_by == "rewards" and not scored:
+        names.append("reward_functions")
+    return tuple(names)
 
 
 def _read_keys(draft: Draft, about: Peer) -> None:
@@ -86,11 +96,12 @@ def _read_keys(draft: Draft, about: Peer) -> None:
     shares = [key for key in draft.source.values if about.by_hand.get(key) is share_of_rows]
     for key in [*(key for key in draft.source.values if key not in shares), *shares]:
         value = draft.source.values[key]
+        if key not in about.by_hand and asks_for_nothing(key, value):
+            continue
         if key in about.by_hand:
             about.by_hand[key](draft, key, value)
         elif key in about.needless and key not in kw.flat():
-            if value not in (None, False, ""):
-                draft.remark(key, value, f"{key} needs no counterpart: {about.needless[key]}")
+            draft.remark(key, value, f"{key} needs no counterpart: {about.needless[key]}")
         elif not _of_a_family(key, about):
             draft.take(key, value)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -94,7 +95,7 @@ class Draft:
         for setting in settings:
             entry = kw.entry_of(setting.path, self.algorithm)
             keyword = entry.keyword if entry else kw.keyword_of(setting.path)
-            if setting.value is None:
+            if setting.value is None or (entry and _is_idle_default(entry, setting.value)):
                 continue
             if entry and extra_of(entry.info).get("secret"):
                 self.leave_out(
@@ -137,8 +138,17 @@ class Draft:
         return helps
 
     def _problems(self, settings: Mapping[str, Any]) -> list[str]:
+        logger = logging.getLogger("aligntune.config")
+        before, logger.disabled = logger.disabled, True  # what has no effect is said when the file is read
         try:
             resolve_config(config={"algorithm": self.algorithm.name, **settings})
         except ConfigError as error:
             return error.problems
+        finally:
+            logger.disabled = before
         return []
+
+
+def _is_idle_default(entry: kw.Entry, value: Any) -> bool:
+    """Whether a value is that of a parameter which another one has to switch on, and as it is anyway."""
+    return bool(extra_of(entry.info).get("needs")) and equal(value, entry.info.default)

@@ -11,13 +11,13 @@ from aligntune.conversion.peer import Peer, nothing
 from aligntune.conversion.source import Source
 from aligntune_core.algorithms import known
 from aligntune_core.config import keywords as kw
-from aligntune_core.errors import ConfigError
 
 _CLASS = re.compile(r"^(?P<name>\w+?)(?:Config|Trainer)$")
 _OF_ARGUMENTS = frozenset({"args", "training_args", "training_arguments", "trainingarguments", "config"})
 _OF_ADAPTER = frozenset({"peft_config", "lora_config", "loraconfig"})
 _OF_WEIGHTS = frozenset({"quantization_config", "bnb_config", "bitsandbytesconfig"})
 _OF_SCRIPT = frozenset({"modelconfig", "scriptarguments", "model_args", "script_args", "model_config"})
+_HIDDEN = re.compile(r"<[A-Z_]+>")
 _NAMES_CLASS = ("config_class", "class", "trainer", "trainer_class", "_class")
 
 # Names of LoraConfig that mean something else in a call of ours.
@@ -38,7 +38,19 @@ def flattened(source: Source) -> Source:
             key = f"{section}.{ {ours: theirs for theirs, ours in _ADAPTER.items()}.get(name, name) }"
         if key in source.lines:
             lines[name] = source.lines[key]
+    if name := _class_of(source):
+        values.setdefault(_NAMES_CLASS[0], name)
     return Source(source.path, values, lines)
+
+
+def _class_of(source: Source) -> str | None:
+    """What the class of the arguments is called, without "Config" or "Trainer"; None where none is named."""
+    named = [source.values[key] for key in _NAMES_CLASS if isinstance(source.values.get(key), str)]
+    for word in [*named, *source.values]:
+        match = _CLASS.match(word)
+        if match and _plain(word) not in _OF_ADAPTER | _OF_WEIGHTS | _OF_SCRIPT:
+            return match["name"]
+    return None
 
 
 def _plain(name: str) -> str:
@@ -55,7 +67,9 @@ def _keys(values: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
             yield "", "quantization_config", value
         elif word in _OF_ADAPTER:
             yield name, "use_peft", True
-            yield from ((name, _ADAPTER.get(inner, inner), setting) for inner, setting in value.items())
+            yield from (
+                (name, _ADAPTER.get(str(inner), str(inner)), setting) for inner, setting in value.items()
+            )
         elif word in _OF_ARGUMENTS or word in _OF_SCRIPT or _CLASS.match(name):
             yield from ((name, inner, setting) for inner, setting in value.items())
         else:
@@ -63,25 +77,14 @@ def _keys(values: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
 
 
 def algorithm(source: Source) -> str:
-    """The algorithm that a class names; else the one whose parameters are given, or that which is given in a word.
-
-    Raises:
-        ConfigError: a class names none.
-    """
+    """The algorithm that the file or a class names; else the one that most of the arguments are parameters of."""
     if isinstance(name := source.values.get("algorithm"), str):
         return name
-    named = [source.values[key] for key in _NAMES_CLASS if isinstance(source.values.get(key), str)]
-    for word in [*named, *source.values]:
-        match = _CLASS.match(word)
-        if match and _plain(word) not in _OF_ADAPTER | _OF_WEIGHTS | _OF_SCRIPT:
-            return match["name"]
+    if named := _class_of(source):
+        return named
     flat = flattened(source).values
     given = {name for name, value in flat.items() if value is not None} - set(kw.flat())
     counts = {a.name: len(given & set(kw.parameter_names(a.parameters))) for a in known().values()}
-    if not counts:
-        raise ConfigError(
-            "which algorithm is trained is not told: add algorithm=NAME", where=str(source.path)
-        )
     return max(counts, key=counts.__getitem__)
 
 
@@ -96,13 +99,47 @@ def _length(draft: Draft, key: str, value: Any) -> None:
 
 
 def _text_column(draft: Draft, key: str, value: Any) -> None:
-    """ "text" is what TRL looks for where rows are no conversations, as we do."""
+    """TRL's own default, text, is what is looked for here too where rows are no conversations."""
     if value != "text":
         draft.take(key, value)
 
 
 def _warmup(draft: Draft, key: str, value: Any) -> None:
     if value:
+        draft.take(key, value)
+
+
+def _accelerator(draft: Draft, key: str, value: Any) -> None:
+    """Its own defaults ask for nothing; transformers writes them out."""
+    usual = {
+        "even_batches": True,
+        "use_seedable_sampler": True,
+        "non_blocking": False,
+        "split_batches": False,
+    }
+    others = {
+        k: v
+        for k, v in (value or {}).items()
+        if v not in (None, usual.get(k)) and k != "use_configured_state"
+    }
+    if others:
+        draft.take(key, others)
+
+
+def _generation_batch(draft: Draft, key: str, value: Any) -> None:
+    """Completions drawn at a time, which is given here by the micro-batches that they are."""
+    size = draft.value("per_device_train_batch_size") or 8
+    if not value or draft.value("steps_per_generation"):
+        return
+    if value % size:
+        draft.take(key, value)
+    else:
+        draft.put("steps_per_generation", value // size, key)
+
+
+def _token(draft: Draft, key: str, value: Any) -> None:
+    """transformers writes <EOS_TOKEN> for what is secret, or not set."""
+    if value is not None and not _HIDDEN.fullmatch(str(value)):
         draft.take(key, value)
 
 
@@ -164,6 +201,9 @@ PEER = Peer(
         "dataset_text_field": _text_column,
         "warmup_steps": _warmup,
         "dataset_test_split": _test_split,
+        "accelerator_config": _accelerator,
+        "generation_batch_size": _generation_batch,
+        **dict.fromkeys(("eos_token", "pad_token", "hub_token", "push_to_hub_token"), _token),
         "target_modules": _target_modules,
         "lora_target_modules": _target_modules,
     },

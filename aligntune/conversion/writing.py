@@ -24,6 +24,7 @@ def text_of(config: Mapping[str, Any], draft: Draft, title: str, missing: Sequen
     """The YAML file: settings in the order of the reference, then, as comments, what is left out."""
     head = f"# Converted from {draft.source.path.name} ({title}) by aligntune {__version__}."
     lines = [head, *(_setting(k, v, _comment(k, draft, missing)) for k, v in _ordered(config))]
+    lines += [f"# {keyword}:  # fill in" for keyword in missing if keyword not in config]
     if draft.left_out:
         lines += ["", "# Left out:", *(_commented(str(line)) for line in draft.left_out)]
     if draft.remarks:
