@@ -38,8 +38,8 @@ def flattened(source: Source) -> Source:
             key = f"{section}.{ {ours: theirs for theirs, ours in _ADAPTER.items()}.get(name, name) }"
         if key in source.lines:
             lines[name] = source.lines[key]
-    if name := _class_of(source):
-        values.setdefault(_NAMES_CLASS[0], name)
+    if named := _class_of(source):
+        values.setdefault(_NAMES_CLASS[0], named)
     return Source(source.path, values, lines)
 
 

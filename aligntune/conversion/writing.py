@@ -38,11 +38,16 @@ def _ordered(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield from ((name, value) for name, value in config.items() if name not in order)
 
 
+# What the same name counts here.
+_COUNTED = {"gradient_accumulation_steps": "of all processes together: multiply by how many you start"}
+
+
 def _comment(keyword: str, draft: Draft, missing: Sequence[str]) -> str:
     if keyword in missing:
         return "fill in"
     origin = draft.origins.get(keyword, "")
-    return "" if origin in ("", keyword, "command line") else origin
+    parts = ["" if origin in (keyword, "command line") else origin, _COUNTED.get(keyword, "")]
+    return "; ".join(filter(None, parts))
 
 
 def _setting(keyword: str, value: Any, comment: str) -> str:
