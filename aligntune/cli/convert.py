@@ -49,7 +49,7 @@ def convert(
     from aligntune.conversion.convert import convert as converted
     from aligntune_core.errors import ConfigError
 
-    if output is not None and output.exists() and output.samefile(config):
+    if output is not None and output.resolve() == config.resolve():
         raise ConfigError(f"{output} is the file to convert: write to another")
     conversion = converted(config, source, overrides)
     if output is not None:

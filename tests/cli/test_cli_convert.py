@@ -170,7 +170,7 @@ def test_axolotl(converted: Converted) -> None:
         ("rl: dpo\nrl_beta: 0.2\n", {"algorithm": "dpo", "beta": 0.2}),
         ("rl: ipo\n", {"algorithm": "dpo", "loss_type": "ipo"}),
         ("rl: kto\nkto_undesirable_weight: 0.5\n", {"algorithm": "kto", "undesirable_weight": 0.5}),
-        ("rl: grpo\nmicro_batch_size: 4\ntrl: {beta: 0.1, num_generations: 4, reward_funcs: [length], use_vllm: false}\n",
+        ("rl: grpo\nmicro_batch_size: 4\ntrl: {beta: 0.1, num_generations: 4, reward_funcs: [length]}\n",
          {"algorithm": "grpo", "beta": 0.1, "num_generations": 4, "reward_functions": ["length"]}),
         ("rl: gdpo\nmicro_batch_size: 8\n", {"algorithm": "grpo", "multi_objective_aggregation": "normalize_then_sum"}),
         ("reward_model: true\n", {"algorithm": "reward"}),
