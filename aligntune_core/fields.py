@@ -91,8 +91,11 @@ def takes_bool(annotation: Any) -> bool:
 
 
 def takes(info: FieldInfo, value: Any) -> bool:
-    """Whether a field could hold a value, by its type and range; a single value may stand for a list."""
-    if isinstance(value, bool) and not takes_bool(info.annotation):
+    """Whether a field could hold a value, by its type and range; a single value may stand for a list.
+
+    A field of any type is one of names and objects: it holds no bool.
+    """
+    if isinstance(value, bool) and (info.annotation is Any or not takes_bool(info.annotation)):
         return False
     adapter: TypeAdapter[Any] = TypeAdapter(
         info.rebuild_annotation(), config=ConfigDict(arbitrary_types_allowed=True)

@@ -238,3 +238,11 @@ def test_a_hint_fits_the_value(sft: Make, refused: Refused) -> None:
     assert refused(sft, warmup_stepz=5)[0].endswith('Did you mean "warmup_steps"?')
     assert "Did you mean" not in refused(sft, warmup_stepz="linear")[0]
     assert "Did you mean" not in refused(sft, seeds=[1, 2])[0]
+    assert "Did you mean" not in refused(sft, rant=4)[0]
+    assert "Did you mean" not in refused(sft, eval=True)[0]
+    assert refused(sft, train="x")[0].endswith("Keywords that begin so: train_dataset, train_split.")
+
+
+@pytest.mark.parametrize("name", ["fa2", "flash_attn", "xformers"])
+def test_kernels_of_peers_are_named_as_here(sft: Make, refused: Refused, name: str) -> None:
+    assert refused(sft, attn_implementation=name)[0].endswith('" here')

@@ -276,8 +276,12 @@ class Reader:
         if other and takes(other.info, value):
             return f" Write {other.keyword}, or {other.path}."
         entries = {**kw.flat(), **self._parameters}
-        fitting = [n for n, entry in entries.items() if takes(entry.info, value)]
-        return did_you_mean(name, [*fitting, *TRANSLATED])
+        fitting = [n for n, entry in entries.items() if takes(entry.info, value) and _may_be_meant(n, name)]
+        beginning = [n for n in fitting if n.startswith(f"{name}_")]
+        if "_" not in name and len(beginning) > 1:
+            return f" Keywords that begin so: {listed(beginning)}."
+        of_peers = [n for n in TRANSLATED if not n.startswith(name.lower()) and _may_be_meant(n, name)]
+        return did_you_mean(name, fitting) or did_you_mean(name, of_peers)
 
     def _belongs(self, layer: Layer, written: str, owners: Iterable[str]) -> list[Setting]:
         text = f"{written} belongs to {listed(owners)}; this is {self.algorithm.name}"
@@ -313,6 +317,11 @@ def asks_for_nothing(name: str, value: Any) -> bool:
 def _default_of_field(path: str) -> Any:
     """The default of a field of the tree."""
     return kw.tree()[path].info.default
+
+
+def _may_be_meant(keyword: str, name: str) -> bool:
+    """Whether a keyword is long enough that another letter in it is a slip: bits is not bias."""
+    return len(keyword) > 4 or set(keyword) == set(name.lower())
 
 
 def _is_part(old: Setting, new: Setting) -> bool:

@@ -157,11 +157,22 @@ ATTENTION_NOT_OFFERED = {
     "swa": "sliding windows are part of the model's own configuration",
 }
 
+_OF_PEERS = {
+    "fa2": "flash_attention_2",
+    "fa3": "flash_attention_3",
+    **dict.fromkeys(("flash_attn", "flash", "flash_attention"), "flash_attention_2"),
+    "disabled": "eager",
+    **dict.fromkeys(("xformers", "memory_efficient"), "sdpa"),
+    "flex": "flex_attention",
+}
+
 
 def attention_problem(name: str) -> str | None:
     """What is wrong with the name of an attention kernel; names registered with transformers pass."""
     if name in ATTENTION_NOT_OFFERED:
         return f"is not offered: {ATTENTION_NOT_OFFERED[name]}"
+    if name in _OF_PEERS:
+        return f'is "{_OF_PEERS[name]}" here'
     if name in ATTENTION or "/" in name or "|" in name:
         return None
     hint = did_you_mean(name, ATTENTION)

@@ -68,6 +68,7 @@ def _target_parameters(value: Any, context: Context) -> Settings:
 
 
 TRANSLATED: dict[str, Translation] = {
+    "bits": bits,
     "lora_modules_to_save": names_list("peft.modules_to_save"),
     "init_lora_weights": choice(_INIT, f"{_OTHER_ADAPTER}; lora_init has the starts"),
     "bias": same("peft.bias"),

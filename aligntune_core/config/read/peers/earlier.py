@@ -9,7 +9,9 @@ from aligntune_core.config.read.translate import (
     Refused,
     Settings,
     Translation,
+    choice,
     column,
+    parameter,
     same,
     share,
     switch,
@@ -101,6 +103,27 @@ TRANSLATED: dict[str, Translation] = {
     **dict.fromkeys(("dataset_path", "train_file"), same("data.dataset")),
     **dict.fromkeys(("max_seq_len", "max_len", "model_max_length"), same("data.max_seq_length")),
     "num_proc": same("data.num_proc"),
+    "mixed_precision": choice(
+        {"bf16": [("model.precision", "bf16")], "fp16": [("model.precision", "fp16")]},
+        'write precision="bf16"',
+    ),
+    "use_4bit": switch("model.quantization.load_in_4bit", True),
+    "use_8bit": switch("model.quantization.load_in_8bit", True),
+    "bnb_4bit_use_nested_quant": same("model.quantization.bnb_4bit_use_double_quant"),
+    "use_nested_quant": same("model.quantization.bnb_4bit_use_double_quant"),
+    "context_length": same("data.max_seq_length"),
+    "tokenizer_path": same("model.tokenizer"),
+    "num_samples": same("data.max_samples"),
+    "rank": same("peft.r"),
+    "lr_warmup_steps": same("optim.warmup_steps"),
+    **dict.fromkeys(("out_dir", "output_path"), same("run.output_dir")),
+    **dict.fromkeys(("reward_fn", "reward_function", "reward"), same("rewards.functions")),
+    **dict.fromkeys(("num_return_sequences", "group_size"), parameter("num_generations")),
+    **dict.fromkeys(("kl_beta", "kl_coeff"), parameter("beta")),
+    **dict.fromkeys(
+        ("use_flash_attn", "use_flash_attention", "flash_attention_2"),
+        switch("model.attn_implementation", "flash_attention_2"),
+    ),
 }
 
 # use_unsloth=False beside backend="unsloth" says two things, so its False is asked too.
@@ -136,6 +159,15 @@ NOT_OFFERED: dict[str, str] = {
     "peft_config": "give its values as use_peft, lora_r, lora_alpha, lora_target_modules, ...",
     "args": "give its values as keywords of this call",
     **dict.fromkeys(("deepspeed", "fsdp"), "whole copies train in parallel: start the script with torchrun"),
+    **dict.fromkeys(("num_gpus", "gpus", "n_gpu", "devices"), "torchrun starts a process for each GPU"),
+    **dict.fromkeys(("gpu_ids", "device_ids", "visible_devices"), "CUDA_VISIBLE_DEVICES says which GPUs are seen"),
+    **dict.fromkeys(("response_template", "instruction_template"),
+                    "completion_only_loss puts the loss on replies, by the chat template"),
+    **dict.fromkeys(("block_size", "group_texts"), "packing=True fills sequences of max_seq_length tokens"),
+    "max_tokens": "max_seq_length is the number of tokens a row may have, max_completion_length that of a completion",
+    "max_target_length": "max_seq_length is the number of tokens a row may have, prompt and reply together",
+    "reference_model": "the reference is the model as it was loaded: give the trained model as model_name",
+    **dict.fromkeys(("quantize", "quantization_level"), "load_in_4bit=True or load_in_8bit=True"),
     "max_workers": "dataset_num_proc and dataloader_num_workers set the number of processes",
 }  # fmt: skip
 

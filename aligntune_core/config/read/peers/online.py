@@ -94,7 +94,8 @@ TRANSLATED: dict[str, Translation] = {
 FALSE_SAYS_SOMETHING: frozenset[str] = frozenset()
 
 NOT_OFFERED: dict[str, str] = {
-    **dict.fromkeys(("checkpointer", "loss", "metric_logger", "profiler"), _FIELDS),
+    **dict.fromkeys(("checkpointer", "metric_logger", "profiler"), _FIELDS),
+    "loss": "loss_type names the loss",
     "scheduler": "lr_scheduler names the schedule",
     "num_cycles": "lr_scheduler takes the schedules that need no arguments: linear, cosine, constant, ...",
     "optimizer_in_bwd": "one optimiser step updates all weights; gradient_checkpointing saves memory",

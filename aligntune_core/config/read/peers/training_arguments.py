@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from aligntune_core.config import keywords as kw
 from aligntune_core.config.read.translate import (
     Context,
     Refused,
@@ -31,7 +32,11 @@ _NOISE = "no noise is added to embeddings"
 
 
 def _do_eval(value: Any, context: Context) -> Settings:
-    if any(context.peek(keyword) for keyword in ("eval_dataset", "eval_split")):
+    if any(
+        context.peek(keyword)
+        for keyword in ("eval_dataset", "eval_split", "eval_share")
+        if keyword in kw.flat()
+    ):
         return []
     raise Refused(
         "needs rows: give eval_dataset or eval_split, and eval_strategy says when they are evaluated"
