@@ -15,7 +15,7 @@ from aligntune.conversion.writing import text_of
 from aligntune_core.algorithms import find
 from aligntune_core.config import keywords as kw
 from aligntune_core.config.read.files import parse_words
-from aligntune_core.config.read.layers import asks_for_nothing
+from aligntune_core.config.read.peers import asks_for_nothing
 from aligntune_core.errors import ConfigError
 from aligntune_core.wording import listed
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from aligntune_core.algorithms import Algorithm, known
 from aligntune_core.config import keywords as kw
 from aligntune_core.config.keywords import Entry
-from aligntune_core.config.read.peers import DEFAULTS, FALSE_SAYS_SOMETHING, NOT_OFFERED, TRANSLATED
+from aligntune_core.config.read.peers import NOT_OFFERED, TRANSLATED, asks_for_nothing
 from aligntune_core.config.read.translate import Context, Refused
 from aligntune_core.config.values import (
     equal,
@@ -20,7 +20,6 @@ from aligntune_core.config.values import (
     not_chosen,
     plain_value,
     same,
-    says_nothing,
 )
 from aligntune_core.fields import extra_of, takes
 from aligntune_core.wording import did_you_mean, listed
@@ -305,13 +304,6 @@ class Reader:
             if isinstance(section, Mapping):
                 value = section.get(entry.field, value)
         return plain_value(value)
-
-
-def asks_for_nothing(name: str, value: Any) -> bool:
-    """Whether a peer's keyword has a value that asks for nothing: none, or the peer's own default."""
-    if says_nothing(value):
-        return name not in FALSE_SAYS_SOMETHING or value is None
-    return any(same(value, default) for default in DEFAULTS.get(name, ()))
 
 
 def _default_of_field(path: str) -> Any:

@@ -20,6 +20,7 @@ from aligntune_core.config.read.peers import (
     training_arguments,
 )
 from aligntune_core.config.read.translate import Translation
+from aligntune_core.config.values import same, says_nothing
 
 _PEERS = (earlier, training_arguments, trainers, adapters, llamafactory, axolotl, swift, online)
 
@@ -36,3 +37,10 @@ for _peer in _PEERS:
 
 # False says something where it is not the same as saying nothing.
 FALSE_SAYS_SOMETHING: frozenset[str] = frozenset().union(*(peer.FALSE_SAYS_SOMETHING for peer in _PEERS))
+
+
+def asks_for_nothing(name: str, value: Any) -> bool:
+    """Whether a peer's keyword has a value that asks for nothing: none, or the peer's own default."""
+    if says_nothing(value):
+        return name not in FALSE_SAYS_SOMETHING or value is None
+    return any(same(value, default) for default in DEFAULTS.get(name, ()))
