@@ -7,9 +7,8 @@ from typing import Any
 
 from aligntune.conversion import datasets
 from aligntune.conversion.draft import MISSING, Draft
-from aligntune.conversion.peer import Peer, continues_adapter, nothing, share_of_rows
+from aligntune.conversion.peer import Peer, chat_template, continues_adapter, nothing, share_of_rows
 from aligntune.conversion.source import Source
-from aligntune_core.config import keywords as kw
 from aligntune_core.wording import listed
 
 # Its algorithms that are settings of one of ours.
@@ -192,14 +191,8 @@ def _adapter(draft: Draft, key: str, value: Any) -> None:
 
 
 def _template(draft: Draft, key: str, value: Any) -> None:
-    if not value or str(value).startswith("tokenizer_default") or value == "jinja":
-        return
-    if "chat_template_kwargs" in kw.flat():  # then templates go by names too
-        draft.put("chat_template", value, key)
-        return
-    draft.remark(
-        key, value, f"{key}={value}: the tokenizer's own chat template is used; aligntune plan shows a row"
-    )
+    if value != "jinja" and not str(value).startswith("tokenizer_default"):
+        chat_template(draft, key, value)
 
 
 def _plugins(draft: Draft, key: str, value: Any) -> None:

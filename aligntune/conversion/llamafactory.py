@@ -9,7 +9,7 @@ from typing import Any
 
 from aligntune.conversion import datasets
 from aligntune.conversion.draft import Draft
-from aligntune.conversion.peer import Peer, continues_adapter, nothing, share_of_rows
+from aligntune.conversion.peer import Peer, chat_template, continues_adapter, nothing, share_of_rows
 from aligntune.conversion.source import Source
 from aligntune_core.config import keywords as kw
 from aligntune_core.errors import ConfigError
@@ -136,13 +136,9 @@ def _info(draft: Draft) -> tuple[Path, Mapping[str, Any]]:
 
 
 def _template(draft: Draft, key: str, value: Any) -> None:
-    if not value:
-        return
     if str(value).endswith("_nothink") and "chat_template_kwargs" in kw.flat():
         draft.put("chat_template_kwargs", {"enable_thinking": False}, key)
-    draft.remark(
-        key, value, f"{key}={value}: the tokenizer's own chat template is used; aligntune plan shows a row"
-    )
+    chat_template(draft, key, value)
 
 
 def _mask_history(draft: Draft, key: str, value: Any) -> None:

@@ -52,6 +52,22 @@ def continues_adapter(draft: Draft, key: str, value: Any) -> None:
     draft.remark(key, value, f"{key} is written as model_name: an adapter's folder names its base itself")
 
 
+def chat_template(draft: Draft, key: str, value: Any) -> None:
+    """A template by name: chatml is one of ours; of the others, the tokenizer's own is what is meant."""
+    from aligntune_core.config import keywords as kw
+
+    if not value:
+        return
+    if value == "chatml" and "chat_template_kwargs" in kw.flat():  # then templates go by names
+        draft.put("chat_template", value, key)
+    else:
+        draft.remark(
+            key,
+            value,
+            f"{key}={value}: the tokenizer's own chat template is used; aligntune plan shows a row",
+        )
+
+
 def share_of_rows(draft: Draft, key: str, value: Any) -> None:
     """Held-out rows as a share, or as a number of rows: a split where there is no field for it."""
     from aligntune_core.config import keywords as kw

@@ -239,7 +239,7 @@ def test_a_hint_fits_the_value(sft: Make, refused: Refused) -> None:
     assert "Did you mean" not in refused(sft, warmup_stepz="linear")[0]
     assert "Did you mean" not in refused(sft, seeds=[1, 2])[0]
     assert "Did you mean" not in refused(sft, rant=4)[0]
-    assert "Did you mean" not in refused(sft, eval=True)[0]
+    assert "Did you mean" not in refused(sft, save=True)[0]
     assert refused(sft, train="x")[0].endswith("Keywords that begin so: train_dataset, train_split.")
 
 

@@ -277,7 +277,7 @@ class Reader:
         entries = {**kw.flat(), **self._parameters}
         fitting = [n for n, entry in entries.items() if takes(entry.info, value) and _may_be_meant(n, name)]
         beginning = [n for n in fitting if n.startswith(f"{name}_")]
-        if "_" not in name and len(beginning) > 1:
+        if "_" not in name and beginning:
             return f" Keywords that begin so: {listed(beginning)}."
         of_peers = [n for n in TRANSLATED if not n.startswith(name.lower()) and _may_be_meant(n, name)]
         return did_you_mean(name, fitting) or did_you_mean(name, of_peers)

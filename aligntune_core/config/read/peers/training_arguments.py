@@ -105,6 +105,8 @@ FALSE_SAYS_SOMETHING = frozenset(
 
 NOT_OFFERED: dict[str, str] = {
     "resume_from_checkpoint": _RESUME,
+    **dict.fromkeys(("eval", "evaluate", "evaluation", "do_validation"),
+                    "eval_dataset or eval_split gives held-out rows, eval_strategy says when they are evaluated"),
     "lr_scheduler_kwargs": "lr_scheduler takes the schedules that need no arguments: linear, cosine, constant, ...",
     **dict.fromkeys(("optim_args", "optim_target_modules"), _PARTS),
     "label_smoothing_factor": "the loss is cross-entropy on the tokens themselves; loss_type has what else there is",
