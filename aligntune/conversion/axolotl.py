@@ -177,6 +177,13 @@ def _nested(draft: Draft, key: str, value: Any) -> None:
         draft.take(f"{key}.{name}", setting, name)
 
 
+def _special_tokens(draft: Draft, key: str, value: Any) -> None:
+    """Each token by itself, so that one that is not offered takes no other along."""
+    for name, token in (value or {}).items():
+        if token:
+            draft.take(f"{key}.{name}", token, name)
+
+
 def _batch_size(draft: Draft, key: str, value: Any) -> None:
     """Rows of an optimiser step, where the accumulation follows from it."""
     micro = draft.value("micro_batch_size") or 1
@@ -258,6 +265,7 @@ PEER = Peer(
         "test_datasets": _test_datasets,
         "pretraining_dataset": _pretraining,
         "trl": _nested,
+        "special_tokens": _special_tokens,
         "batch_size": _batch_size,
         "adapter": _adapter,
         "chat_template": _template,

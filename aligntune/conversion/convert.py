@@ -101,7 +101,8 @@ def _read_keys(draft: Draft, about: Peer) -> None:
         if key in about.by_hand:
             about.by_hand[key](draft, key, value)
         elif key in about.needless and key not in kw.flat():
-            draft.remark(key, value, f"{key} needs no counterpart: {about.needless[key]}")
+            if value not in (None, False, ""):
+                draft.remark(key, value, f"{key} needs no counterpart: {about.needless[key]}")
         elif not _of_a_family(key, about):
             draft.take(key, value)
 

@@ -11,7 +11,6 @@ from aligntune.conversion import datasets
 from aligntune.conversion.draft import Draft
 from aligntune.conversion.peer import Peer, chat_template, continues_adapter, nothing, share_of_rows
 from aligntune.conversion.source import Source
-from aligntune_core.config import keywords as kw
 from aligntune_core.errors import ConfigError
 from aligntune_core.wording import listed
 
@@ -135,19 +134,6 @@ def _info(draft: Draft) -> tuple[Path, Mapping[str, Any]]:
     return written, {}
 
 
-def _template(draft: Draft, key: str, value: Any) -> None:
-    if str(value).endswith("_nothink") and "chat_template_kwargs" in kw.flat():
-        draft.put("chat_template_kwargs", {"enable_thinking": False}, key)
-    chat_template(draft, key, value)
-
-
-def _mask_history(draft: Draft, key: str, value: Any) -> None:
-    if value and "train_on" in kw.flat():
-        draft.put("train_on", "last", key)
-    elif value:
-        draft.take(key, value)
-
-
 def _generation_only(draft: Draft, key: str, value: Any) -> None:
     if value:
         draft.leave_out(
@@ -198,9 +184,8 @@ PEER = Peer(
         **dict.fromkeys(("stage", "dataset_dir", "interleave_probs", "mix_strategy"), nothing),
         "dataset": _dataset,
         "eval_dataset": _eval_dataset,
-        "template": _template,
+        "template": chat_template,
         "val_size": share_of_rows,
-        "mask_history": _mask_history,
         "max_length": _generation_only,
         "adapter_name_or_path": continues_adapter,
         "create_new_adapter": _create_new_adapter,

@@ -110,6 +110,16 @@ def names_list(path: str) -> Translation:
     return translate
 
 
+def new_tokens(reason: str) -> Translation:
+    """Tokens to add to the vocabulary: names, which may be written with commas; where there is no field, why not."""
+
+    def translate(value: Any, context: Context) -> Settings:
+        [(_, names)] = names_list("")(value, context)
+        return field_or("new_tokens", reason)(names, context)
+
+    return translate
+
+
 def algorithm_name(hints: Mapping[str, str]) -> Translation:
     """A keyword that names the algorithm, as ``stage``; ``hints``: a name of theirs -> what it is here."""
 

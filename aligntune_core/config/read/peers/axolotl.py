@@ -19,6 +19,7 @@ from aligntune_core.config.read.translate import (
     algorithm_name,
     choice,
     field_or,
+    new_tokens,
     parameter,
     same,
     share,
@@ -59,11 +60,12 @@ def _special_tokens(value: Any, context: Context) -> Settings:
         raise Refused('must be a mapping: {"eos_token": ...}')
     settings: Settings = []
     for name, token in value.items():
-        if name not in ("eos_token", "pad_token"):
-            raise Refused(
-                f"is not offered: {name} is the tokenizer's own. Save the tokenizer with it: {NEW_TOKENS}"
-            )
-        settings += field_or(name, NEW_TOKENS)(token, context)
+        if name in ("eos_token", "pad_token"):
+            settings += field_or(name, NEW_TOKENS)(token, context)
+        elif name == "additional_special_tokens":
+            settings += new_tokens(NEW_TOKENS)(token, context)
+        else:
+            raise Refused(f"is not offered: {name} is the tokenizer's own. {NEW_TOKENS}")
     return settings
 
 
@@ -92,6 +94,7 @@ TRANSLATED: dict[str, Translation] = {
     "default_system_message": same("data.system_prompt"),
     "chat_template_jinja": same("model.chat_template"),
     "special_tokens": _special_tokens,
+    **dict.fromkeys(("tokens", "additional_special_tokens"), new_tokens(NEW_TOKENS)),
     "bfloat16": switch("model.precision", "bf16"),
     "float16": switch("model.precision", "fp16"),
     "float32": switch("model.precision", "fp32"),
@@ -124,7 +127,7 @@ NOT_OFFERED: dict[str, str] = {
     "auto_resume_from_checkpoints": "aligntune train CONFIG --resume goes on from the last complete checkpoint",
     **dict.fromkeys(("resize_token_embeddings_to_32x", "mean_resizing_embeddings", "shrink_embeddings",
                      "embeddings_skip_upcast", "added_tokens_overrides", "fix_untrained_tokens"), NEW_TOKENS),
-    "tokens": NEW_TOKENS,
+    **dict.fromkeys(("bos_token", "unk_token"), NEW_TOKENS),
     "eot_tokens": "the end of a turn is the one that the chat template writes; the tokenizer's EOS ends a text",
     **dict.fromkeys(("reinit_weights", "unfrozen_parameters", "freeze_mm_modules"),
                     "use_peft, lora_target_modules, layers_to_transform and modules_to_save say what is trained"),

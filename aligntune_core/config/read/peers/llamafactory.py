@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from aligntune_core.config import keywords as kw
 from aligntune_core.config.read.peers.adapters import FOUR_BIT, QUANTIZED, bits
 from aligntune_core.config.read.translate import (
     Context,
@@ -14,6 +15,7 @@ from aligntune_core.config.read.translate import (
     choice,
     field_or,
     names_list,
+    new_tokens,
     parameter,
     same,
     switch,
@@ -35,6 +37,7 @@ _ATTENTION: dict[str, Settings] = {
 _SWANLAB = 'report_to=["swanlab"] reports to it; its own environment variables say how'
 _IMAGES = "rows are text: images, videos and sounds are not read"
 _MERGE = "save_model(FOLDER, merged=True) writes adapter and base as one model"
+_VOCABULARY = "grow the vocabulary of model and tokenizer first, and save both; modules_to_save trains them"
 _KT = "the weights are on the devices that device_map names"
 _LOSSES = "loss_type has the losses that are offered"
 
@@ -75,6 +78,19 @@ def _dft(value: Any, context: Context) -> Settings:
     return switch("parameters.loss_type", "dft")(value, context)
 
 
+def _mask_history(value: Any, context: Context) -> Settings:
+    if not isinstance(value, bool):
+        raise Refused("must be true or false: it puts the loss on the last reply only")
+    return field_or("train_on", "the loss is on every reply")("last", context) if value else []
+
+
+def _resize_vocab(value: Any, context: Context) -> Settings:
+    """Embeddings grow by themselves where new tokens are given."""
+    if "new_tokens" in kw.flat():
+        return []
+    raise Refused(f"is not offered: {_VOCABULARY}")
+
+
 def _no_checkpointing(value: Any, context: Context) -> Settings:
     return switch("optim.gradient_checkpointing", False)(value, context)
 
@@ -86,6 +102,9 @@ TRANSLATED: dict[str, Translation] = {
     "preprocessing_num_workers": same("data.num_proc"),
     "default_system": same("data.system_prompt"),
     "train_on_prompt": trains_on_prompt,
+    "mask_history": _mask_history,
+    "resize_vocab": _resize_vocab,
+    **dict.fromkeys(("add_tokens", "add_special_tokens", "new_special_tokens"), new_tokens(_VOCABULARY)),
     "neat_packing": switch("data.packing", True),
     "disable_shuffling": lambda value, context: field_or(
         "shuffle", "rows come in a seeded random order; group_by_length is the other order"
@@ -129,7 +148,6 @@ NOT_OFFERED: dict[str, str] = {
                      "video_max_pixels", "video_min_pixels", "video_fps", "video_maxlen", "use_audio_in_video",
                      "audio_sampling_rate", "freeze_vision_tower", "freeze_multi_modal_projector",
                      "freeze_language_model"), _IMAGES),
-    "mask_history": 'train_on="last" puts the loss on the last reply only, where this version has it',
     "buffer_size": "a stream is read in its own order",
     **dict.fromkeys(("mix_strategy", "interleave_probs"), "a mixture is made of datasets with weights, or beforehand"),
     "overwrite_cache": "prepared rows are made anew whenever rows or settings change",
@@ -174,9 +192,7 @@ NOT_OFFERED: dict[str, str] = {
     "include_effective_tokens_per_second": "metrics.jsonl has tokens per second anyway",
     **dict.fromkeys(("adapter_name_or_path", "adapter_folder"), _CONTINUE),
     "use_fast_tokenizer": "the tokenizer is the fast one where there is one",
-    **dict.fromkeys(("resize_vocab", "new_special_tokens_config", "init_special_tokens", "split_special_tokens",
-                     "add_tokens", "add_special_tokens", "new_special_tokens"),
-                    "grow the vocabulary of model and tokenizer first, and save both; modules_to_save trains them"),
+    **dict.fromkeys(("new_special_tokens_config", "init_special_tokens", "split_special_tokens"), _VOCABULARY),
     "shift_attn": "attention is over whole rows; packing and flash_attention_2 make long ones cheap",
     "mixture_of_depths": "the model is trained as it is",
     "moe_aux_loss_coef": "the balance of experts is left as the model has it, without a term in the loss",

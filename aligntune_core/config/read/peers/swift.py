@@ -58,6 +58,16 @@ def _truncation(value: Any, _: Context) -> Settings:
     return [("data.truncation_mode", ends[str(value)])]
 
 
+def _loss_scale(value: Any, context: Context) -> Settings:
+    if value == "last_round":
+        return field_or("train_on", "the loss is on every reply")("last", context)
+    if value == "all":
+        return [("data.completion_only_loss", False)]
+    raise Refused(
+        "is not offered: completion_only_loss says what bears the loss; all its tokens weigh the same"
+    )
+
+
 def _tuner_backend(value: Any, context: Context) -> Settings:
     if str(context.peek("backend") or "auto") == value or value == "peft":
         return []
@@ -86,6 +96,7 @@ TRANSLATED: dict[str, Translation] = {
     "columns": _columns,
     "system": same("data.system_prompt"),
     "truncation_strategy": _truncation,
+    "loss_scale": _loss_scale,
     "target_regex": same("peft.target_modules"),
     "init_weights": OF_ADAPTERS["init_lora_weights"],
     "lorap_lr_ratio": field_or("loraplus_lr_ratio", "both matrices of LoRA have the same learning rate"),
@@ -128,7 +139,7 @@ NOT_OFFERED: dict[str, str] = {
     **dict.fromkeys(("agent_template", "response_prefix", "add_non_thinking_prefix", "disable_ignore_empty_think",
                      "norm_bbox", "padding_side"), _TEMPLATE),
     "max_pixels": "rows are text: images, videos and sounds are not read",
-    **dict.fromkeys(("loss_scale", "is_binary_loss_scale", "enable_channel_loss"),
+    **dict.fromkeys(("is_binary_loss_scale", "enable_channel_loss"),
                     "completion_only_loss says what bears the loss; all its tokens weigh the same"),
     "sequence_parallel_size": "whole copies train in parallel: start the script with torchrun",
     "max_shard_size": "weights are written in files of the library's own size",
