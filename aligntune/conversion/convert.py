@@ -76,6 +76,7 @@ def convert(path: Path, peer: str = AUTO, overrides: list[str] | None = None) ->
     draft.take_defaults(about.title, about.defaults(draft))
     about.finish(draft)
     draft.settle()
+    draft.left_out.sort(key=lambda line: line.number or 0)
     missing = _missing(draft)
     config = {"algorithm": draft.algorithm.name, **draft.settings}
     text = text_of(config, draft, about.title, missing)

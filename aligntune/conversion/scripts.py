@@ -20,6 +20,9 @@ _OF_SCRIPT = frozenset({"modelconfig", "scriptarguments", "model_args", "script_
 _HIDDEN = re.compile(r"<[A-Z_]+>")
 _NAMES_CLASS = ("config_class", "class", "trainer", "trainer_class", "_class")
 
+# Stands for a section of the adapter, whose own defaults are peft's.
+_HAS_ADAPTER = "peft_config"
+
 # Names of LoraConfig that mean something else in a call of ours.
 _ADAPTER = {"r": "lora_r", "bias": "lora_bias", "alpha": "lora_alpha", "revision": "base_model_name_or_path"}
 # Rates of its configurations that ours, for an adapter or for all weights, differ from.
@@ -67,6 +70,7 @@ def _keys(values: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
             yield "", "quantization_config", value
         elif word in _OF_ADAPTER:
             yield name, "use_peft", True
+            yield "", _HAS_ADAPTER, True
             yield from (
                 (name, _ADAPTER.get(str(inner), str(inner)), setting) for inner, setting in value.items()
             )
@@ -154,15 +158,13 @@ def _target_modules(draft: Draft, key: str, value: Any) -> None:
 
 
 def _defaults(draft: Draft) -> Mapping[str, Any]:
-    quantised = any(draft.settings.get(keyword) for keyword in ("load_in_4bit", "load_in_8bit"))
-    defaults: dict[str, Any] = {} if quantised else {"use_peft": False}
-    with_adapter = draft.settings.get("use_peft", quantised)
-    if (
-        with_adapter
-        and not {"lora_r", "lora_alpha"} <= draft.settings.keys()
-        and draft.value("use_peft") is not True
-    ):
+    defaults: dict[str, Any] = {}
+    if draft.value(_HAS_ADAPTER):
         defaults |= {"lora_r": 8, "lora_alpha": 8}
+    elif draft.settings.get("use_peft"):
+        defaults["lora_dropout"] = 0.05  # of the configuration that TRL's own command makes
+    elif not any(draft.settings.get(keyword) for keyword in ("load_in_4bit", "load_in_8bit")):
+        defaults["use_peft"] = False
     name = draft.algorithm.name
     if name in _RATES:
         defaults["learning_rate"] = _RATES[name]
@@ -196,7 +198,7 @@ PEER = Peer(
     telling=frozenset(),
     algorithm=algorithm,
     by_hand={
-        **dict.fromkeys(("algorithm", *_NAMES_CLASS), nothing),
+        **dict.fromkeys(("algorithm", _HAS_ADAPTER, *_NAMES_CLASS), nothing),
         "max_length": _length,
         "dataset_text_field": _text_column,
         "warmup_steps": _warmup,

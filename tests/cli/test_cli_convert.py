@@ -239,6 +239,23 @@ def test_arguments_of_a_script(converted: Converted) -> None:
     assert (conversion.left_out, conversion.missing, conversion.remarks) == ((), (), ())
 
 
+def test_the_defaults_of_an_adapter_are_those_of_its_library(converted: Converted) -> None:
+    base = {"model_name_or_path": "m", "dataset_name": "d"}
+    config = converted({**base, "SFTConfig": {"seed": 1}, "peft_config": {"r": 4}}).config
+    assert (config["lora_r"], config["lora_alpha"], config["learning_rate"]) == (4, 8, 2e-5)
+    config = converted({**base, "use_peft": True, "algorithm": "sft"}).config
+    assert (config["use_peft"], config["lora_dropout"], "lora_r" in config) == (True, 0.05, False)
+    config = converted({**base, "SFTConfig": {}, "quantization_config": {"load_in_4bit": True}}).config
+    assert (config["load_in_4bit"], "use_peft" in config) == (True, False)
+
+
+def test_tokens_are_judged_one_by_one(converted: Converted) -> None:
+    text = "base_model: m\ndatasets: [{path: d}]\nspecial_tokens:\n  pad_token: <pad>\n  bos_token: <s>\n"
+    left_out = {line.key: line.number for line in converted(text).left_out}
+    assert left_out["special_tokens.bos_token"] == 5
+    assert ("special_tokens.pad_token" in left_out) == ("pad_token" not in kw.flat())
+
+
 def test_what_a_script_does_not_say_is_to_be_filled_in(converted: Converted) -> None:
     conversion = converted(
         {"DPOConfig": {"beta": 0.2, "loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.5]}}
