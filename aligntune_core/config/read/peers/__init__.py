@@ -13,6 +13,7 @@ from aligntune_core.config.read.peers import (
     adapters,
     axolotl,
     earlier,
+    experimental,
     llamafactory,
     online,
     swift,
@@ -22,7 +23,7 @@ from aligntune_core.config.read.peers import (
 from aligntune_core.config.read.translate import Translation
 from aligntune_core.config.values import same, says_nothing
 
-_PEERS = (earlier, training_arguments, trainers, adapters, llamafactory, axolotl, swift, online)
+_PEERS = (earlier, training_arguments, trainers, adapters, llamafactory, axolotl, swift, online, experimental)
 
 TRANSLATED: dict[str, Translation] = {
     name: t for peer in reversed(_PEERS) for name, t in peer.TRANSLATED.items()

@@ -103,6 +103,7 @@ TRANSLATED: dict[str, Translation] = {
     **dict.fromkeys(("dataset_path", "train_file"), same("data.dataset")),
     **dict.fromkeys(("max_seq_len", "max_len", "model_max_length"), same("data.max_seq_length")),
     "num_proc": same("data.num_proc"),
+    **dict.fromkeys(("eps", "adam_eps"), same("optim.adam_epsilon")),
     "mixed_precision": choice(
         {"bf16": [("model.precision", "bf16")], "fp16": [("model.precision", "fp16")]},
         'write precision="bf16"',
