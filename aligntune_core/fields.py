@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -84,6 +92,25 @@ def takes_bool(annotation: Any) -> bool:
     """Whether a field of this type may hold True or False."""
     parts = get_args(annotation)
     return annotation in (bool, Any) or any(takes_bool(a) or isinstance(a, bool) for a in parts)
+
+
+def takes(info: FieldInfo, value: Any) -> bool:
+    """Whether a field could hold a value, by its type and range; a single value may stand for a list.
+
+    A field of any type is one of names and objects: it holds no bool.
+    """
+    if isinstance(value, bool) and (info.annotation is Any or not takes_bool(info.annotation)):
+        return False
+    adapter: TypeAdapter[Any] = TypeAdapter(
+        info.rebuild_annotation(), config=ConfigDict(arbitrary_types_allowed=True)
+    )
+    for candidate in (value, [value]):
+        try:
+            adapter.validate_python(candidate)
+        except ValidationError:
+            continue
+        return True
+    return value is None
 
 
 class Section(BaseModel):
