@@ -30,7 +30,7 @@ CHANGES = {
     ),
     *("data.max_seq_length", "data.truncation_mode", "data.packing", "data.packing_strategy"),
     *("data.completion_only_loss", "data.group_by_length", "data.rendered", "data.train_on"),
-    *("model.chat_template", "model.chat_template_kwargs"),
+    *("model.chat_template", "model.chat_template_kwargs", "model.eos_token"),
 }
 
 

@@ -13,8 +13,11 @@ from aligntune_core import Prepared
 from aligntune_core.toolkit import (
     ConfigError,
     check_ends,
+    check_padding,
     did_you_mean,
+    embedding_rows,
     language_model_problems,
+    located,
     prepare_by_default,
     read,
     versions,
@@ -56,9 +59,9 @@ def prepare(config: Config) -> Prepared:
     problems += language_model_problems(model.config, model.classes, model.in_memory)
     if problems:
         raise ConfigError(problems)
-    if prepared.tokenizer.pad_token is None:
-        prepared.tokenizer.pad_token = prepared.tokenizer.eos_token  # padding never enters a loss
-    return replace(prepared, versions=versions(DISTRIBUTIONS), state=model)
+    size = embedding_rows(model.config)
+    check_padding(prepared.tokenizer, size)
+    return replace(prepared, vocabulary=size, versions=versions(DISTRIBUTIONS), state=model)
 
 
 def describe(config: Config) -> Description:
@@ -68,7 +71,7 @@ def describe(config: Config) -> Description:
         return Description(model.config, (type(model).__name__,), True)
     arguments = load.load_arguments(config)
     where = {name: arguments.get(name) for name in ("revision", "token", "trust_remote_code")}
-    description = AutoConfig.from_pretrained(model, **where)
+    description = AutoConfig.from_pretrained(located(model), **where)
     return Description(description, tuple(description.architectures or ()), False)
 
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aligntune_core import Prepared
-from aligntune_core.toolkit import check_ends, check_model, load_tokenizer, torch_device, versions
+from aligntune_core.toolkit import (
+    check_ends,
+    check_model,
+    check_padding,
+    embedding_rows,
+    load_tokenizer,
+    torch_device,
+    versions,
+)
 from aligntune_trl import refuse, table
 from aligntune_trl.algorithms.recipe import find
 from aligntune_trl.model import adapter, load, source
@@ -38,10 +46,15 @@ def prepare(config: Config) -> Prepared:
     device = torch_device()
     tokenizer = load_tokenizer(config.model)
     check_ends(config.model, tokenizer)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token  # as TRL does; padding never enters a loss
+    model = source.find(config)
+    size = embedding_rows(model.model_config)
+    check_padding(tokenizer, size)
     return Prepared(
-        device=device, tokenizer=tokenizer, versions=versions(DISTRIBUTIONS), state=State(source.find(config))
+        device=device,
+        tokenizer=tokenizer,
+        vocabulary=size,
+        versions=versions(DISTRIBUTIONS),
+        state=State(model),
     )
 
 
