@@ -55,9 +55,13 @@ _FIELDS = {
     "field_label": "label",
 }
 # What its data sets say, and what happens here anyway.
-_USUAL = frozenset(
-    {"type", "ds_type", "data_files", "field", "roles", "trust_remote_code", "conversation", "revision"}
-)
+_USUAL = frozenset({"type", "ds_type", "data_files", "field", "roles", "trust_remote_code", "conversation"})
+_READ = frozenset(
+    {*_USUAL, *_OF_DATASET, *_FIELDS, "message_property_mappings", "message_field_role", "message_field_content",
+     "roles_to_train", "text_column"}
+)  # fmt: skip
+_MESSAGE_KEYS = ("role", "content", "from", "value")
+_USUAL_VALUES = {"train_on_eos": ("turn",), "train_on_eot": ("turn",), "revision": ("main",)}
 _REPLIES = (["assistant"], ["gpt"], ["assistant", "gpt"], ["gpt", "assistant"])
 FAMILY = "liger_"
 """How keys begin that are read together when all others have been."""
@@ -136,13 +140,9 @@ def _own_prompt(draft: Draft, key: str, number: int, kind: Mapping[str, Any]) ->
 def _left_of(draft: Draft, key: str, number: int, about: Mapping[str, Any]) -> None:
     """What else a data set says."""
     mappings = about.get("message_property_mappings") or {}
-    renamed = {
-        ours: theirs
-        for ours, theirs in mappings.items()
-        if theirs not in ("role", "content", "from", "value")
-    }
-    renamed |= {k: about[k] for k in ("message_field_role", "message_field_content") if about.get(k) not in
-                (None, "role", "content", "from", "value")}  # fmt: skip
+    renamed = {ours: theirs for ours, theirs in mappings.items() if theirs not in _MESSAGE_KEYS}
+    fields = {k: about.get(k) for k in ("message_field_role", "message_field_content")}
+    renamed |= {k: name for k, name in fields.items() if name not in (None, *_MESSAGE_KEYS)}
     if renamed:
         draft.leave_out(
             key, renamed, f"{key}[{number}]: keys of messages are role and content: rename {listed(renamed)}"
@@ -151,13 +151,11 @@ def _left_of(draft: Draft, key: str, number: int, about: Mapping[str, Any]) -> N
         roles = about["roles_to_train"]
         why = "loss is on the assistant's replies; completion_only_loss=False puts it on all of a row"
         draft.leave_out(key, roles, f"{key}[{number}].roles_to_train: {why}")
-    known = {*_USUAL, *_OF_DATASET, *_FIELDS, "message_property_mappings", "message_field_role",
-             "message_field_content", "roles_to_train", "text_column"}  # fmt: skip
     for name, value in about.items():
-        if name not in known and value not in (None, False, "", [], {}) and "format" not in name:
-            draft.leave_out(
-                key, value, f"{key}[{number}].{name} has no counterpart; aligntune plan shows what is learnt"
-            )
+        usual = name in _READ or "format" in name or value in _USUAL_VALUES.get(name, ())
+        if not usual and value not in (None, False, "", [], {}):
+            why = f"{key}[{number}].{name} has no counterpart; aligntune plan shows what is learnt"
+            draft.leave_out(key, value, why)
 
 
 def _pretraining(draft: Draft, key: str, value: Any) -> None:

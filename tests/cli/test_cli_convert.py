@@ -194,10 +194,13 @@ def test_data_sets_of_axolotl(converted: Converted) -> None:
     assert {"dataset_name": "rows.jsonl", "text_column": "body"}.items() <= converted(text).config.items()
     text = "base_model: m\ndatasets:\n  - path: d\n    type: chat_template\n    field_messages: talk\n"
     assert converted(text).config["column_mapping"] == {"talk": "messages"}
-    text = "base_model: m\ndatasets:\n  - {path: d, type: my.rows, roles_to_train: [user]}\n"
+    text = "base_model: m\ndatasets:\n  - {path: d, type: my.rows, roles_to_train: [user], revision: v2}\n"
     reasons = [line.why for line in converted(text).left_out]
     assert any("type=my.rows is code" in why for why in reasons)
     assert any("roles_to_train" in why for why in reasons)
+    assert any("revision has no counterpart" in why for why in reasons)
+    text = "base_model: m\ndatasets: [{path: d, type: chat_template, train_on_eos: turn, roles_to_train: [assistant]}]\n"
+    assert not converted(text).left_out
 
 
 def test_several_data_sets_are_a_mixture_or_named_as_left_out(converted: Converted) -> None:
@@ -207,6 +210,18 @@ def test_several_data_sets_are_a_mixture_or_named_as_left_out(converted: Convert
     else:
         assert conversion.config["dataset_name"] == "a"
         assert "b is left out" in conversion.left_out[0].why
+
+
+def test_the_end_of_a_cosine(converted: Converted) -> None:
+    text = "base_model: m\ndatasets: [{path: d}]\nlearning_rate: 0.001\ncosine_min_lr_ratio: 0.1\n"
+    config = converted(text).config
+    if "min_learning_rate" in kw.flat():
+        assert (config["lr_scheduler"], config["min_learning_rate"]) == (
+            "cosine_with_min_lr",
+            pytest.approx(1e-4),
+        )
+    else:
+        assert config["lr_scheduler"] == "cosine"
 
 
 def test_rows_held_out_by_share(converted: Converted) -> None:
