@@ -87,8 +87,8 @@ def algorithm(source: Source) -> str:
     if named := _class_of(source):
         return named
     flat = flattened(source).values
-    given = {name for name, value in flat.items() if value is not None} - set(kw.flat())
-    counts = {a.name: len(given & set(kw.parameter_names(a.parameters))) for a in known().values()}
+    arguments = {name for name, value in flat.items() if value is not None} - set(kw.flat())
+    counts = {a.name: len(arguments & set(kw.parameter_names(a.parameters))) for a in known().values()}
     return max(counts, key=counts.__getitem__)
 
 

@@ -199,7 +199,7 @@ def test_data_sets_of_axolotl(converted: Converted) -> None:
     assert any("type=my.rows is code" in why for why in reasons)
     assert any("roles_to_train" in why for why in reasons)
     assert any("revision has no counterpart" in why for why in reasons)
-    text = "base_model: m\ndatasets: [{path: d, type: chat_template, train_on_eos: turn, roles_to_train: [assistant]}]\n"
+    text = "base_model: m\ndatasets: [{path: d, type: chat_template, train_on_eos: turn, roles_to_train: [gpt]}]\n"
     assert not converted(text).left_out
 
 
@@ -356,9 +356,13 @@ def test_the_command_prints_yaml_and_json(command: Command, tmp_path: Path) -> N
     (tmp_path / "ours.yaml").write_text(plain.stdout)
     assert load_config(tmp_path / "ours.yaml").model.name == "org/model"
     assert "loss_watchdog_patience" in plain.stderr
-    told = json.loads(command("convert", theirs, "--json").stdout)
-    assert (told["from"], told["config"]["max_seq_length"], told["fill_in"]) == ("axolotl", 4096, [])
-    assert [(line["line"], line["key"]) for line in told["left_out"]] == [(23, "loss_watchdog_patience")]
+    described = json.loads(command("convert", theirs, "--json").stdout)
+    assert (described["from"], described["config"]["max_seq_length"], described["fill_in"]) == (
+        "axolotl",
+        4096,
+        [],
+    )
+    assert [(line["line"], line["key"]) for line in described["left_out"]] == [(23, "loss_watchdog_patience")]
 
 
 def test_the_command_refuses_what_it_cannot_do(command: Command, tmp_path: Path) -> None:

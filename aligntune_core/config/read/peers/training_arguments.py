@@ -107,7 +107,7 @@ NOT_OFFERED: dict[str, str] = {
     "resume_from_checkpoint": _RESUME,
     **dict.fromkeys(("eval", "evaluate", "evaluation", "do_validation"),
                     "eval_dataset or eval_split gives held-out rows, eval_strategy says when they are evaluated"),
-    "lr_scheduler_kwargs": "lr_scheduler_kwargs has the settings of a schedule, min_learning_rate the rate that it ends at",
+    "lr_scheduler_kwargs": "lr_scheduler takes schedules that need no arguments: linear, cosine, ...",
     **dict.fromkeys(("optim_args", "optim_target_modules"), _PARTS),
     "label_smoothing_factor": "the loss is cross-entropy on the tokens themselves; loss_type has what else there is",
     **dict.fromkeys(("bf16_full_eval", "fp16_full_eval"), "evaluations run in the precision of the run"),
