@@ -9,6 +9,7 @@ from aligntune.conversion import datasets
 from aligntune.conversion.draft import MISSING, Draft
 from aligntune.conversion.peer import Peer, chat_template, continues_adapter, nothing, share_of_rows
 from aligntune.conversion.source import Source
+from aligntune_core.config import keywords as kw
 from aligntune_core.wording import listed
 
 # Its algorithms that are settings of one of ours.
@@ -175,6 +176,26 @@ def _nested(draft: Draft, key: str, value: Any) -> None:
         draft.take(f"{key}.{name}", setting, name)
 
 
+def _schedule(draft: Draft, key: str, value: Any) -> None:
+    if "lr_scheduler" not in draft.settings:  # the end of a cosine may have named it
+        draft.take(key, value)
+
+
+def _min_ratio(draft: Draft, key: str, value: Any) -> None:
+    """The rate that a cosine ends at, as a share of its peak."""
+    rate = draft.value("learning_rate")
+    if (
+        value
+        and rate
+        and "min_learning_rate" in kw.flat()
+        and draft.value("lr_scheduler") in (None, "cosine")
+    ):
+        draft.settings["lr_scheduler"], draft.origins["lr_scheduler"] = "cosine_with_min_lr", key
+        draft.put("min_learning_rate", float(rate) * float(value), key)
+    elif value:
+        draft.take(key, value)
+
+
 def _special_tokens(draft: Draft, key: str, value: Any) -> None:
     """Each token by itself, so that one that is not offered takes no other along."""
     for name, token in (value or {}).items():
@@ -264,6 +285,8 @@ PEER = Peer(
         "pretraining_dataset": _pretraining,
         "trl": _nested,
         "special_tokens": _special_tokens,
+        "lr_scheduler": _schedule,
+        "cosine_min_lr_ratio": _min_ratio,
         "batch_size": _batch_size,
         "adapter": _adapter,
         "chat_template": _template,

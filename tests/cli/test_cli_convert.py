@@ -214,6 +214,7 @@ def test_several_data_sets_are_a_mixture_or_named_as_left_out(converted: Convert
 
 def test_the_end_of_a_cosine(converted: Converted) -> None:
     text = "base_model: m\ndatasets: [{path: d}]\nlearning_rate: 0.001\ncosine_min_lr_ratio: 0.1\n"
+    text += "lr_scheduler: cosine\n"
     config = converted(text).config
     if "min_learning_rate" in kw.flat():
         assert (config["lr_scheduler"], config["min_learning_rate"]) == (
