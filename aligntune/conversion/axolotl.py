@@ -7,7 +7,7 @@ from typing import Any
 
 from aligntune.conversion import datasets
 from aligntune.conversion.draft import MISSING, Draft
-from aligntune.conversion.peer import Peer, chat_template, continues_adapter, nothing, share_of_rows
+from aligntune.conversion.peer import Peer, chat_template, continues_adapter, expects, nothing, share_of_rows
 from aligntune.conversion.source import Source
 from aligntune_core.config import keywords as kw
 from aligntune_core.wording import listed
@@ -80,11 +80,14 @@ def _rl(draft: Draft, key: str, value: Any) -> None:
         draft.put(keyword, setting, key)
 
 
-def _datasets(draft: Draft, key: str, value: Any) -> None:
+@expects(str, list, dict)
+def data_sets(draft: Draft, key: str, value: Any) -> None:
+    """A list of data sets, each with its path."""
     entries = value if isinstance(value, list) else [value]
     datasets.put(draft, key, [_entry(draft, key, n, entry) for n, entry in enumerate(entries) if entry])
 
 
+@expects(list)
 def _test_datasets(draft: Draft, key: str, value: Any) -> None:
     entries = [_entry(draft, key, n, entry) for n, entry in enumerate(value or [])]
     if not entries:
@@ -159,6 +162,7 @@ def _left_of(draft: Draft, key: str, number: int, about: Mapping[str, Any]) -> N
             draft.leave_out(key, value, why)
 
 
+@expects(str, list, dict)
 def _pretraining(draft: Draft, key: str, value: Any) -> None:
     entries = value if isinstance(value, list) else [value]
     if not value:
@@ -170,6 +174,7 @@ def _pretraining(draft: Draft, key: str, value: Any) -> None:
     draft.put("streaming", True, key)
 
 
+@expects(dict)
 def _nested(draft: Draft, key: str, value: Any) -> None:
     """The section of online algorithms, whose keys are keywords of ours."""
     for name, setting in (value or {}).items():
@@ -181,6 +186,7 @@ def _schedule(draft: Draft, key: str, value: Any) -> None:
         draft.take(key, value)
 
 
+@expects(int, float)
 def _min_ratio(draft: Draft, key: str, value: Any) -> None:
     """The rate that a cosine ends at, as a share of its peak."""
     rate = draft.value("learning_rate")
@@ -196,6 +202,7 @@ def _min_ratio(draft: Draft, key: str, value: Any) -> None:
         draft.take(key, value)
 
 
+@expects(dict)
 def _special_tokens(draft: Draft, key: str, value: Any) -> None:
     """Each token by itself, so that one that is not offered takes no other along."""
     for name, token in (value or {}).items():
@@ -203,6 +210,7 @@ def _special_tokens(draft: Draft, key: str, value: Any) -> None:
             draft.take(f"{key}.{name}", token, name)
 
 
+@expects(int)
 def _batch_size(draft: Draft, key: str, value: Any) -> None:
     """Rows of an optimiser step, where the accumulation follows from it."""
     micro = draft.value("micro_batch_size") or 1
@@ -221,6 +229,7 @@ def _template(draft: Draft, key: str, value: Any) -> None:
         chat_template(draft, key, value)
 
 
+@expects(list)
 def _plugins(draft: Draft, key: str, value: Any) -> None:
     for plugin in value or []:
         if "liger" in str(plugin).lower():
@@ -280,7 +289,7 @@ PEER = Peer(
     by_hand={
         "rl": _rl,
         "reward_model": nothing,
-        "datasets": _datasets,
+        "datasets": data_sets,
         "test_datasets": _test_datasets,
         "pretraining_dataset": _pretraining,
         "trl": _nested,

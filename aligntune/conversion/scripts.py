@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from aligntune.conversion.axolotl import data_sets
 from aligntune.conversion.draft import Draft
-from aligntune.conversion.peer import Peer, nothing
+from aligntune.conversion.peer import Peer, expects, nothing, share_of_rows
 from aligntune.conversion.source import Source
 from aligntune_core.algorithms import known
 from aligntune_core.config import keywords as kw
@@ -113,6 +114,7 @@ def _warmup(draft: Draft, key: str, value: Any) -> None:
         draft.take(key, value)
 
 
+@expects(dict)
 def _accelerator(draft: Draft, key: str, value: Any) -> None:
     """Its own defaults ask for nothing; transformers writes them out."""
     usual = {
@@ -130,6 +132,7 @@ def _accelerator(draft: Draft, key: str, value: Any) -> None:
         draft.take(key, others)
 
 
+@expects(int)
 def _generation_batch(draft: Draft, key: str, value: Any) -> None:
     """Completions drawn at a time, which is given here by the micro-batches that they are."""
     size = draft.value("per_device_train_batch_size") or 8
@@ -199,6 +202,8 @@ PEER = Peer(
     algorithm=algorithm,
     by_hand={
         **dict.fromkeys(("algorithm", _HAS_ADAPTER, *_NAMES_CLASS), nothing),
+        "datasets": data_sets,
+        "test_split_size": share_of_rows,
         "max_length": _length,
         "dataset_text_field": _text_column,
         "warmup_steps": _warmup,

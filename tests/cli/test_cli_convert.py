@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from aligntune.conversion.convert import Conversion, convert
+from aligntune.conversion.convert import PEERS, Conversion, convert
 from aligntune_core.config import keywords as kw
 from aligntune_core.config import load_config, paths, resolve_config
 from aligntune_core.errors import ConfigError
@@ -212,6 +212,17 @@ def test_several_data_sets_are_a_mixture_or_named_as_left_out(converted: Convert
         assert "b is left out" in conversion.left_out[0].why
 
 
+@pytest.mark.parametrize("peer", PEERS)
+@pytest.mark.parametrize("value", [True, 3, 0.5, "x", ["a"], {"a": 1}], ids=str)
+def test_values_of_other_types_are_left_out_and_the_rest_is_valid(
+    converted: Converted, peer: str, value: Any
+) -> None:
+    names = set(PEERS[peer].by_hand) - {"stage", "rl", "algorithm"}
+    rest = {"model_name_or_path": "m", "base_model": "m"}
+    for name in names - {"config_class", "class", "trainer", "trainer_class", "_class"}:
+        converted({**rest, name: value}, peer=peer)
+
+
 def test_the_end_of_a_cosine(converted: Converted) -> None:
     text = "base_model: m\ndatasets: [{path: d}]\nlearning_rate: 0.001\ncosine_min_lr_ratio: 0.1\n"
     text += "lr_scheduler: cosine\n"
@@ -301,6 +312,19 @@ def test_rows_that_would_be_cut_and_secrets_are_said(converted: Converted) -> No
     )
     assert sorted(line.key for line in conversion.left_out) == ["hub_token", "max_length"]
     assert "hf_secret" not in conversion.text
+
+
+def test_the_yaml_of_trls_own_command(converted: Converted) -> None:
+    text = "model_name_or_path: m\ndatasets: [{path: org/d, name: en, split: train}]\ntest_split_size: 50\n"
+    conversion = converted(text)
+    assert (conversion.peer, conversion.left_out) == ("trl", ())
+    expected = {
+        "dataset_name": "org/d",
+        "config_name": "en",
+        "split": "train[:-50]",
+        "eval_split": "train[-50:]",
+    }
+    assert expected.items() <= conversion.config.items()
 
 
 def test_what_contradicts_the_rest_is_left_out(converted: Converted) -> None:

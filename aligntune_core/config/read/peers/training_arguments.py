@@ -47,11 +47,11 @@ def _sampling(value: Any, context: Context) -> Settings:
     if value == "sequential":
         return field_or("shuffle", "rows come in a seeded random order")(False, context)
     settings: dict[str, Settings] = {"random": [], "group_by_length": [("data.group_by_length", True)]}
-    if value not in settings:
+    if str(value) not in settings:
         raise Refused(
             "is not offered: rows come in a seeded random order, or with group_by_length=True by length"
         )
-    return settings[value]
+    return settings[str(value)]
 
 
 def _evaluate_during_training(value: Any, _: Context) -> Settings:
