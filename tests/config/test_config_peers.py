@@ -252,7 +252,9 @@ def test_a_slip_names_what_is_meant(name: str, meant: str) -> None:
     assert nearest(name, ["eval_batch_size", "token", meant, "prompt"]) == meant
 
 
-@pytest.mark.parametrize("value", [True, 3, 0.5, "x", [[1]], {"a": [1]}, object(), b"x"], ids=str)
+@pytest.mark.parametrize(
+    "value", [True, 3, 0.5, "x", [[1]], {"a": [1]}, object(), b"x"], ids=lambda v: type(v).__name__
+)
 def test_no_value_of_a_peers_keyword_is_more_than_refused(value: Any) -> None:
     problems = [_problems(name, value) for name in TRANSLATED]
     assert any(problems)
