@@ -17,6 +17,9 @@ _VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "ipo": ("dpo", {"loss_type": "ipo"}),
     "gdpo": ("grpo", {"multi_objective_aggregation": "normalize_then_sum"}),
 }
+LOSSES: dict[str, dict[str, Any]] = {"grpo": {"loss_type": "dapo"}}
+"""The loss that TRL, which trains them there, takes where none is named and ours is another."""
+
 _PLAIN_TEXT = frozenset({"completion", "pretrain"})
 # Formats whose rows are read here too, by their columns; the text around them is the chat template's.
 _TEMPLATED = frozenset({"chat_template", "sharegpt", "passthrough"})
@@ -256,6 +259,7 @@ def _defaults(draft: Draft) -> Mapping[str, Any]:
         "max_seq_length": 512,
         "lr_scheduler": "cosine",
         **({} if "warmup_steps" in draft.settings else {"warmup_ratio": 0.03}),
+        **LOSSES.get(draft.algorithm.name, {}),
     }
 
 

@@ -32,6 +32,7 @@ _ROLES = {
     "rejected": "rejected",
     "kto_tag": "label",
 }
+_GENERATION = {"max_completion_length": 1024, "temperature": 0.95, "top_p": 0.7, "top_k": 50}
 _TAGS = {"role_tag": ("from", "role"), "content_tag": ("value", "content")}
 
 
@@ -159,6 +160,7 @@ def _defaults(draft: Draft) -> Mapping[str, Any]:
         "num_epochs": 3.0,
         "max_seq_length": 2048,
         **({"packing": True} if _is_plain_text(draft) else {}),
+        **(_GENERATION if draft.algorithm.generates else {}),
     }
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from aligntune.conversion.axolotl import data_sets
+from aligntune.conversion.axolotl import LOSSES, data_sets
 from aligntune.conversion.draft import Draft
 from aligntune.conversion.peer import Peer, expects, nothing, share_of_rows
 from aligntune.conversion.source import Source
@@ -28,7 +28,6 @@ _HAS_ADAPTER = "peft_config"
 _ADAPTER = {"r": "lora_r", "bias": "lora_bias", "alpha": "lora_alpha", "revision": "base_model_name_or_path"}
 # Rates of its configurations that ours, for an adapter or for all weights, differ from.
 _RATES = {"sft": 2e-5, "dpo": 1e-6, "kto": 1e-6, "grpo": 1e-6, "reward": 1e-4}
-_LOSSES = {"grpo": "dapo"}
 
 
 def flattened(source: Source) -> Source:
@@ -171,8 +170,7 @@ def _defaults(draft: Draft) -> Mapping[str, Any]:
     name = draft.algorithm.name
     if name in _RATES:
         defaults["learning_rate"] = _RATES[name]
-    if name in _LOSSES:
-        defaults["loss_type"] = _LOSSES[name]
+    defaults |= LOSSES.get(name, {})
     if "max_steps" not in draft.settings:
         defaults["num_epochs"] = 3.0
     return defaults
@@ -180,6 +178,11 @@ def _defaults(draft: Draft) -> Mapping[str, Any]:
 
 def _finish(draft: Draft) -> None:
     name = draft.algorithm.name
+    if draft.algorithm.supervised and "completion_only_loss" not in draft.settings:
+        draft.remark(
+            "assistant_only_loss", None, "TRL puts the loss on every token of conversations unless assistant_only_loss "
+            "is true; here it is on replies: completion_only_loss=false does as TRL does"
+        )  # fmt: skip
     if not any(key in draft.source.values for key in ("algorithm", *_NAMES_CLASS)):
         draft.remark(
             "algorithm", name, f"algorithm={name}: by its arguments; add algorithm=NAME if it is another"

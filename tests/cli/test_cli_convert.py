@@ -122,9 +122,7 @@ def test_its_own_defaults_are_written_where_ours_are_others(converted: Converted
         ("stage: sft\nflash_attn: fa2\n", {"attn_implementation": "flash_attention_2"}),
     ],
 )  # fmt: skip
-def test_stages_and_settings_of_llamafactory(
-    converted: Converted, lines: str, expected: dict[str, Any]
-) -> None:
+def test_stages_of_llamafactory(converted: Converted, lines: str, expected: dict[str, Any]) -> None:
     conversion = converted(f"model_name_or_path: m\ndataset: org/d\n{lines}")
     assert expected.items() <= conversion.config.items()
     assert not conversion.left_out
@@ -214,9 +212,7 @@ def test_several_data_sets_are_a_mixture_or_named_as_left_out(converted: Convert
 
 @pytest.mark.parametrize("peer", PEERS)
 @pytest.mark.parametrize("value", [True, 3, 0.5, "x", ["a"], {"a": 1}], ids=str)
-def test_values_of_other_types_are_left_out_and_the_rest_is_valid(
-    converted: Converted, peer: str, value: Any
-) -> None:
+def test_values_of_other_types_leave_the_rest_valid(converted: Converted, peer: str, value: Any) -> None:
     names = set(PEERS[peer].by_hand) - {"stage", "rl", "algorithm"}
     rest = {"model_name_or_path": "m", "base_model": "m"}
     for name in names - {"config_class", "class", "trainer", "trainer_class", "_class"}:
@@ -248,12 +244,9 @@ def test_rows_held_out_by_share(converted: Converted) -> None:
 
 def test_arguments_of_a_script(converted: Converted) -> None:
     arguments = {
-        "max_length": 512,
-        "learning_rate": 2e-4,
-        "warmup_steps": 0.1,
-        "num_train_epochs": 1,
-        "bf16": True,
-    }
+        "max_length": 512, "learning_rate": 2e-4, "warmup_steps": 0.1, "num_train_epochs": 1, "bf16": True,
+        "assistant_only_loss": True,
+    }  # fmt: skip
     adapter = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
     conversion = converted(
         {"model_name_or_path": "m", "dataset_name": "d", "SFTConfig": arguments, "peft_config": adapter}
@@ -261,7 +254,7 @@ def test_arguments_of_a_script(converted: Converted) -> None:
     assert conversion.config == {
         "algorithm": "sft", "model_name": "m", "dataset_name": "d", "max_seq_length": 512, "learning_rate": 2e-4,
         "warmup_ratio": 0.1, "num_epochs": 1, "precision": "bf16", "use_peft": True, "lora_r": 4, "lora_alpha": 8,
-        "lora_target_modules": "all-linear",
+        "lora_target_modules": "all-linear", "completion_only_loss": True,
     }  # fmt: skip
     assert (conversion.left_out, conversion.missing, conversion.remarks) == ((), (), ())
 
@@ -283,6 +276,11 @@ def test_tokens_are_judged_one_by_one(converted: Converted) -> None:
     assert ("special_tokens.pad_token" in left_out) == ("pad_token" not in kw.flat())
 
 
+def test_a_loss_that_lies_elsewhere_is_said(converted: Converted) -> None:
+    assert "assistant_only_loss" in [line.key for line in converted({"SFTConfig": {"seed": 1}}).remarks]
+    assert "assistant_only_loss" not in [line.key for line in converted({"DPOConfig": {"seed": 1}}).remarks]
+
+
 def test_what_a_script_does_not_say_is_to_be_filled_in(converted: Converted) -> None:
     conversion = converted(
         {"DPOConfig": {"beta": 0.2, "loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.5]}}
@@ -301,6 +299,7 @@ def test_the_algorithm_follows_from_the_arguments(converted: Converted) -> None:
     assert grpo.config["algorithm"] == "grpo"
     assert grpo.config["vllm_options"] == {"vllm_gpu_memory_utilization": 0.5}
     assert "reward_functions" in grpo.missing
+    assert grpo.config["loss_type"] == "dapo"
     assert converted({"desirable_weight": 2.0}).config["algorithm"] == "kto"
     assert converted({"max_length": 64}).config["algorithm"] == "sft"
     assert converted({"beta": 0.3}, "algorithm=kto").config["algorithm"] == "kto"
@@ -346,9 +345,7 @@ def test_what_contradicts_the_rest_is_left_out(converted: Converted) -> None:
         ("- a\n", "holds a list"),
     ],
 )
-def test_what_cannot_be_converted_is_an_error_with_its_line(
-    converted: Converted, text: str, problem: str
-) -> None:
+def test_what_cannot_be_converted_is_an_error(converted: Converted, text: str, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         converted(text)
 
