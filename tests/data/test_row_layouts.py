@@ -159,6 +159,8 @@ def test_history_that_cannot_come_first(prepare: Any) -> None:
         ({"question": "A river?", "response_chosen": "The Elbe.", "response_rejected": "No.", "history": []},
          "prompt/chosen/rejected"),
         ({"prompt": ASK, "chosen": SAY, "rejected": NO}, "prompt/chosen/rejected"),
+        ({"query": "A river?", "response": "The Elbe.", "rejected_response": "No."}, "prompt/completion/rejected"),
+        ({"prompt": [ASK], "completion": [SAY], "rejected": [NO]}, "prompt/completion/rejected"),
         ({"input": {"messages": [ASK]}, "preferred_output": [SAY], "non_preferred_output": [NO]},
          "messages/chosen/rejected"),
         ({"input": json.dumps({"messages": [ASK]}), "preferred_output": [SAY], "non_preferred_output": [NO]},
