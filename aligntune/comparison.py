@@ -136,8 +136,10 @@ def _job(config: Config, name: str, folder: Path) -> Config:
     """The job as one backend gets it."""
     from aligntune_core.backends.registry import registry
 
-    # eval_steps was filled in with the configuration, and stays what the job made of it.
-    run = config.run.model_copy(update={"output_dir": str(folder / name), "logging_steps": 1})
+    # eval_steps was filled in with the configuration, and stays what the job made of it. What is measured is not sent
+    # to the hub, and certainly not once a backend.
+    changes = {"output_dir": str(folder / name), "logging_steps": 1, "push_to_hub": False}
+    run = config.run.model_copy(update=changes)
     options = config.backend_options if registry().get(name).info.options else {}
     return config.model_copy(update={"backend": name, "backend_options": options, "run": run})
 

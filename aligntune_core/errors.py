@@ -51,13 +51,19 @@ class ConfigError(AligntuneError, ValueError):
 
 
 class UnknownAlgorithm(ConfigError):
-    """No algorithm of that name is known."""
+    """No algorithm of that name is known; ``elsewhere``: what one of the field that goes by it is here, if anything."""
 
-    def __init__(self, name: str, names: Iterable[str]) -> None:
+    def __init__(self, name: str, names: Iterable[str], elsewhere: str = "") -> None:
         names = sorted(names)
-        super().__init__(
-            f'there is no algorithm "{name}".{did_you_mean(name, names)} Known: {listed(names)}.'
+        head = (
+            f'"{name}" {elsewhere}.' if elsewhere else f'there is no algorithm "{name}".{_slip(name, names)}'
         )
+        super().__init__(f"{head} Known: {listed(names)}.")
+
+
+def _slip(name: str, names: Iterable[str]) -> str:
+    """A hint at the algorithm that is meant: another letter in so short a name is another algorithm."""
+    return did_you_mean(name, [n for n in names if len(n) > 4 or set(n) == set(name.lower())])
 
 
 class UnknownReward(ConfigError):

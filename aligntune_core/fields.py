@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -27,6 +35,7 @@ def option(
     source: str = "",
     neutral: tuple[Any, ...] = (),
     needs: str = "",
+    through: str = "",
     secret: bool = False,
     on_resume: OnResume = "",
     example: Any = None,
@@ -48,6 +57,8 @@ def option(
         neutral: further values that switch the thing off, so that they pass where the field does not belong.
         needs: field of the same section without which (None, False or 0) this one is not read; "field=value" where
             it takes that value.
+        through: config path of the field that core turns this one into; a backend that does not honour that one is
+            refused.
         secret: never written out.
         on_resume: what a value means that differs from the one in the run whose checkpoint is resumed. "held": the
             checkpoint holds it itself, so it is refused; "changes": it takes effect from here on, so it is remarked
@@ -60,6 +71,7 @@ def option(
     """
     extra: dict[str, Any] = {"keyword": keyword, "aliases": list(aliases), "owner": owner}
     words = {"off": off, "only": only, "source": source, "neutral": list(neutral), "needs": needs}
+    words["through"] = through
     marks = {"secret": secret, "on_resume": on_resume, "beside": dict(beside or {}), "alone": alone}
     extra |= {name: value for name, value in {**words, **marks}.items() if value}
     if example is not None:
@@ -80,6 +92,25 @@ def takes_bool(annotation: Any) -> bool:
     """Whether a field of this type may hold True or False."""
     parts = get_args(annotation)
     return annotation in (bool, Any) or any(takes_bool(a) or isinstance(a, bool) for a in parts)
+
+
+def takes(info: FieldInfo, value: Any) -> bool:
+    """Whether a field could hold a value, by its type and range; a single value may stand for a list.
+
+    A field of any type is one of names and objects: it holds no bool.
+    """
+    if isinstance(value, bool) and (info.annotation is Any or not takes_bool(info.annotation)):
+        return False
+    adapter: TypeAdapter[Any] = TypeAdapter(
+        info.rebuild_annotation(), config=ConfigDict(arbitrary_types_allowed=True)
+    )
+    for candidate in (value, [value]):
+        try:
+            adapter.validate_python(candidate)
+        except ValidationError:
+            continue
+        return True
+    return value is None
 
 
 class Section(BaseModel):

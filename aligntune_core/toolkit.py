@@ -78,7 +78,9 @@ if TYPE_CHECKING:
     from aligntune_core.run.folder import MERGED_BASE as MERGED_BASE
     from aligntune_core.run.folder import SAMPLES as SAMPLES
     from aligntune_core.run.folder import cache_folder as cache_folder
+    from aligntune_core.run.resume import has_optimizer as has_optimizer
     from aligntune_core.run.resume import step_of as step_of
+    from aligntune_core.run.resume import weights_alone as weights_alone
     from aligntune_core.run.seeding import seed_everything as seed_everything
     from aligntune_core.run.topology import world as world
     from aligntune_core.wording import a_type as a_type

@@ -19,6 +19,7 @@ COMMANDS = {
     "demo": "Fine-tune a small chat model and show what it learned.",
     "train": "Train as a YAML file says.",
     "plan": "Show what a run would do, without loading weights.",
+    "convert": "Turn a configuration of another tool into one of ours.",
     "compare": "Run the same job on several backends and compare.",
     "backends": "List installed backends and their state.",
     "algorithms": "Show which backend trains which algorithm.",

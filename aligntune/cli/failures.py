@@ -27,6 +27,7 @@ class ExitCode(IntEnum):
     FAILED = 1
     USAGE = 2
     BACKEND = 3
+    PARTLY = 4
     INTERRUPTED = 130
     TERMINATED = 143
 

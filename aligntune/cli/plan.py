@@ -92,9 +92,11 @@ def _writes(plan: Plan) -> list[dict[str, str]]:
     config, run = plan.config, plan.config.run
     folder = Path(output_dir(config))
     limit = f", the last {run.save_total_limit} are kept" if run.save_total_limit else ""
+    alone = ", without the optimiser: not to be resumed from" if run.save_only_model else ""
+    share = f"after each {run.save_steps:.3g} of all steps"  # of packed rows, which the library counts
     when = {
         "no": "",
-        "steps": f"every {run.save_steps} steps",
+        "steps": f"every {run.save_steps} steps" if run.save_steps >= 1 else share,
         "epoch": "after each epoch",
         "best": "whenever it is best",
     }
@@ -105,7 +107,7 @@ def _writes(plan: Plan) -> list[dict[str, str]]:
         (LOG, OF_THE_RUN[LOG]),
     ]
     if when[run.save_strategy]:
-        entries.append((f"{CHECKPOINT}N", when[run.save_strategy] + limit))
+        entries.append((f"{CHECKPOINT}N", when[run.save_strategy] + limit + alone))
     if config.peft.merge_adapter:
         entries.append((MERGED_BASE, OF_THE_RUN[MERGED_BASE]))
     if (folder / METRICS).is_file() or checkpoints(folder):

@@ -15,6 +15,7 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Literal
 
 from aligntune_core.algorithms.base import Algorithm
+from aligntune_core.algorithms.elsewhere import ELSEWHERE
 from aligntune_core.errors import ConfigError, UnknownAlgorithm
 from aligntune_core.wording import a_type
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 GROUP = "aligntune.algorithms"
 
 # Modules of this folder that hold no algorithm. Every other one is named like its algorithm and holds it in capitals.
-_SHARED = frozenset({"base", "catalogue", "generation"})
+_SHARED = frozenset({"base", "catalogue", "elsewhere", "generation"})
 
 # The order of listings begins with the algorithms that most people look for; the others follow by name.
 _FIRST = ("sft", "dpo", "reward", "ppo", "grpo", "gspo", "dapo", "dr_grpo")
@@ -89,7 +90,7 @@ def find(name: str) -> Algorithm:
     for other, unusable in broken().items():
         if spelling == _plain(other) or spelling in unusable.names:
             raise ConfigError(f'algorithm "{other}" could not be loaded: {unusable.reason}')
-    raise UnknownAlgorithm(name, known())
+    raise UnknownAlgorithm(name, known(), ELSEWHERE.get(spelling, ""))
 
 
 def known() -> dict[str, Algorithm]:

@@ -31,7 +31,7 @@ REWARD = Algorithm(
     },
     paper="https://arxiv.org/abs/2203.02155",
     title="Reward model",
-    aliases=("reward_model", "reward_modeling"),
+    aliases=("reward_model", "reward_modeling", "rm"),
     defaults={
         "optim.learning_rate": learning_rate(1e-5, 1e-4, "InstructGPT's 9e-6, rounded"),
         "optim.num_epochs": epochs(1.0, "InstructGPT paper"),

@@ -50,7 +50,10 @@ class Entry:
 
     def is_neutral(self, value: Any) -> bool:
         """Whether ``value`` asks for nothing: None, False, "none", an empty list, or what switches the field off."""
-        return says_nothing(value) or any(same(value, n) for n in extra_of(self.info).get("neutral", ()))
+        neutral = extra_of(self.info).get("neutral", ())
+        if value is False and any(n is True for n in neutral):
+            return False  # it is on unless it is switched off
+        return says_nothing(value) or any(same(value, n) for n in neutral)
 
 
 def section_of(info: FieldInfo) -> type[Section] | None:

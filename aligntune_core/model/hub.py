@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Literal
 
-from aligntune_core.errors import AligntuneError
+from aligntune_core.errors import AligntuneError, ConfigError
 
 logger = logging.getLogger("aligntune")
 
@@ -72,6 +72,31 @@ def check(
         logger.warning(
             f'the hub cannot be reached ({reason}); going on with what the local cache has of {kind} "{name}". '
             "HF_HUB_OFFLINE=1 spares the hub library's retries, which may take minutes."
+        )
+
+
+def check_upload(repo: str, token: str | None) -> None:
+    """Refuse an upload that cannot come about, before a run of hours rather than after it; the hub is not asked.
+
+    Raises:
+        ConfigError: no possible name, no access token, or offline mode.
+    """
+    from huggingface_hub import get_token, is_offline_mode
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    try:
+        validate_repo_id(repo)
+    except HFValidationError as problem:
+        raise ConfigError(
+            f'hub_model_id: "{repo}" is no possible name of a repository: {problem}'
+        ) from problem
+    if is_offline_mode():
+        raise ConfigError("push_to_hub=True: offline mode is on (HF_HUB_OFFLINE); take one of them back")
+    if token is None and get_token() is None:
+        raise ConfigError(
+            f"push_to_hub=True: this machine is not logged in to the hub, so nothing could be uploaded to {repo}: run "
+            "hf auth login, set HF_TOKEN, or pass token="
         )
 
 

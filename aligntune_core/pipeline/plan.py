@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from aligntune_core.algorithms import find
 from aligntune_core.config import Config, load_config
 from aligntune_core.config.payload import unpack
+from aligntune_core.config.resolve.defaults import upload_name
 from aligntune_core.config.resolve.resolution import continued, resolve, resolve_steps
 from aligntune_core.data import prepare_datasets
+from aligntune_core.model.hub import check_upload
 from aligntune_core.model.source import adapter_config
 from aligntune_core.pipeline import contract, refusals
 from aligntune_core.pipeline.choose import choose
@@ -63,6 +65,7 @@ def plan(config: Config | str | Path | Mapping[str, Any]) -> Plan:
     config = as_config(config)
     backend, reason = choose(config)
     refusals.guard(backend)
+    _check_push(config)
     with logs.kept(None):
         prepared = backend.prepare(config)
         # Unpacked only here, after the backend's imports: the user's objects may import any library.
@@ -78,6 +81,13 @@ def plan(config: Config | str | Path | Mapping[str, Any]) -> Plan:
     rows = len(datasets.train) if hasattr(datasets.train, "__len__") else None
     config = resolve_steps(config, rows, world_size())
     return Plan(config, backend, reason, prepared, datasets, planned)
+
+
+def _check_push(config: Config) -> None:
+    """Refuse an upload that cannot come about."""
+    if config.run.push_to_hub:
+        token = config.model.token
+        check_upload(upload_name(config), token.get_secret_value() if token is not None else None)
 
 
 def _rewards(config: Config, prepared: Prepared) -> RewardSet | None:

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from aligntune_core.algorithms import find
 from aligntune_core.config import changed, covers, paths
-from aligntune_core.config.keywords import named
+from aligntune_core.config.keywords import entry_of, named
 from aligntune_core.errors import (
     BackendInterference,
     BackendUnavailable,
@@ -16,6 +17,7 @@ from aligntune_core.errors import (
     NotHonoured,
     UnsupportedAlgorithm,
 )
+from aligntune_core.fields import extra_of
 from aligntune_core.run.topology import world
 from aligntune_core.wording import did_you_mean, listed
 
@@ -81,13 +83,21 @@ def _able(backend: Backend, others: Ready, does: Callable[[Backend], bool]) -> l
 def unhonoured(backend: Backend, config: Config, others: Ready) -> list[str]:
     """A sentence for each field that was set to something else than its default and would not reach the library."""
     problems = []
-    for path in sorted(changed(config, owner="backend")):
-        if covers(backend.info.honours, path) or (path in ASK_NOTHING and paths(config)[path] == "no"):
+    needed = {path: path for path in changed(config, owner="backend")}
+    needed |= {path: field for path in changed(config, owner="core") if (field := _through(path, config))}
+    for path, field in sorted(needed.items()):
+        if covers(backend.info.honours, field) or (path in ASK_NOTHING and paths(config)[path] == "no"):
             continue
-        able = [n for n, other in others().items() if n != backend.name and covers(other.info.honours, path)]
+        able = [n for n, other in others().items() if n != backend.name and covers(other.info.honours, field)]
         hint = f"backends that do: {listed(able)}" if able else "no other ready backend does either"
         problems.append(f'backend "{backend.name}" does not honour {named(path)}; {hint}')
     return problems
+
+
+def _through(path: str, config: Config) -> str:
+    """The field that core turns this one of its own into, for a backend to honour; empty for most."""
+    entry = entry_of(path, find(config.algorithm))
+    return str(extra_of(entry.info).get("through", "")) if entry else ""
 
 
 def _quantization_problems(backend: Backend, config: Config) -> list[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aligntune_core.config import in_memory, plain
+from aligntune_core.config.resolve.defaults import upload_name
 from aligntune_core.errors import HookError, RunError
 from aligntune_core.run import checkpoints, events, logs
 from aligntune_core.run.folder import MERGED, local_base, model_folder, publishable
@@ -134,13 +135,24 @@ class Trainer:
         )
         self._write_manifest("stopped" if result.stopped else "finished", result)
         if result.stopped:
-            logger.warning(
-                "stopped by %s at step %s; train(resume=True) goes on from %s",
-                result.stopped,
-                result.steps,
-                where,
-            )
+            goes_on = f"train(resume=True) goes on from {where}"
+            if config.run.save_only_model:
+                goes_on = f"the weights are in {where}, without the optimiser: it cannot be resumed from"
+            logger.warning("stopped by %s at step %s; %s", result.stopped, result.steps, goes_on)
+        if config.run.push_to_hub:
+            self._push(result)
         return result
+
+    def _push(self, result: TrainResult) -> None:
+        """Upload what the run left, when all of it is on disk already."""
+        run, token = self.config.run, self.config.model.token
+        repo = upload_name(self.config)
+        if result.stopped:
+            logger.warning("nothing is uploaded to %s: the run was stopped", repo)
+            return
+        secret = token.get_secret_value() if token is not None else None
+        url = self._upload(repo, run.hub_private, secret, None)
+        logger.info("uploaded to %s", url)
 
     def _checked(self, result: object) -> TrainResult:
         if isinstance(result, TrainResult):
@@ -346,12 +358,16 @@ class Trainer:
         Raises:
             RunError: the hub cannot be reached or refuses; the model is saved in the run folder all the same.
         """
+        self.save_model()
+        return self._upload(repo, private, token, commit_message)
+
+    def _upload(self, repo: str, private: bool, token: str | None, commit_message: str | None) -> str:
+        """Upload what is saved in the run folder."""
         from huggingface_hub import HfApi
         from huggingface_hub.errors import HfHubHTTPError
 
         # Its bases are those of whichever HTTP library the hub's client is on: a lost connection is one of them too.
         failures: tuple[Any, ...] = (OSError, *HfHubHTTPError.__bases__)
-        self.save_model()
         api = HfApi(token=token)
         if not is_main():  # every process saves, one uploads
             return f"{api.endpoint}/{repo}"

@@ -32,6 +32,8 @@ def check_resume(checkpoint: Path, config: Config, fingerprint: str) -> list[str
     record = manifest.read(checkpoint.parent)
     if record is None or not record.config:
         return []
+    if record.config.get("run", {}).get("save_only_model") and not has_optimizer(checkpoint):
+        raise CheckpointError(weights_alone(checkpoint))
     now = dict(_flat(json.loads(json.dumps(plain(config), default=str))))
     before = dict(_flat(record.config))
     differences: dict[str, list[str]] = {"held": [], "changes": [], "": []}
@@ -51,6 +53,20 @@ def check_resume(checkpoint: Path, config: Config, fingerprint: str) -> list[str
     if last is not None and step >= last:
         remarks.append(f"{checkpoint.name} is at step {step} of {last}: nothing is left to train")
     return remarks
+
+
+def has_optimizer(checkpoint: Path) -> bool:
+    """Whether a checkpoint holds the optimiser's state, in a file or folder named after it."""
+    return any(checkpoint.glob("optimizer*"))
+
+
+def weights_alone(checkpoint: Path) -> str:
+    """Why a checkpoint without optimiser cannot be resumed from, and what can be done with it."""
+    return (
+        f"{checkpoint} holds the weights without the optimiser (save_only_model=True): a run resumed from it would be "
+        f'another one. Start a new run from the weights with model_name="{checkpoint}" and another output_dir, or '
+        "train with save_only_model=False to have checkpoints to resume from"
+    )
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from aligntune.comparison import BackendRun, _Clock, differences, untold
-from aligntune_core.config import Config
+from aligntune.comparison import BackendRun, _Clock, _job, differences, untold
+from aligntune_core.config import Config, resolve_config
 from tests.site import Site, plugin
 
 Command = Callable[..., Result]
@@ -271,6 +271,14 @@ def test_differences_are_named_and_equal_spellings_are_none() -> None:
     assert untold([one, two]) == {"two": ["data.packing"]}
     assert differences([one, one]) == {}
     assert untold([one, one]) == {}
+
+
+def test_nothing_that_is_compared_is_sent_to_the_hub(tmp_path: Path) -> None:
+    config = resolve_config(
+        "sft", model_name="a-model", dataset_name="rows.jsonl", push_to_hub=True, hub_model_id="me/it"
+    )
+    job = _job(config, "trl", tmp_path)
+    assert (job.run.push_to_hub, config.run.push_to_hub) == (False, True)
 
 
 def test_the_clock_leaves_the_first_step_out(monkeypatch: pytest.MonkeyPatch) -> None:

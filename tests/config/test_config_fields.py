@@ -15,9 +15,11 @@ from aligntune_core.testing.fixtures import changes
 
 HELD = {
     *("algorithm", "model.name", "optim.learning_rate", "optim.optimizer", "optim.weight_decay"),
-    *("optim.adam_beta1", "optim.adam_beta2", "optim.adam_epsilon"),
+    *("optim.adam_beta1", "optim.adam_beta2", "optim.adam_epsilon", "optim.loraplus_lr_ratio"),
 }
 CHANGES = {
+    *("optim.lr_scheduler_kwargs", "optim.min_learning_rate", "optim.neftune_noise_alpha"),
+    *("run.early_stopping_patience", "run.early_stopping_threshold"),
     *(
         "model.precision",
         "model.quantization",

@@ -140,9 +140,12 @@ def test_use_vllm_is_another_name_for_who_generates(rl: Make, refused: Refused) 
     assert refused(rl, "ppo", use_vllm=True) == [
         "use_vllm=True is not offered for ppo; the GRPO family has it"
     ]
-    assert refused(rl, "grpo", vllm_mode="colocate") == [
-        'vllm_mode is not offered: for the GRPO family write generation="vllm", with arguments of TRL in vllm_options'
+    assert refused(rl, "grpo", vllm_mode="server") == ['vllm_options needs generation="vllm"']
+    assert refused(rl, "ppo", vllm_mode="server") == [
+        "vllm_mode='server' is not offered for ppo: it is vllm_options of grpo, gspo, dapo, dr_grpo"
     ]
+    config = rl("grpo", use_vllm=True, vllm_mode="server", gpu_memory_utilization=0.5)
+    assert config.parameters.vllm_options == {"vllm_mode": "server", "vllm_gpu_memory_utilization": 0.5}
 
 
 @pytest.mark.parametrize(

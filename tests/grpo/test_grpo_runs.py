@@ -403,5 +403,5 @@ def test_vllm_gets_its_own_arguments() -> None:
     common: dict[str, Any] = {"output_dir": "out", "use_cpu": True, "bf16": False, "generation": "vllm"}
     args = GroupConfig(**common, vllm_options={"vllm_mode": "server", "vllm_server_port": 9})
     assert (args.use_vllm, args.vllm_mode, args.vllm_server_port) == (True, "server", 9)
-    with pytest.raises(ConfigError, match=r"TRL has no vllm_port\. Did you mean"):
-        GroupConfig(**common, vllm_options={"vllm_port": 9})
+    with pytest.raises(ConfigError, match=r"TRL has no vllm_server_prt\. Did you mean"):
+        GroupConfig(**common, vllm_options={"vllm_server_prt": 9})

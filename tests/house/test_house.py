@@ -24,7 +24,7 @@ BACKENDS = ("trl", "unsloth")  # "torch" is a library's name too
 # Places where a name is what the user writes, not a question that a trait answers.
 CALLS = {
     "aligntune_core/config/read/build.py",  # which of the two calls: create_sft_trainer, create_rl_trainer
-    "aligntune_core/config/read/translate.py",  # old keywords: use_unsloth
+    "aligntune_core/config/read/peers/earlier.py",  # old keywords: use_unsloth
     "aligntune/scaffold/__init__.py",  # which example to write: "sft" or "empty"
 }
 

@@ -40,6 +40,15 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         {"completion_only_loss": False, "max_seq_length": 24, "truncation_mode": "keep_end"},
     ),
     "sft, all linear, rslora": ("sft", {"use_rslora": True}),
+    "sft, LoRA+, a schedule with an end": (
+        "sft",
+        {
+            **LORA,
+            "loraplus_lr_ratio": 8.0,
+            "lr_scheduler": "cosine_with_min_lr",
+            "min_learning_rate": 5e-4,
+        },
+    ),
     "dpo, lora": ("dpo", LORA),
     "dpo, full": ("dpo", FULL),
     "dpo, plain text, cut": ("dpo", {**LORA, "conversational": False, "beta": 0.3, "max_seq_length": 40}),
@@ -53,7 +62,7 @@ def test_losses_and_weights_equal(case: str, build: Build, look: Look, tmp_path:
     algorithm, keywords = CASES[case]
     trained = {}
     for backend in ("trl", "torch"):
-        trainer = build(algorithm, backend, backend, **SETTINGS, **keywords)
+        trainer = build(algorithm, backend, backend, **{**SETTINGS, **keywords})
         trainer.train()
         trained[backend] = look.weights(trainer.model)
     losses = {backend: look.losses(tmp_path / backend) for backend in trained}
@@ -73,13 +82,34 @@ def test_bf16_equals_to_its_own_precision(build: Build, look: Look, tmp_path: Pa
     assert losses["torch"][0] != pytest.approx(losses["torch"][-1], abs=5e-3)
 
 
-def test_logging_intervals_and_evaluation_mean_the_same(build: Build, look: Look, tmp_path: Path) -> None:
+# What else is set -> the steps that are evaluated and those that are logged.
+INTERVALS: dict[str, tuple[dict[str, Any], set[int], set[int]]] = {
+    "steps": ({"eval_steps": 2}, {2, 4, 6, 7}, {3, 6}),
+    "a share, and the first": (
+        {"eval_steps": 0.4, "logging_first_step": True, "eval_on_start": True},
+        {0, 3, 6, 7},
+        {1, 3, 6},
+    ),
+    "so many an epoch of 6": ({"evals_per_epoch": 2}, {3, 6, 7}, {3, 6}),
+    "until it gets no better": (
+        {"eval_steps": 1, "early_stopping_patience": 2, "early_stopping_threshold": 9.0},
+        {1, 2, 3},
+        {3},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", INTERVALS)
+def test_logging_intervals_and_evaluation_mean_the_same(
+    case: str, build: Build, look: Look, tmp_path: Path
+) -> None:
     from aligntune_core.run import events
 
+    intervals, evaluated, logged = INTERVALS[case]
     held_out = [{"prompt": f"say {word}", "completion": word} for word in ("salt", "oven", "slow")]
     figures = {}
     for backend in ("trl", "torch"):
-        more = {"logging_steps": 3, "eval_dataset": held_out, "eval_steps": 2, "conversational": False}
+        more = {"logging_steps": 3, "eval_dataset": held_out, "conversational": False, **intervals}
         build("sft", backend, backend, **{**SETTINGS, **LORA, **more}).train()
         lines = events.read(tmp_path / backend / "metrics.jsonl")
         figures[backend] = {
@@ -89,6 +119,6 @@ def test_logging_intervals_and_evaluation_mean_the_same(build: Build, look: Look
             if key in line
         }
     assert figures["torch"].keys() == figures["trl"].keys()
-    assert {step for step, key in figures["torch"] if key == "eval_loss"} == {2, 4, 6, 7}
-    assert {step for step, key in figures["torch"] if key == "loss"} == {3, 6}
+    assert {step for step, key in figures["torch"] if key == "eval_loss"} == evaluated
+    assert {step for step, key in figures["torch"] if key == "loss"} == logged
     assert figures["torch"] == pytest.approx(figures["trl"], abs=1e-4)

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aligntune_core.errors import ConfigError, ContractViolation, NotHonoured, UnsupportedAlgorithm
+from aligntune_core.errors import (
+    CheckpointError,
+    ConfigError,
+    ContractViolation,
+    NotHonoured,
+    UnsupportedAlgorithm,
+)
 from aligntune_core.run import checkpoints
 from aligntune_core.testing.blocker import run_blocked
 
@@ -28,8 +34,9 @@ pytestmark = pytest.mark.backend
         ("sft", {"lora_dropout": 0.2}, 6),  # the end of the first epoch
         ("sft", {"use_peft": False, "lora_r": 16}, 4),
         ("dpo", {}, 4),
+        ("sft", {"loraplus_lr_ratio": 4.0}, 4),
     ],
-    ids=["mid-epoch with dropout", "end of epoch", "full", "dpo"],
+    ids=["mid-epoch with dropout", "end of epoch", "full", "dpo", "LoRA+"],
 )
 def test_a_resumed_run_ends_like_an_uninterrupted_one(
     algorithm: str, keywords: dict[str, Any], step: int, build: Build, look: Look, tmp_path: Path
@@ -46,6 +53,31 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(
     expected = look.weights(whole.model)
     assert all(torch.equal(weight, expected[name]) for name, weight in look.weights(resumed.model).items())
     assert result["train_loss"] == pytest.approx(sum(look.losses(tmp_path / "whole")) / 8)
+
+
+def test_patience_goes_on_where_it_was(build: Build, tmp_path: Path) -> None:
+    settings = {
+        "max_steps": 8,
+        "save_strategy": "steps",
+        "save_steps": 2,
+        "eval_dataset": [{"prompt": "say salt", "completion": "salt"}],
+        "eval_steps": 1,
+        "early_stopping_patience": 3,
+        "early_stopping_threshold": 9.0,
+    }
+    assert build("sft", "whole", **settings).train().steps == 4
+    resumed = build("sft", "resumed", **settings).train(resume=tmp_path / "whole" / "checkpoint-2")
+    assert (resumed.steps, resumed.stopped) == (4, None)
+    assert build("sft", "whole", **settings).train(resume=True).steps == 4  # nothing is left to train
+
+
+def test_a_model_alone_is_no_checkpoint_to_resume_from(build: Build, tmp_path: Path) -> None:
+    build("sft", save_strategy="steps", save_steps=2, save_only_model=True).train()
+    folder = tmp_path / "run" / "checkpoint-2"
+    assert not list(folder.glob("*.pt"))
+    for trainer in (build("sft", save_strategy="steps", save_only_model=True), build("sft", "other")):
+        with pytest.raises(CheckpointError, match="holds the weights without the optimiser"):
+            trainer.train(resume=folder)
 
 
 def test_sigterm_saves_a_complete_checkpoint(build: Build, tmp_path: Path) -> None:
@@ -209,7 +241,25 @@ REFUSED: dict[str, tuple[str, dict[str, Any], type[Exception], str]] = {
     "dft": ("sft", {"loss_type": "dft"}, ConfigError, "loss_type='dft'"),
     "fp16": ("sft", {"precision": "fp16"}, ConfigError, "no loss scaling"),
     "a schedule that is none": ("sft", {"lr_scheduler": "cosin"}, ConfigError, 'Did you mean "cosine"'),
-    "a schedule with settings": ("sft", {"lr_scheduler": "warmup_stable_decay"}, ConfigError, "not offered"),
+    "a schedule with settings": (
+        "sft",
+        {"lr_scheduler": "warmup_stable_decay"},
+        ConfigError,
+        "num_decay_steps",
+    ),
+    "settings of another schedule": (
+        "sft",
+        {"lr_scheduler": "cosine", "lr_scheduler_kwargs": {"power": 2}},
+        ConfigError,
+        "does not take",
+    ),
+    "a schedule by the loss": (
+        "sft",
+        {"lr_scheduler": "reduce_lr_on_plateau"},
+        ConfigError,
+        "follows a measured loss",
+    ),
+    "noise on embeddings": ("sft", {"neftune_noise_alpha": 5}, NotHonoured, "neftune_noise_alpha"),
     "the best checkpoint": (
         "sft",
         {"save_strategy": "best", "eval_dataset": [{"prompt": "salt ", "completion": "water"}]},

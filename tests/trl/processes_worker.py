@@ -23,6 +23,9 @@ def main(job: Path) -> None:
     result: dict[str, Any] = {}
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
+        group = torch.distributed.distributed_c10d._get_default_group()
+        options = group._get_backend(torch.device("cpu")).options
+        result["patience"] = options._timeout.total_seconds()
     time.sleep(work.get("late", {}).get(rank, 0))
     if work.get("train", True):
         result["train"] = trainer.train().metrics

@@ -165,3 +165,26 @@ def test_one_process_of_two_replaces_the_merged_base_when_it_is_saved(
     launched(tmp_path / "two", {**_merging(adapter, sft_rows), "train": False}, 2)
     assert not (run / "base" / "0").exists()
     _loads(tmp_path / "two" / "saved", run)
+
+
+def test_two_processes_wait_as_long_as_asked_and_stop_together(
+    tiny_model_dir: Path, sft_rows: Rows, tmp_path: Path
+) -> None:
+    config = {
+        "algorithm": "sft",
+        "model_name": str(tiny_model_dir),
+        "dataset_name": sft_rows,
+        "eval_dataset": sft_rows[:4],
+        "eval_steps": 1,
+        "batch_size": 2,
+        "gradient_accumulation_steps": 2,
+        "max_steps": 6,
+        "save_strategy": "no",
+        "ddp_timeout": 77,
+        "loraplus_lr_ratio": 4.0,
+        "early_stopping_patience": 1,
+        "early_stopping_threshold": 10.0,
+    }
+    ranks = launched(tmp_path / "two", {"config": config}, 2)
+    assert [rank["patience"] for rank in ranks] == [77.0, 77.0]
+    assert [line["step"] for line in lines(tmp_path / "two")] == [1, 2]

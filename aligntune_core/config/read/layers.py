@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import BaseModel
@@ -11,13 +11,9 @@ from pydantic import BaseModel
 from aligntune_core.algorithms import Algorithm, known
 from aligntune_core.config import keywords as kw
 from aligntune_core.config.keywords import Entry
-from aligntune_core.config.read.translate import (
-    FALSE_SAYS_SOMETHING,
-    NOT_OFFERED,
-    TRANSLATED,
-    Context,
-    Refused,
-)
+from aligntune_core.config.read.peers import NOT_OFFERED, TRANSLATED, asks_for_nothing
+from aligntune_core.config.read.translate import Context, Refused
+from aligntune_core.config.resolve.intervals import share_behind
 from aligntune_core.config.values import (
     equal,
     excerpt,
@@ -25,22 +21,26 @@ from aligntune_core.config.values import (
     not_chosen,
     plain_value,
     same,
-    says_nothing,
 )
-from aligntune_core.fields import extra_of
-from aligntune_core.wording import did_you_mean, listed, nearest
+from aligntune_core.fields import extra_of, takes
+from aligntune_core.wording import did_you_mean, listed
 
 QUANTIZATION = "model.quantization"
 # Values that ask for nothing, as None does.
 _EMPTY: dict[str, tuple[Any, ...]] = {
     "optim.max_steps": (-1,),
     "run.eval_strategy": ("auto",),
+    "peft.bias": (False,),  # peft has a switch of this name too
     **dict.fromkeys(("peft.target_modules", "peft.modules_to_save", "peft.layers_to_transform"), ([], ())),
 }
 # What a run works out from a field: where the field is set anew, that is worked out again.
 _DECIDES = {
     "optim.num_epochs": ("optim.max_steps", "optim.warmup_steps"),
     "optim.warmup_ratio": ("optim.warmup_steps",),
+    "optim.min_learning_rate": ("optim.lr_scheduler_kwargs",),
+    "optim.lr_scheduler": ("optim.lr_scheduler_kwargs",),
+    "run.evals_per_epoch": ("run.eval_steps", "run.eval_strategy"),
+    "run.saves_per_epoch": ("run.save_steps",),
     "optim.batch_size": ("optim.eval_batch_size",),
     "run.seed": ("run.data_seed",),
     "run.logging_steps": ("run.eval_steps",),
@@ -80,6 +80,16 @@ class Setting:
         return self.text or f"{self.written}={excerpt(self.value)}"
 
 
+def _shares(settings: Mapping[str, Setting], sources: Mapping[str, str]) -> dict[str, Setting]:
+    """Settings that are shares of all steps again, where a run had worked them out: this run may have other steps."""
+    again = {}
+    for path in ("run.eval_steps", "run.save_steps"):
+        share = share_behind(sources.get(path, ""))
+        if share is not None and path in settings:
+            again[path] = replace(settings[path], value=share)
+    return again
+
+
 class Reader:
     """Reads layers for one algorithm and collects settings and problems."""
 
@@ -97,8 +107,10 @@ class Reader:
         for layer in self.layers:
             of_layer: dict[str, Setting] = {}
             for name, value in layer.data.items():
-                for setting in self._top(layer, str(name), plain_value(value)):
+                for setting in self.settings_of(layer, str(name), value):
                     self._join(of_layer, setting)
+            if layer.manifest:
+                of_layer |= _shares(of_layer, layer.sources)
             decided = [] if layer.manifest else [d for path in of_layer for d in _DECIDES.get(path, ())]
             for path in decided:
                 if not_chosen(self.manifest.get(path, "call")):
@@ -123,7 +135,7 @@ class Reader:
             of_layer[new.path] = new
         elif new.value is None:
             return
-        elif new.path == "data.column_mapping" and "_column" in old.written + new.written:
+        elif isinstance(old.value, Mapping) and isinstance(new.value, Mapping) and _is_part(old, new):
             of_layer[new.path] = Setting(new.path, {**old.value, **new.value}, old.written, old.source)
         elif not equal(old.value, new.value):
             self._problem(f"{old} and {new} mean the same and differ: give one", new.source)
@@ -143,11 +155,16 @@ class Reader:
             return
         for path, setting in inside.items():
             del self.settings[path]
-            if not switches:
+            if (
+                not switches
+                and setting.value is not False
+                and not equal(setting.value, _default_of_field(path))
+            ):
                 self._problem(f"{setting} needs load_in_4bit=True or load_in_8bit=True", setting.source)
 
-    def _top(self, layer: Layer, name: str, value: Any) -> list[Setting]:
-        """A key of the outermost level."""
+    def settings_of(self, layer: Layer, name: str, value: Any) -> list[Setting]:
+        """What one key of the outermost level sets; what is wrong with it is added to ``problems``."""
+        value = plain_value(value)
         if isinstance(value, BaseModel):
             value = {k: getattr(value, k) for k in value.model_fields_set} if name in kw.sections() else value
         # rewards={"type": "length"} is a reward, not the section of that name.
@@ -166,13 +183,13 @@ class Reader:
             return self._refuse(layer, name, text)
         if name in kw.sections() and value is None:
             return []
-        if name in TRANSLATED:
-            return self._translate(layer, name, value)
         entry = kw.flat().get(name)
         if entry and (self.algorithm.has(entry.only) or name not in self._parameters):
             return self._field(layer, entry, value, name)
         if name in self._parameters:
             return [Setting(self._parameters[name].path, value, name, layer.where(name))]
+        if name in TRANSLATED:
+            return self._translate(layer, name, value)
         return self._stranger(layer, name, value, name)
 
     def _section(self, layer: Layer, section: str, values: Mapping[str, Any]) -> list[Setting]:
@@ -219,17 +236,39 @@ class Reader:
             return inner or [Setting(QUANTIZATION, None, written, where)]
         if any(same(value, empty) for empty in _EMPTY.get(entry.path, ())):
             value = None
+        if entry.path == "optim.warmup_steps" and isinstance(value, float) and 0 < value < 1:
+            # As transformers 5 has it: below 1 it is a share.
+            return [Setting("optim.warmup_ratio", value, written, where)]
         secret = value is not None and extra_of(entry.info).get("secret")
         return [Setting(entry.path, value, written, where, f"{written}=***" if secret else "")]
 
     def _translate(self, layer: Layer, name: str, value: Any) -> list[Setting]:
-        if says_nothing(value) and name not in FALSE_SAYS_SOMETHING:
+        """A keyword of a peer, by the fields that it means."""
+        if asks_for_nothing(name, value):
             return []
+        written = f"{name}={excerpt(value)}"
         try:
             pairs = TRANSLATED[name](value, self._context)
         except Refused as refusal:
-            return self._refuse(layer, name, f"{name}={excerpt(value)} {refusal}")
-        return [Setting(path, v, name, layer.where(name), f"{name}={excerpt(value)}") for path, v in pairs]
+            return self._refuse(layer, name, f"{written} {refusal}")
+        settings = [Setting(path, v, name, layer.where(name), written) for path, v in pairs]
+        return [s for setting in settings for s in self._of_this_algorithm(layer, setting)]
+
+    def _of_this_algorithm(self, layer: Layer, setting: Setting) -> list[Setting]:
+        """The setting, where the algorithm has its field; else nothing, or a problem if it asks for something."""
+        entry = kw.entry_of(setting.path, self.algorithm)
+        if entry and self.algorithm.has(entry.only):
+            return [setting]
+        if entry:
+            owners = {a.name: entry for a in known().values() if a.has(entry.only)}
+        else:
+            owners = kw.owners(setting.path.removeprefix(f"{kw.PARAMETERS}."))
+        fields = owners.values()
+        if any(f.is_neutral(setting.value) or equal(setting.value, f.info.default) for f in fields):
+            return []
+        keyword = next((f.keyword for f in fields), setting.path)
+        text = f"{setting} is not offered for {self.algorithm.name}: it is {keyword} of {listed(owners)}"
+        return self._refuse(layer, setting.written, text)
 
     def _stranger(self, layer: Layer, name: str, value: Any, written: str) -> list[Setting]:
         """A name that neither the tree nor this algorithm knows."""
@@ -238,20 +277,27 @@ class Reader:
                 return []
             return self._belongs(layer, written, owners)
         if name in NOT_OFFERED:
-            if says_nothing(value) or (name == "reward_device" and value == "auto"):
+            if asks_for_nothing(name, value):
                 return []
             return self._refuse(layer, written, f"{written} is not offered: {NOT_OFFERED[name]}")
         if name in kw.sections():
             text = f"{name}={excerpt(value)} must be a mapping: {name} is a section"
             return self._refuse(layer, written, text)
-        names = [*kw.flat(), *self._parameters, *TRANSLATED]
-        if other := _field_named(name):
-            hint = f" Write {other.keyword}, or {other.path}."
-        elif nearest(name, names):
-            hint = did_you_mean(name, names)
-        else:
-            hint = " See docs/reference/configuration.md."
+        hint = self._hint(name, value) or " See docs/reference/configuration.md."
         return self._refuse(layer, written, f'unknown keyword "{written}".{hint}')
+
+    def _hint(self, name: str, value: Any) -> str:
+        """The keyword that a slip of the pen stands for, where it takes such a value; a field within a section."""
+        other = _field_named(name)
+        if other and takes(other.info, value):
+            return f" Write {other.keyword}, or {other.path}."
+        entries = {**kw.flat(), **self._parameters}
+        fitting = [n for n, entry in entries.items() if takes(entry.info, value) and _may_be_meant(n, name)]
+        beginning = [n for n in fitting if n.startswith(f"{name}_")]
+        if "_" not in name and beginning:
+            return f" Keywords that begin so: {listed(beginning)}."
+        of_peers = [n for n in TRANSLATED if not n.startswith(name.lower()) and _may_be_meant(n, name)]
+        return did_you_mean(name, fitting) or did_you_mean(name, of_peers)
 
     def _belongs(self, layer: Layer, written: str, owners: Iterable[str]) -> list[Setting]:
         text = f"{written} belongs to {listed(owners)}; this is {self.algorithm.name}"
@@ -275,6 +321,22 @@ class Reader:
             if isinstance(section, Mapping):
                 value = section.get(entry.field, value)
         return plain_value(value)
+
+
+def _default_of_field(path: str) -> Any:
+    """The default of a field of the tree."""
+    return kw.tree()[path].info.default
+
+
+def _may_be_meant(keyword: str, name: str) -> bool:
+    """Whether a keyword is long enough that another letter in it is a slip: bits is not bias."""
+    return len(keyword) > 4 or set(keyword) == set(name.lower())
+
+
+def _is_part(old: Setting, new: Setting) -> bool:
+    """Whether two mappings of one path are parts of it: neither was written under the path's own name."""
+    whole = {kw.keyword_of(new.path), new.path}
+    return not whole & {old.written, new.written}
 
 
 def _field_named(name: str) -> Entry | None:

@@ -1,15 +1,21 @@
-"""Keywords of other libraries that say in another way what a field of ours says, and those that are not offered."""
+"""How a keyword of another library says what a field of ours says; the tables themselves are in ``peers``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aligntune_core.algorithms import Algorithm
+from aligntune_core.algorithms import Algorithm, find
+from aligntune_core.config import keywords as kw
+from aligntune_core.config.values import equal
+from aligntune_core.errors import ConfigError
 from aligntune_core.wording import did_you_mean
 
 Settings = list[tuple[str, Any]]
+"""Config path and value; an empty list where the value asks for nothing, or for what happens anyway."""
+
+VLLM_OPTIONS = f"{kw.PARAMETERS}.vllm_options"
 
 
 @dataclass(frozen=True)
@@ -20,11 +26,29 @@ class Context:
     peek: Callable[[str], Any]
 
 
+Translation = Callable[[Any, Context], Settings]
+
+
 class Refused(ValueError):
     """A keyword that cannot be translated; the text ends the sentence "NAME=VALUE ..."."""
 
 
-def _switch(path: str, on: Any) -> Callable[[Any, Context], Settings]:
+def same(path: str) -> Translation:
+    """Another name of the field at ``path``."""
+    return lambda value, _: [(path, value)]
+
+
+def parameter(name: str) -> Translation:
+    """Another name of a parameter that some algorithms have; each may know it by an alias."""
+
+    def translate(value: Any, context: Context) -> Settings:
+        entry = kw.parameter_names(context.algorithm.parameters).get(name)
+        return [(entry.path if entry else f"{kw.PARAMETERS}.{name}", value)]
+
+    return translate
+
+
+def switch(path: str, on: Any) -> Translation:
     """A boolean that stands for one value of ``path``; False asks for nothing."""
 
     def translate(value: Any, _: Context) -> Settings:
@@ -35,128 +59,130 @@ def _switch(path: str, on: Any) -> Callable[[Any, Context], Settings]:
     return translate
 
 
-def _use_vllm(value: Any, context: Context) -> Settings:
-    settings = _switch("parameters.generation", "vllm")(value, context)
-    if "generation" not in context.algorithm.parameters.model_fields:
-        raise Refused(f"is not offered for {context.algorithm.name}; the GRPO family has it")
-    return settings
+def choice(choices: Mapping[str, Settings], otherwise: str) -> Translation:
+    """A word or number that stands for settings of ours; others are not offered, and ``otherwise`` says what to do."""
 
-
-def _column(role: str) -> Callable[[Any, Context], Settings]:
     def translate(value: Any, _: Context) -> Settings:
-        return [("data.column_mapping", {value: role})] if value else []
+        word = str(value).lower()
+        if word not in choices:
+            raise Refused(f"is not offered: {otherwise}")
+        return choices[word]
 
     return translate
 
 
-def _use_unsloth(value: Any, context: Context) -> Settings:
-    backend = str(context.peek("backend") or "auto")
-    if bool(value) == (backend == "unsloth") or (not value and backend != "unsloth"):
+def always(*values: Any, because: str) -> Translation:
+    """A setting that is fixed here; these values ask for what happens anyway."""
+
+    def translate(value: Any, _: Context) -> Settings:
+        if any(equal(value, fixed) for fixed in values):
+            return []
+        raise Refused(f"is not offered: {because}")
+
+    return translate
+
+
+def field_or(keyword: str, reason: str) -> Translation:
+    """Another name of a field where there is one; else it is not offered."""
+
+    def translate(value: Any, _: Context) -> Settings:
+        entry = kw.flat().get(keyword)
+        if entry is None:
+            raise Refused(f"is not offered: {reason}")
+        return [(entry.path, value)]
+
+    return translate
+
+
+def column(role: str) -> Translation:
+    """The column that has a role."""
+    return lambda value, _: [("data.column_mapping", {value: role})] if value else []
+
+
+def names_list(path: str) -> Translation:
+    """A list of names, which may be written with commas."""
+
+    def translate(value: Any, _: Context) -> Settings:
+        if isinstance(value, str):
+            value = [part.strip() for part in value.split(",") if part.strip()]
+        return [(path, list(value))]
+
+    return translate
+
+
+def new_tokens(reason: str) -> Translation:
+    """Tokens to add to the vocabulary: names, which may be written with commas; where there is no field, why not."""
+
+    def translate(value: Any, context: Context) -> Settings:
+        [(_, names)] = names_list("")(value, context)
+        return field_or("new_tokens", reason)(names, context)
+
+    return translate
+
+
+def algorithm_name(hints: Mapping[str, str]) -> Translation:
+    """A keyword that names the algorithm, as ``stage``; ``hints``: a name of theirs -> what it is here."""
+
+    def translate(value: Any, context: Context) -> Settings:
+        word = str(value).lower()
+        if word in hints:
+            raise Refused(f"names no algorithm: {hints[word]}")
+        try:
+            other = find(word)
+        except ConfigError as error:
+            raise Refused(f"names the algorithm, and {error}") from error
+        if other != context.algorithm:
+            raise Refused(
+                f'names the algorithm: write algorithm="{other.name}", not {context.algorithm.name}'
+            )
         return []
-    raise Refused('is decided by backend: write backend="unsloth", or another, and leave this out')
+
+    return translate
 
 
-def _task_type(value: Any, context: Context) -> Settings:
-    task = str(value).lower()
-    algorithm = context.algorithm
-    own = {algorithm.name, algorithm.kind, *algorithm.aliases}
-    if algorithm.supervised:
-        own |= {"instruction_following", "instruction_tuning", "text_generation", "chat", "causal_lm"}
-        if context.peek("text_column"):
-            own |= {"pretraining", "language_modeling"}
-        elif task in ("pretraining", "language_modeling"):
-            raise Refused("needs text_column, the column of plain text to train on")
-    elif algorithm.generates and algorithm.updates_per_epoch:
-        own.add("grpo")
-    if task in own:
+def share(value: Any, _: Context) -> Settings:
+    """Rows to hold out: a share below 1, or a number of rows."""
+    rows = isinstance(value, int) or (isinstance(value, float) and value >= 1)
+    if "eval_share" in kw.flat() and not rows:
+        return [("data.eval_share", value)]
+    if rows and value == 0:
         return []
-    raise Refused(f"is not offered: {algorithm.name} trains a language model on whole answers")
+    bound = f"-{int(value)}" if rows else f"{_percent_left(value)}%"
+    raise Refused(f'is not offered: name the rows: split="train[:{bound}]", eval_split="train[{bound}:]"')
 
 
-def _lora_variant(value: Any, _: Context) -> Settings:
-    variants: dict[str, Settings] = {
-        "standard": [],
-        "lora": [],
-        "rslora": [("peft.use_rslora", True)],
-        "dora": [("peft.use_dora", True)],
-        "pissa": [("peft.init", "pissa")],
-        "loftq": [("peft.init", "loftq")],
-        "gaussian": [("peft.init", "gaussian")],
-    }
-    variant = str(value).lower()
-    if variant in variants:
-        return variants[variant]
-    raise Refused(f"is not offered.{did_you_mean(variant, variants)} Known: {', '.join(variants)}")
+def _percent_left(held_out: Any) -> int:
+    """What is left for training of 100 rows; 90 where the share is none."""
+    return round(100 * (1 - held_out)) if isinstance(held_out, float) and 0 < held_out < 1 else 90
 
 
-_ROLES = ("prompt", "instruction", "input", "response", "chosen", "rejected")
+def vllm_option(name: str) -> Translation:
+    """An argument of the generation engine, which is handed on as it is."""
+    return lambda value, _: [(VLLM_OPTIONS, {name: value})]
 
-# name -> what it means. None, False and "none" are let pass before these are asked.
-TRANSLATED: dict[str, Callable[[Any, Context], Settings]] = {
-    "bf16": _switch("model.precision", "bf16"),
-    "fp16": _switch("model.precision", "fp16"),
-    "fp32": _switch("model.precision", "fp32"),
-    "loftq_init": _switch("peft.init", "loftq"),
-    "pissa_init": _switch("peft.init", "pissa"),
-    "use_flash_attention_2": _switch("model.attn_implementation", "flash_attention_2"),
-    "lora_variant": _lora_variant,
-    "use_unsloth": _use_unsloth,
-    "use_vllm": _use_vllm,
-    "task_type": _task_type,
-    "auto_detect_fields": lambda _, __: [],  # columns are recognised anyway
-    **{
-        f"{role}_column": _column(role)
-        for role in ("prompt", "instruction", "input", "response", "chosen", "rejected")
-    },
-}
-
-# use_unsloth=False beside backend="unsloth" says two things, so its False is asked too.
-FALSE_SAYS_SOMETHING = frozenset({"use_unsloth"})
-
-_ROPE = "rope is as the model has it; take a model with the context length you need"
-_SHIFTED = "attention is over whole rows; packing and flash_attention_2 make long ones cheap"
-_VOCABULARY = "grow the vocabulary of model and tokenizer first, and save both; modules_to_save trains them"
-_REWARD = 'train the reward model in a run of its own: algorithm="reward", then reward_model_name=ITS_FOLDER'
-_DTYPE = 'write precision="bf16", "fp16" or "fp32"'
-_SIZE = 'name the rows: split="train[:90%]", eval_split="train[90%:]"'
-_VLLM = 'for the GRPO family write generation="vllm", with arguments of TRL in vllm_options'
-_CLIPS = "the GSPO paper has no such parameter; its clips are epsilon and epsilon_high"
-_FUNCTION = "map your function over the dataset and hand over the result as dataset_name"
-
-# name -> why not, and what to write instead.
-NOT_OFFERED: dict[str, str] = {
-    **dict.fromkeys(("rope_type", "rope_factor", "rope_target_max_seq_length", "rope_beta_fast", "rope_beta_slow",
-                     "rope_original_max_position_embeddings", "rope_attention_factor", "rope_scaling"), _ROPE),
-    **dict.fromkeys(("s2_group_size_ratio", "s2_shift_ratio", "s2_min_seq_length"), _SHIFTED),
-    "sliding_window": "it is part of the model's own configuration",
-    **dict.fromkeys(("embedding_init_method", "train_embeddings"), _VOCABULARY),
-    **dict.fromkeys(("train_custom_reward_model", "reward_training_texts", "reward_training_base_model",
-                     "reward_training_output_dir"), _REWARD),
-    "reward_model_quantization": "reward models run in the precision of the run",
-    "reward_device": "reward models run on the device of the policy",
-    **dict.fromkeys(("vllm_mode", "fast_inference"), _VLLM),
-    **dict.fromkeys(("gspo_gamma", "gspo_delta"), _CLIPS),
-    "reference_free": "the policy is held to a reference; beta says how strongly",
-    **dict.fromkeys(("processing_fn", "formatting_func"), _FUNCTION),
-    **dict.fromkeys(("dtype", "torch_dtype"), _DTYPE),
-    **dict.fromkeys(("val_split", "validation_split", "val_size", "test_size", "eval_size"), _SIZE),
-    "percent": 'write it into the split: split="train[:10%]"',
-    **dict.fromkeys(("num_labels", "label_column"), "language models are trained, no classifiers"),
-    **dict.fromkeys(("tokens_column", "tags_column"), "language models are trained, no taggers"),
-    "peft_config": "give its values as use_peft, lora_r, lora_alpha, lora_target_modules, ...",
-    "args": "give its values as keywords of this call",
-    **dict.fromkeys(("deepspeed", "fsdp"), "whole copies train in parallel: start the script with torchrun"),
-    "max_workers": "dataset_num_proc and dataloader_num_workers set the number of processes",
-}  # fmt: skip
 
 ATTENTION = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flash_attention_4", "flex_attention")
-ATTENTION_NOT_OFFERED = {"s2": _SHIFTED, "swa": "sliding windows are part of the model's own configuration"}
+ATTENTION_NOT_OFFERED = {
+    "s2": "attention is over whole rows; packing and flash_attention_2 make long ones cheap",
+    "swa": "sliding windows are part of the model's own configuration",
+}
+
+_OF_PEERS = {
+    "fa2": "flash_attention_2",
+    "fa3": "flash_attention_3",
+    **dict.fromkeys(("flash_attn", "flash", "flash_attention"), "flash_attention_2"),
+    "disabled": "eager",
+    **dict.fromkeys(("xformers", "memory_efficient"), "sdpa"),
+    "flex": "flex_attention",
+}
 
 
 def attention_problem(name: str) -> str | None:
     """What is wrong with the name of an attention kernel; names registered with transformers pass."""
     if name in ATTENTION_NOT_OFFERED:
         return f"is not offered: {ATTENTION_NOT_OFFERED[name]}"
+    if name in _OF_PEERS:
+        return f'is "{_OF_PEERS[name]}" here'
     if name in ATTENTION or "/" in name or "|" in name:
         return None
     hint = did_you_mean(name, ATTENTION)

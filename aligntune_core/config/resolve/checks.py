@@ -11,6 +11,7 @@ from aligntune_core.algorithms import Algorithm
 from aligntune_core.config.keywords import parameters_of
 from aligntune_core.config.read.layers import Setting
 from aligntune_core.config.read.translate import attention_problem
+from aligntune_core.config.resolve import intervals, schedules
 from aligntune_core.config.resolve.defaults import has_eval
 from aligntune_core.config.schema.sections import Config
 from aligntune_core.config.schema.weights import PeftConfig
@@ -25,6 +26,7 @@ _HELD_OUT = "held-out rows: give eval_dataset or eval_split"
 def problems(config: Config, algorithm: Algorithm, settings: Settings) -> list[str]:
     """One sentence for each contradiction."""
     sentences = [*_empty(config), *_model(config), *_peft(config, settings), *_evaluation(config)]
+    sentences += [*intervals.problems(config), *schedules.problems(config)]
     if config.data.streaming and config.optim.max_steps is None:
         sentences.append("streaming=True needs max_steps: the number of rows is not known beforehand")
     if algorithm.generates:
@@ -43,13 +45,31 @@ def notes(config: Config, settings: Settings) -> list[str]:
     epochs, most = settings.get("optim.num_epochs"), settings.get("optim.max_steps")
     if epochs and most and most.value:
         sentences.append(f"{epochs} and {most}: the number of steps counts, the epochs do not")
-    not_default = "run.eval_steps" in settings and config.run.eval_steps != config._defaults["run.eval_steps"]
-    if not_default and config.run.eval_strategy == "no":
-        sentences.append(f"{settings['run.eval_steps']} has no effect without {_HELD_OUT}")
+    sentences += _unused_intervals(config, settings)
+    if config.run.save_only_model and config.run.save_strategy != "no":
+        sentences.append("save_only_model=True: no run can be resumed from checkpoints without the optimiser")
+    for path in ("run.hub_model_id", "run.hub_private"):
+        if path in settings and not config.run.push_to_hub:
+            sentences.append(f"{settings[path]} has no effect without push_to_hub=True")
     packed = settings.get("data.packing_strategy")
     if packed and packed.value != "bfd" and not config.data.packing:
         sentences.append(f"{packed} has no effect without packing=True")
     return [*sentences, *_unread(config, settings)]
+
+
+def _unused_intervals(config: Config, settings: Settings) -> Iterator[str]:
+    """Intervals of evaluations that there are not, and those that a number an epoch stands in for."""
+    strategies = {"eval": config.run.eval_strategy, "save": config.run.save_strategy}
+    for kind, strategy in strategies.items():
+        every, per_epoch = settings.get(f"run.{kind}_steps"), settings.get(f"run.{kind}s_per_epoch")
+        if every and per_epoch:
+            yield f"{every} and {per_epoch}: the number an epoch counts, {kind}_steps does not"
+        if per_epoch and strategy in ("no", "best"):
+            needs = f"without {_HELD_OUT}" if kind == "eval" else f"with save_strategy={strategy!r}"
+            yield f"{per_epoch} has no effect {needs}"
+    default = config._defaults["run.eval_steps"]
+    if "run.eval_steps" in settings and config.run.eval_steps != default and strategies["eval"] == "no":
+        yield f"{settings['run.eval_steps']} has no effect without {_HELD_OUT}"
 
 
 def _unread(config: Config, settings: Settings) -> Iterator[str]:
@@ -109,6 +129,9 @@ def _model(config: Config) -> Iterator[str]:
 def _peft(config: Config, settings: Settings) -> Iterator[str]:
     if config.peft.enabled is not False:
         return
+    if config.optim.loraplus_lr_ratio is not None:
+        ratio = config.optim.loraplus_lr_ratio
+        yield f"loraplus_lr_ratio={ratio:g} sets the rates of an adapter's matrices: drop use_peft=False, or it"
     for path, setting in settings.items():
         section, _, name = path.partition(".")
         if section == "peft" and name not in ("enabled", "merge_adapter"):
@@ -123,16 +146,24 @@ def _evaluation(config: Config) -> Iterator[str]:
         f"eval_strategy={run.eval_strategy!r}": run.eval_strategy != "no",
         'save_strategy="best"': run.save_strategy == "best",
         _LOAD_BEST: run.load_best_model_at_end,
+        "eval_on_start=True": run.eval_on_start,
     }
     if not has_eval(config):
         yield from (f"{setting} needs {_HELD_OUT}" for setting, needs in needing.items() if needs)
-    elif run.load_best_model_at_end and run.save_strategy != "best":
+        if run.early_stopping_patience is not None:
+            patience = f"early_stopping_patience={run.early_stopping_patience}"
+            yield f"{patience} needs {_HELD_OUT}; to end a run by something else there are callbacks"
+        return
+    if run.load_best_model_at_end and run.save_strategy not in ("best", run.eval_strategy):
         saved, evaluated = run.save_strategy, run.eval_strategy
-        if saved != evaluated:
-            yield f"{_LOAD_BEST} needs save_strategy and eval_strategy alike, not {saved!r} and {evaluated!r}"
-        elif saved == "steps" and run.eval_steps and run.save_steps % run.eval_steps:
-            steps = f"{run.save_steps} and {run.eval_steps}"
-            yield f"{_LOAD_BEST} needs save_steps to be a multiple of eval_steps, not {steps}"
+        yield f"{_LOAD_BEST} needs save_strategy and eval_strategy alike, not {saved!r} and {evaluated!r}"
+    if run.early_stopping_patience is not None and run.eval_strategy == "no":
+        yield (
+            f"early_stopping_patience={run.early_stopping_patience} looks at evaluations, and eval_strategy is 'no': "
+            'take "steps" or "epoch"'
+        )
+    if run.early_stopping_threshold and run.early_stopping_patience is None:
+        yield f"early_stopping_threshold={run.early_stopping_threshold:g} needs early_stopping_patience"
 
 
 def _online(config: Config) -> Iterator[str]:
@@ -142,9 +173,13 @@ def _online(config: Config) -> Iterator[str]:
     if rewards.weights is not None and functions and len(rewards.weights) not in fitting:
         yield f"{len(rewards.weights)} reward_function_weights for {functions} reward_functions"
     run = config.run
-    reason = _LOAD_BEST if run.load_best_model_at_end else 'save_strategy="best"'
-    needs_best = run.load_best_model_at_end or run.save_strategy == "best"
-    if needs_best and run.metric_for_best_model in (None, "loss", "eval_loss"):
+    needing = {
+        _LOAD_BEST: run.load_best_model_at_end,
+        'save_strategy="best"': run.save_strategy == "best",
+        f"early_stopping_patience={run.early_stopping_patience}": run.early_stopping_patience is not None,
+    }
+    reason = next((setting for setting, needs in needing.items() if needs), None)
+    if reason and run.metric_for_best_model in (None, "loss", "eval_loss"):
         yield (
             f'{reason} needs metric_for_best_model="eval_reward": what generates its own completions has no loss on '
             "held-out rows"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from aligntune_core.algorithms import Algorithm, Default
@@ -59,6 +59,8 @@ def _eval_strategy(config: Config, chosen: Collection[str]) -> tuple[str, str]:
         return "no", "default: there are no held-out rows"
     if config.run.load_best_model_at_end and config.run.save_strategy in ("steps", "epoch"):
         return config.run.save_strategy, "default: save_strategy, for load_best_model_at_end"
+    if config.run.evals_per_epoch is not None:
+        return "steps", "default: evals_per_epoch is given"
     if "run.eval_steps" in chosen:
         return "steps", "default: eval_steps is given"
     return "epoch", "default: there are held-out rows"
@@ -82,6 +84,11 @@ def _lengths(config: Config, chosen: Collection[str]) -> Iterator[tuple[str, Any
 def output_dir(config: Config) -> str:
     """The run folder of a configuration that is not resolved yet."""
     return config.run.output_dir or _default_output_dir(config)
+
+
+def upload_name(config: Config) -> str:
+    """The repository that ``push_to_hub`` means: by default called as the run folder is."""
+    return config.run.hub_model_id or _slug(Path(output_dir(config)).resolve())
 
 
 def _default_output_dir(config: Config) -> str:

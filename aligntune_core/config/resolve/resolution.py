@@ -14,6 +14,8 @@ from aligntune_core.algorithms import Batch, find
 from aligntune_core.config.keywords import tree
 from aligntune_core.config.read.build import paths
 from aligntune_core.config.record import CHECKPOINT, MANIFEST, written
+from aligntune_core.config.resolve.intervals import resolve_intervals
+from aligntune_core.config.resolve.schedules import check_steps, floor
 from aligntune_core.config.schema.sections import Config
 from aligntune_core.config.schema.weights import Quantization
 from aligntune_core.errors import ConfigError
@@ -92,6 +94,11 @@ def resolve(config: Config, device: Device) -> Config:
     if model.quantization and model.quantization.bnb_4bit_compute_dtype == "auto":
         path = f"{QUANTIZATION}.bnb_4bit_compute_dtype"
         config = config.decided(path, _DTYPES[precision], f"resolved: precision {precision}")
+    if optim.gradient_checkpointing_kwargs and not config.optim.gradient_checkpointing:
+        _log.warning("gradient_checkpointing_kwargs have no effect: gradient_checkpointing is off here")
+    if (ends := floor(config)) is not None:
+        reason = f"resolved: min_learning_rate={optim.min_learning_rate:g}"
+        config = config.decided("optim.lr_scheduler_kwargs", ends, reason)
     if optim.warmup_steps is None and not optim.warmup_ratio:
         config = config.decided("optim.warmup_steps", 0, "resolved: no warm-up asked for")
     _check_complete(config)
@@ -107,13 +114,15 @@ def _check_complete(config: Config) -> None:
 
 
 def resolve_steps(config: Config, rows: int | None, world_size: int = 1) -> Config:
-    """Decide what depends on the number of rows (None: a stream): ``max_steps`` and ``warmup_steps``.
+    """Decide what depends on the number of rows (None: a stream): ``max_steps``, ``warmup_steps`` and when a run
+    evaluates and saves.
 
     Counts as transformers' Trainer does: the last, partial micro-batches of an epoch make a step of their own. Where
     rows are packed the library alone knows how many sequences there will be, and both may stay open.
 
     Raises:
-        ConfigError: the processes do not divide the accumulation, or the rows make no step.
+        ConfigError: the processes do not divide the accumulation, the rows make no step, or the best checkpoint is to
+            be loaded and would not be evaluated.
     """
     accumulation = config.optim.gradient_accumulation_steps
     if accumulation % world_size:
@@ -126,12 +135,15 @@ def resolve_steps(config: Config, rows: int | None, world_size: int = 1) -> Conf
     steps, epochs = config.optim.max_steps, config.optim.num_epochs or 0.0
     if steps is None and rows is None:
         raise ConfigError("max_steps is missing: the number of rows is not known beforehand")
-    if steps is None and rows is not None and not config.data.packing:
+    updates = None
+    if rows is not None and not config.data.packing:
         batch = Batch(rows, config.optim.batch_size, accumulation // world_size, world_size)
-        steps = math.ceil(epochs * _updates(config, batch))
+        updates = _updates(config, batch)
+    if steps is None and updates is not None:
+        steps = math.ceil(epochs * updates)
         if steps == 0:
             raise ConfigError(
-                f"{rows} rows make no step with batch_size={batch.size} and "
+                f"{rows} rows make no step with batch_size={config.optim.batch_size} and "
                 f"gradient_accumulation_steps={accumulation}: give more rows or a smaller batch"
             )
         config = config.decided("optim.max_steps", steps, f"resolved: {epochs:g} epochs of {rows} rows")
@@ -139,7 +151,8 @@ def resolve_steps(config: Config, rows: int | None, world_size: int = 1) -> Conf
         ratio = config.optim.warmup_ratio
         reason = f"resolved: {ratio:g} of {steps} steps"
         config = config.decided("optim.warmup_steps", math.ceil(steps * ratio), reason)
-    return config
+    check_steps(config, steps)
+    return resolve_intervals(config, steps, updates)
 
 
 def _updates(config: Config, batch: Batch) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from aligntune_core.fields import Section, option
+from pydantic import field_validator
+
+from aligntune_core.fields import Section, option, ours
 
 
 class OptimConfig(Section):
@@ -24,6 +26,24 @@ class OptimConfig(Section):
         on_resume="changes",
         example="cosine",
     )
+    lr_scheduler_kwargs: dict[str, Any] | None = option(
+        "settings of the schedule, by transformers' names: num_cycles, power, num_decay_steps, ...",
+        None,
+        off="the schedule's own defaults",
+        on_resume="changes",
+        example={"num_cycles": 1.5},
+        beside={"optim.lr_scheduler": "cosine"},
+    )
+    min_learning_rate: float | None = ours(
+        "learning rate that the schedule ends at, for schedules that have one: cosine_with_min_lr, "
+        "cosine_warmup_with_min_lr, polynomial, reduce_lr_on_plateau",
+        None,
+        aliases=("min_lr",),
+        ge=0,
+        off="the schedule's own end",
+        through="optim.lr_scheduler_kwargs",
+        on_resume="changes",
+    )
     warmup_steps: int | None = option(
         "steps of linear warm-up", None, ge=0, off="warmup_ratio decides (where rows are packed)"
     )
@@ -42,6 +62,27 @@ class OptimConfig(Section):
     adam_beta1: float = option("AdamW beta 1", 0.9, ge=0, lt=1, on_resume="held")
     adam_beta2: float = option("AdamW beta 2", 0.999, ge=0, lt=1, on_resume="held")
     adam_epsilon: float = option("AdamW epsilon", 1e-8, gt=0, on_resume="held")
+    loraplus_lr_ratio: float | None = option(
+        "LoRA+ (https://arxiv.org/abs/2402.12354): the adapter's B matrices, and its biases, learn this many times "
+        "as fast as its A matrices; adapters on embeddings learn at 1e-6",
+        None,
+        aliases=("lorap_lr_ratio",),
+        gt=0,
+        off="one learning rate for all",
+        on_resume="held",
+        example=16.0,
+    )
+    neftune_noise_alpha: float | None = option(
+        "NEFTune (https://arxiv.org/abs/2310.05914): noise on the embeddings while training, of this size before "
+        "it is divided by the root of tokens times width",
+        None,
+        aliases=("noisy_embedding_alpha",),
+        only="supervised",
+        gt=0,
+        off="no noise",
+        on_resume="changes",
+        example=5.0,
+    )
     num_epochs: float | None = option(
         "passes over the rows; default by algorithm",
         None,
@@ -74,7 +115,24 @@ class OptimConfig(Section):
         "auto",
         aliases=("use_gradient_checkpointing",),
     )
+    gradient_checkpointing_kwargs: dict[str, Any] | None = option(
+        "arguments of torch.utils.checkpoint; use_reentrant is False where it is not among them",
+        None,
+        off="use_reentrant=False",
+        example={"use_reentrant": True},
+        beside={"optim.gradient_checkpointing": True},
+    )
     activation_offloading: bool = option("keep activations in host memory", False)
     torch_compile: bool = option("compile the model with torch.compile", False)
     use_liger_kernel: bool = option("liger's fused kernels", False)
     tf32: bool | None = option("TF32 matrix products on CUDA", None, off="torch's default")
+
+    @field_validator("gradient_checkpointing_kwargs")
+    @classmethod
+    def _not_reentrant(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        return {"use_reentrant": False, **value} if value is not None else None
+
+    @field_validator("lr_scheduler_kwargs")
+    @classmethod
+    def _none_is_not_empty(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        return value or None

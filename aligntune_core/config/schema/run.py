@@ -13,6 +13,7 @@ Strategy = Literal["no", "steps", "epoch"]
 
 # What the examples of some fields need beside them.
 _EACH_EPOCH = {"run.save_strategy": "epoch", "run.eval_strategy": "epoch"}
+_HELD_OUT = {"run.eval_strategy": "epoch"}
 _BEST = {"run.load_best_model_at_end": True, **_EACH_EPOCH}
 
 
@@ -28,11 +29,27 @@ class RunConfig(Section):
         "seed of the order of samples; unset: seed", None, ge=0, on_resume="changes"
     )
     logging_steps: int = option("steps between metric lines", 1, aliases=("log_interval",), ge=1)
+    logging_first_step: bool = option("a metric line of the first step too", False)
     save_strategy: Literal["no", "steps", "epoch", "best"] = option(
         "when checkpoints are written", "steps", source="transformers", example="epoch"
     )
-    save_steps: int = option(
-        "steps between checkpoints", 500, aliases=("save_interval",), ge=1, source="transformers"
+    save_steps: int | float = option(
+        "steps between checkpoints; below 1: a share of all steps",
+        500,
+        aliases=("save_interval",),
+        gt=0,
+        source="transformers",
+    )
+    saves_per_epoch: int | None = ours(
+        "checkpoints an epoch, evenly spread; counts before save_steps",
+        None,
+        ge=1,
+        off="save_steps decides",
+        through="run.save_steps",
+    )
+    save_only_model: bool = option(
+        "checkpoints hold the weights without the optimiser: smaller, but no run can be resumed from them",
+        False,
     )
     save_total_limit: int | None = option(
         "checkpoints kept; older ones are removed", None, ge=1, off="all are kept"
@@ -43,8 +60,36 @@ class RunConfig(Section):
         "auto",
         example="steps",
     )
-    eval_steps: int | None = option(
-        "steps between evaluations; unset: logging_steps", None, aliases=("eval_interval",), ge=1
+    eval_steps: int | float | None = option(
+        "steps between evaluations; below 1: a share of all steps; unset: logging_steps",
+        None,
+        aliases=("eval_interval",),
+        gt=0,
+    )
+    evals_per_epoch: int | None = ours(
+        "evaluations an epoch, evenly spread; counts before eval_steps",
+        None,
+        ge=1,
+        off="eval_steps decides",
+        through="run.eval_steps",
+    )
+    eval_on_start: bool = option("evaluate before the first step too", False, beside=_HELD_OUT)
+    early_stopping_patience: int | None = option(
+        "end the run after this many evaluations in a row without a better metric_for_best_model",
+        None,
+        aliases=("early_stopping_steps", "early_stop_interval"),
+        ge=1,
+        off="no early stopping",
+        on_resume="changes",
+        beside=_HELD_OUT,
+    )
+    early_stopping_threshold: float = option(
+        "by how much the metric has to be better to count",
+        0.0,
+        ge=0,
+        source="transformers",
+        on_resume="changes",
+        beside={"run.early_stopping_patience": 2, **_HELD_OUT},
     )
     load_best_model_at_end: bool = option(
         "finish with the best checkpoint instead of the last", False, beside=_EACH_EPOCH, alone=True
@@ -60,6 +105,16 @@ class RunConfig(Section):
     )
     callbacks: list[Any] = option("transformers TrainerCallback objects", [])
     dataloader_num_workers: int = option("loader processes; 0: none", 0, ge=0)
+    ddp_timeout: int = option(
+        "seconds that a process waits for the others before it gives up", 1800, ge=1, source="transformers"
+    )
+    push_to_hub: bool = ours("upload the result to the Hugging Face hub when training is over", False)
+    hub_model_id: str | None = ours(
+        "repository of push_to_hub: owner/name, or a name among your own", None, off="the run folder's name"
+    )
+    hub_private: bool = ours(
+        "whether push_to_hub makes a new repository private", True, aliases=("hub_private_repo",)
+    )
 
     @field_validator("output_dir", mode="before")
     @classmethod
@@ -71,3 +126,12 @@ class RunConfig(Section):
     def _one_is_a_list(cls, value: Any) -> Any:
         names = [value] if isinstance(value, str) else value
         return [n for n in names if n != "none"] if isinstance(names, (list, tuple)) else names
+
+    @field_validator("save_steps", "eval_steps")
+    @classmethod
+    def _share_or_number(cls, value: int | float | None) -> int | float | None:
+        if value is None or value < 1:
+            return value
+        if value != int(value):
+            raise ValueError("must be a whole number of steps, or a share of all steps below 1")
+        return int(value)

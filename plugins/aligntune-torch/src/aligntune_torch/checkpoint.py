@@ -11,14 +11,14 @@ import torch
 from peft import PeftModel, set_peft_model_state_dict
 from safetensors.torch import load_file
 
-from aligntune_core.toolkit import CheckpointError, checkpoints
+from aligntune_core.toolkit import CheckpointError, checkpoints, weights_alone
 
 STATE = "trainer_state.json"
 OPTIMIZER = "optimizer.pt"
 
 
-def save(folder: Path, step: int, loss_sum: float, optimizer: Any, schedule: Any) -> None:
-    """Write the training state; ``trainer_state.json`` comes last and makes the checkpoint count as complete."""
+def save_optimizer(folder: Path, optimizer: Any, schedule: Any) -> None:
+    """Write the state of optimiser, schedule and random numbers."""
     state = {
         "optimizer": optimizer.state_dict(),
         "schedule": schedule.state_dict(),
@@ -26,11 +26,17 @@ def save(folder: Path, step: int, loss_sum: float, optimizer: Any, schedule: Any
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
     torch.save(state, folder / OPTIMIZER)
-    (folder / STATE).write_text(json.dumps({"global_step": step, "loss_sum": loss_sum}))
 
 
-def load(folder: Path, model: Any, optimizer: Any, schedule: Any) -> tuple[int, float]:
-    """Restore weights and training state; returns the step to go on from and the sum of the losses until there."""
+def save_progress(folder: Path, **progress: Any) -> None:
+    """Write how far the run has come; it comes last and makes the checkpoint count as complete."""
+    (folder / STATE).write_text(json.dumps(progress))
+
+
+def load(folder: Path, model: Any, optimizer: Any, schedule: Any) -> dict[str, Any]:
+    """Restore weights and training state; returns what ``save_progress`` wrote."""
+    if not (folder / OPTIMIZER).is_file():
+        raise CheckpointError(weights_alone(folder))
     state = torch.load(folder / OPTIMIZER, weights_only=True)
     if "schedule" not in state:
         raise CheckpointError(
@@ -48,8 +54,8 @@ def load(folder: Path, model: Any, optimizer: Any, schedule: Any) -> tuple[int, 
     torch.set_rng_state(state["cpu"].cpu())
     if state["cuda"]:
         torch.cuda.set_rng_state_all(state["cuda"])
-    progress = json.loads((folder / STATE).read_text())
-    return int(progress["global_step"]), float(progress["loss_sum"])
+    progress: dict[str, Any] = json.loads((folder / STATE).read_text())
+    return {"patience": {}, **progress}  # checkpoints of release 1.0 have no patience
 
 
 def rotate(output_dir: Path, keep: int | None) -> None:

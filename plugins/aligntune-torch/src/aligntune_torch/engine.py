@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from peft import PeftModel
+from peft.optimizers import create_loraplus_optimizer
 from transformers import get_scheduler
 
 from aligntune_core import LoadedModel, TrainResult
@@ -20,6 +21,7 @@ from aligntune_core.toolkit import RunError, find_algorithm, read, write
 from aligntune_torch import algorithms, checkpoint, load
 from aligntune_torch.batches import Batch, Batches, Encoder, Sample, collate
 from aligntune_torch.losses import Share, loss_tokens
+from aligntune_torch.patience import Patience
 from aligntune_torch.table import MIXED_PRECISION, TABLE
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ class Loop:
     """What the loop goes by; fields as in the configuration's ``optim`` and ``run``."""
 
     lr_scheduler: str
+    lr_scheduler_kwargs: Mapping[str, Any] | None
     warmup_steps: int
     warmup_ratio: float
     num_epochs: float
@@ -39,11 +42,14 @@ class Loop:
     eval_batch_size: int
     max_grad_norm: float
     logging_steps: int
+    logging_first_step: bool
     save_strategy: str
     save_steps: int
     save_total_limit: int | None
+    save_only_model: bool
     eval_strategy: str
     eval_steps: int
+    eval_on_start: bool
 
 
 class Engine:
@@ -54,7 +60,7 @@ class Engine:
             return write(TABLE, config, part, 'backend "torch"')
 
         self.run, self.config, self.tokenizer = run, config, loaded.tokenizer
-        self.loop = Loop(**arguments("loop"))
+        self.loop, self.patience = Loop(**arguments("loop")), Patience(**arguments("patience"))
         self.encoder = Encoder(self.tokenizer, **arguments("encoder"))
         self.rows = [self.encoder.samples(row) for row in datasets.train]
         self.eval_rows = [self.encoder.samples(row) for row in datasets.eval or ()]
@@ -63,7 +69,8 @@ class Engine:
         self.accelerator = Accelerator(cpu=loaded.model.device.type == "cpu", **arguments("accelerator"))
         optimizer = adamw(loaded.model, **arguments("optimizer"))
         loop = self.loop
-        self.schedule = get_scheduler(loop.lr_scheduler, optimizer, loop.warmup_steps, loop.max_steps)
+        steps = (loop.warmup_steps, loop.max_steps)
+        self.schedule = get_scheduler(loop.lr_scheduler, optimizer, *steps, loop.lr_scheduler_kwargs)
         self.policy, self.optimizer = self.accelerator.prepare(loaded.model, optimizer)
         others = {
             role: self.accelerator.prepare_model(model, evaluation_mode=True)
@@ -93,6 +100,7 @@ class Engine:
             "accelerator": self.accelerator,
             "optimizer": decaying(self.optimizer),
             "loop": self.loop,
+            "patience": self.patience,
         }
         values = {path: v for part, built in parts.items() for path, v in self._read(part, built).items()}
         values |= {"model.precision": self._precision(), "data.rows": len(self.rows)}
@@ -120,16 +128,21 @@ class Engine:
 
     def train(self, resume_from: Path | None = None) -> TrainResult:
         if resume_from is not None:
-            self.step, self.loss_sum = checkpoint.load(resume_from, self.model, self.optimizer, self.schedule)
+            progress = checkpoint.load(resume_from, self.model, self.optimizer, self.schedule)
+            self.step, self.loss_sum = progress["global_step"], progress["loss_sum"]
+            self.patience = replace(self.patience, **progress["patience"])
         stopped = None
-        left = self.batches.after(self.step) if self.step < self.loop.max_steps else ()
+        if self.loop.eval_on_start:
+            self.evaluate()
+        over = self.step >= self.loop.max_steps or self.patience.over
+        left = () if over else self.batches.after(self.step)
         for epoch, indices in left:
             self.epoch = epoch
             self.policy.train()
             metrics = self._update([self._batch([self.rows[i] for i in part]) for part in indices])
             self.step, self.loss_sum = self.step + 1, self.loss_sum + metrics["loss"]
             stopped = self._after_step(metrics)
-            if stopped or self.step >= self.loop.max_steps:
+            if stopped or self.patience.over or self.step >= self.loop.max_steps:
                 break
         return TrainResult(
             steps=self.step, metrics={"train_loss": self.loss_sum / self.step}, stopped=stopped
@@ -160,15 +173,19 @@ class Engine:
         """Log, evaluate and save where they are due; returns the reason to stop, if there is one."""
         loop = self.loop
         self.unlogged.append(metrics)
-        if self.step % loop.logging_steps == 0:
+        if self.step % loop.logging_steps == 0 or (self.step == 1 and loop.logging_first_step):
             self._log()
         if self.eval_rows and self._due(loop.eval_strategy, loop.eval_steps):
-            self.evaluate()
+            self.patience.see(self.evaluate()["eval_loss"])
         stopped = self.run.stop()
         if stopped or self._due(loop.save_strategy, loop.save_steps):
             folder = self.run.checkpoint_dir(self.step)
             self.save(folder, "adapter" if self.adapted else "full")
-            checkpoint.save(folder, self.step, self.loss_sum, self.optimizer, self.schedule)
+            if not loop.save_only_model:
+                checkpoint.save_optimizer(folder, self.optimizer, self.schedule)
+            checkpoint.save_progress(
+                folder, global_step=self.step, loss_sum=self.loss_sum, patience=self.patience.seen
+            )
             checkpoint.rotate(self.run.output_dir, loop.save_total_limit)
         return stopped
 
@@ -259,14 +276,29 @@ def ended(text: str, stop: Sequence[str]) -> str:
     return min((text.partition(end)[0] for end in stop), key=len, default=text)
 
 
-def adamw(model: Any, lr: float, weight_decay: float, beta1: float, beta2: float, eps: float) -> Any:
-    """AdamW over the trainable parameters: matrices decay, biases and norms (one-dimensional) do not."""
+def adamw(
+    model: Any,
+    lr: float,
+    weight_decay: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    loraplus_lr_ratio: float | None,
+) -> Any:
+    """AdamW over the trainable parameters: matrices decay, biases and norms (one-dimensional) do not.
+
+    With a ratio the groups are peft's of LoRA+: matrices A, those on embeddings, matrices B, what does not decay.
+    """
+    settings: dict[str, Any] = {"lr": lr, "betas": (beta1, beta2), "eps": eps}
+    if loraplus_lr_ratio is not None:
+        settings |= {"loraplus_lr_ratio": loraplus_lr_ratio, "loraplus_weight_decay": weight_decay}
+        return create_loraplus_optimizer(model, torch.optim.AdamW, **settings)
     trainable = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=lr, betas=(beta1, beta2), eps=eps)
+    return torch.optim.AdamW(groups, **settings)
 
 
 def decaying(optimizer: Any) -> SimpleNamespace:
@@ -274,4 +306,6 @@ def decaying(optimizer: Any) -> SimpleNamespace:
     group = optimizer.param_groups[0]
     beta1, beta2 = group["betas"]
     decay, peak = group["weight_decay"], group["initial_lr"]
-    return SimpleNamespace(lr=peak, weight_decay=decay, beta1=beta1, beta2=beta2, eps=group["eps"])
+    ratio = optimizer.param_groups[2]["initial_lr"] / peak if len(optimizer.param_groups) == 4 else None
+    read = {"lr": peak, "weight_decay": decay, "beta1": beta1, "beta2": beta2, "eps": group["eps"]}
+    return SimpleNamespace(**read, loraplus_lr_ratio=ratio)

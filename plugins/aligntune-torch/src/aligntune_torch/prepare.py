@@ -52,7 +52,7 @@ def prepare(config: Config) -> Prepared:
     prepared = prepare_by_default(config)
     check_ends(config.model, prepared.tokenizer)
     model = describe(config)
-    problems = _schedule_problems(config.optim.lr_scheduler)
+    problems = _schedule_problems(config)
     problems += language_model_problems(model.config, model.classes, model.in_memory)
     if problems:
         raise ConfigError(problems)
@@ -78,12 +78,23 @@ def planned(config: Config) -> Mapping[str, Any]:
     return values | read(TABLE, config, "lora", load.lora_config(config)) if config.peft.enabled else values
 
 
-def _schedule_problems(name: str) -> list[str]:
-    names = [kind.value for kind in SchedulerType]
+def _schedule_problems(config: Config) -> list[str]:
+    optim, names = config.optim, [kind.value for kind in SchedulerType]
+    name, settings, peak = optim.lr_scheduler, dict(optim.lr_scheduler_kwargs or {}), optim.learning_rate
     if name not in names:
         return [f'lr_scheduler: there is no "{name}".{did_you_mean(name, names)}']
+    if name in ("reduce_lr_on_plateau", "greedy"):
+        return [
+            f'lr_scheduler="{name}" follows a measured loss; backend "torch" has schedules of the step alone'
+        ]
+    if optim.min_learning_rate is not None:
+        return []  # core has the setting that this becomes, and adds it
     try:
-        get_scheduler(name, torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))]), 0, 1)
+        get_scheduler(
+            name, torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], peak or 1.0), 0, 1, settings
+        )
     except (TypeError, ValueError) as error:
-        return [f'lr_scheduler="{name}" needs settings that are not offered: {error}']
+        if settings:
+            return [f"lr_scheduler_kwargs: {name!r} does not take {settings}: {error}"]
+        return [f'lr_scheduler="{name}" needs settings, given as lr_scheduler_kwargs: {error}']
     return []

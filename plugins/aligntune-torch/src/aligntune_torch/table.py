@@ -1,8 +1,9 @@
 """What this backend honours: each config path, the object that takes it, and its name there. Written, and read back.
 
 The parts are the objects that a run is built of: "load" (arguments of ``from_pretrained``), "lora" (peft's
-``LoraConfig``), "encoder" and "batches" (ours), "accelerator", "optimizer", "loop" (ours), "model". "load" and "lora"
-exist before weights do, so core sees them in ``planned``; ``Engine.effective`` reads the others from the built run.
+``LoraConfig``), "encoder" and "batches" (ours), "accelerator", "optimizer", "loop" and "patience" (ours), "model".
+"load" and "lora" exist before weights do, so core sees them in ``planned``; ``Engine.effective`` reads the others from
+the built run.
 """
 
 from __future__ import annotations
@@ -52,10 +53,14 @@ TABLE: Table = (
     Argument("optim.adam_beta1", "optimizer", "beta1"),
     Argument("optim.adam_beta2", "optimizer", "beta2"),
     Argument("optim.adam_epsilon", "optimizer", "eps"),
-    *_alike("optim", "loop", "lr_scheduler", "warmup_steps", "warmup_ratio", "num_epochs", "max_steps"),
-    *_alike("optim", "loop", "eval_batch_size", "max_grad_norm"),
-    *_alike("run", "loop", "logging_steps", "eval_strategy", "eval_steps"),
-    *_alike("run", "loop", "save_strategy", "save_steps", "save_total_limit"),
+    Argument("optim.loraplus_lr_ratio", "optimizer", "loraplus_lr_ratio"),
+    *_alike("optim", "loop", "lr_scheduler", "lr_scheduler_kwargs", "warmup_steps", "warmup_ratio"),
+    *_alike("optim", "loop", "num_epochs", "max_steps", "eval_batch_size", "max_grad_norm"),
+    *_alike("run", "loop", "logging_steps", "logging_first_step"),
+    *_alike("run", "loop", "eval_strategy", "eval_steps", "eval_on_start"),
+    *_alike("run", "loop", "save_strategy", "save_steps", "save_total_limit", "save_only_model"),
+    Argument("run.early_stopping_patience", "patience", "limit"),
+    Argument("run.early_stopping_threshold", "patience", "threshold"),
 )
 
 HONOURS = frozenset(argument.path for argument in TABLE)

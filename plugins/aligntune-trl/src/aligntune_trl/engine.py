@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from aligntune_core import Datasets, LoadedModel, RunContext, Sampling, TrainResult
-from aligntune_core.toolkit import CheckpointError, RunError, find_algorithm, step_of, written
+from aligntune_core.toolkit import (
+    CheckpointError,
+    RunError,
+    find_algorithm,
+    has_optimizer,
+    step_of,
+    weights_alone,
+    written,
+)
 from aligntune_core.types import Form
 from aligntune_trl import evaluation, table
 from aligntune_trl.algorithms.recipe import find
@@ -31,8 +39,9 @@ class TrlEngine:
     def __init__(
         self, trainer: Any, loaded: LoadedModel, config: Any, datasets: Datasets, run: RunContext
     ) -> None:
-        from aligntune_trl import callbacks
+        from aligntune_trl import additions, callbacks
 
+        additions.attach(trainer, config)
         self._trainer = trainer
         self._tokenizer = loaded.tokenizer
         self._config = config
@@ -54,9 +63,12 @@ class TrlEngine:
 
     def effective(self) -> Mapping[str, Any]:
         """Config path -> value, read from trainer, model and adapter."""
+        from aligntune_trl import additions
+
         trainer, config = self._trainer, self._config
         values = table.read_arguments(config, trainer.args)
         values |= self._optimiser() | self._precision() | self._adapter()
+        values |= additions.read(trainer, config)
         values["run.seed"] = trainer.args.seed
         values["run.output_dir"] = trainer.args.output_dir
         if config.run.callbacks:
@@ -116,7 +128,10 @@ class TrlEngine:
 
     def train(self, resume_from: Path | None = None) -> TrainResult:
         """Train to the end, or until ``run.stop()`` gives a reason: then a checkpoint is saved first."""
+        from aligntune_trl import additions
+
         adapter.place_merged_base(self._run.output_dir, self._config)
+        additions.begin(self._trainer)
         self._stop.reason = None
         start = str(resume_from) if resume_from else None
         if start is not None:
@@ -231,9 +246,11 @@ def _accepted_rows(trainer: Any) -> int | None:
 
 
 def _check_origin(checkpoint: Path) -> None:
-    """Refuse a checkpoint that another library's trainer wrote."""
+    """Refuse a checkpoint that another library's trainer wrote, and one without its optimiser."""
     if "log_history" not in json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8")):
         raise CheckpointError(
             f"{checkpoint} is another backend's, whose optimiser TRL cannot go on with. Resume it on the backend that "
             "wrote it, or start a new run from its weights with model_name and another output_dir"
         )
+    if not has_optimizer(checkpoint):
+        raise CheckpointError(weights_alone(checkpoint))  # transformers would start another optimiser, unsaid

@@ -52,12 +52,15 @@ def planned(config: Any, prepared: Prepared) -> Mapping[str, Any]:
         ConfigError: something cannot be run; nothing heavy has been loaded.
     """
     model = State.of(config, prepared).source
+    from aligntune_trl import additions  # imports transformers
+
     refuse.refuse(config, prepared.device, model)
     values: dict[str, Any] = {}
     if find(config.algorithm) is not None:
         args = table.planned_arguments(config, prepared)
-        refuse.refuse_optimizer(args)
+        refuse.refuse_optimizer(args, config)
         values |= table.read_arguments(config, args)
+        values |= additions.read_patience([additions.patience(config)])
     values |= table.read(config, "load", load.load_arguments(config))
     if config.model.quantization is not None:
         values |= table.read(config, "quantization", load.quantization_config(config))

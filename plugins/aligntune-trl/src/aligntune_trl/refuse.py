@@ -7,6 +7,7 @@ from typing import Any
 
 from aligntune_core import Device
 from aligntune_core.toolkit import ConfigError, did_you_mean, listed, named, value_at
+from aligntune_trl.model import loraplus
 from aligntune_trl.model import problems as model_problems
 from aligntune_trl.model.source import Source
 
@@ -20,6 +21,7 @@ def refuse(config: Any, device: Device, source: Source) -> None:
     problems = [
         *_device_problems(config, device),
         *_callback_problems(config),
+        *_checkpointing_problems(config),
         *_name_problems(config),
         *_tracker_problems(config),
         *model_problems.problems(config, source),
@@ -43,12 +45,43 @@ def _device_problems(config: Any, device: Device) -> Iterator[str]:
 
 
 def _callback_problems(config: Any) -> Iterator[str]:
-    from transformers import TrainerCallback
+    from transformers import EarlyStoppingCallback, TrainerCallback
 
-    for callback in config.run.callbacks:
+    run = config.run
+    compared = run.metric_for_best_model is not None or run.load_best_model_at_end
+    for callback in run.callbacks:
+        if isinstance(callback, EarlyStoppingCallback) and (run.eval_strategy == "no" or not compared):
+            yield (
+                "callbacks: EarlyStoppingCallback needs held-out rows and metric_for_best_model; or give "
+                "early_stopping_patience in its place"
+            )
         if not isinstance(callback, TrainerCallback):
             yield (
                 f"callbacks: got {type(callback).__name__} {callback!r}; pass objects of transformers.TrainerCallback"
+            )
+
+
+def _checkpointing_problems(config: Any) -> Iterator[str]:
+    """Unknown names would be handed to the layers, most of which take any and use none."""
+    from inspect import signature
+
+    from torch.utils.checkpoint import checkpoint
+    from transformers import PreTrainedModel
+
+    # Newer versions of transformers have settings of their own: every_n_layers, offload.
+    enable = getattr(PreTrainedModel, "activation_checkpointing_enable", None)
+    theirs = set(signature(enable).parameters) if enable else set()
+    theirs -= {"self", "activation_checkpointing_kwargs"}
+    names = ({*signature(checkpoint).parameters, "preserve_rng_state"} | theirs) - {
+        "function",
+        "args",
+        "kwargs",
+    }
+    for name in config.optim.gradient_checkpointing_kwargs or {}:
+        if name not in names:
+            yield (
+                f"{named('optim.gradient_checkpointing_kwargs')}: there is no {name!r}.{did_you_mean(name, names)} "
+                f"Known: {listed(sorted(names))}."
             )
 
 
@@ -64,14 +97,20 @@ def _name_problems(config: Any) -> Iterator[str]:
             yield f"{named(path)}: there is no {name!r}.{did_you_mean(name, names)} Known: {listed(names)}."
             if path == "optim.lr_scheduler":
                 return
-    probe = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    probe = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=config.optim.learning_rate)
+    schedule, settings = config.optim.lr_scheduler, config.optim.lr_scheduler_kwargs
     try:
-        get_scheduler(config.optim.lr_scheduler, probe, num_warmup_steps=0, num_training_steps=1)
-    except (ValueError, TypeError) as reason:
-        yield (
-            f"{named('optim.lr_scheduler')}: {config.optim.lr_scheduler!r} needs settings that are not offered "
-            f'({reason}); take "linear", "cosine", "constant_with_warmup" or "constant"'
+        get_scheduler(
+            schedule, probe, num_warmup_steps=0, num_training_steps=1, scheduler_specific_kwargs=settings
         )
+    except (ValueError, TypeError) as reason:
+        if settings:
+            yield f"{named('optim.lr_scheduler_kwargs')}: {schedule!r} does not take {settings}: {reason}"
+        else:
+            yield (
+                f"{named('optim.lr_scheduler')}: {schedule!r} needs settings ({reason}): give them as "
+                'lr_scheduler_kwargs, or take "linear", "cosine", "constant_with_warmup" or "constant"'
+            )
 
 
 def _tracker_problems(config: Any) -> Iterator[str]:
@@ -86,8 +125,8 @@ def _tracker_problems(config: Any) -> Iterator[str]:
         yield f"{named('run.report_to')}: {listed(names)} cannot be used here: {reason}"
 
 
-def refuse_optimizer(args: Any) -> None:
-    """The optimiser's library is there, and it needs no settings that we do not have.
+def refuse_optimizer(args: Any, config: Any) -> None:
+    """The optimiser's library is there, it needs no settings that we do not have, and takes the groups of LoRA+.
 
     Raises:
         ConfigError: with the library's reason.
@@ -95,8 +134,10 @@ def refuse_optimizer(args: Any) -> None:
     from transformers import Trainer
 
     try:
-        Trainer.get_optimizer_cls_and_kwargs(args)
+        optimizer, arguments = Trainer.get_optimizer_cls_and_kwargs(args)
     except (ImportError, ValueError) as error:
         raise ConfigError(
             f"{named('optim.optimizer')}: {args.optim.value!r} cannot be used here: {error}"
         ) from error
+    if config.optim.loraplus_lr_ratio is not None and (why := loraplus.problem(optimizer, arguments)):
+        raise ConfigError(f"loraplus_lr_ratio: optimizer {args.optim.value!r} cannot have it, {why}")

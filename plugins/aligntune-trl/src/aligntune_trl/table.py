@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 LIBRARY = "TRL"
 """What messages call it."""
+
+DEFAULT_TIMEOUT = 1800
+"""Seconds that torch's processes wait for each other on their own."""
 
 # The parts are TRL's argument object ("args"), from_pretrained ("load"), BitsAndBytesConfig ("quantization"),
 # LoraConfig ("lora") and the trainer itself ("trainer").
@@ -121,6 +125,7 @@ OPTIM: Table = (
     Argument("optim.learning_rate", "args", "learning_rate"),
     Argument("optim.optimizer", "args", "optim"),
     Argument("optim.lr_scheduler", "args", "lr_scheduler_type"),
+    Argument("optim.lr_scheduler_kwargs", "args", "lr_scheduler_kwargs", back=lambda value: value or None),
     # One of the two is in force, see ``rows``; below 1 the argument is a share of the steps.
     Argument("optim.warmup_steps", "args", "warmup_steps"),
     Argument("optim.warmup_ratio", "args", "warmup_steps"),
@@ -129,6 +134,7 @@ OPTIM: Table = (
     Argument("optim.adam_beta1", "args", "adam_beta1"),
     Argument("optim.adam_beta2", "args", "adam_beta2"),
     Argument("optim.adam_epsilon", "args", "adam_epsilon"),
+    Argument("optim.neftune_noise_alpha", "args", "neftune_noise_alpha", only="supervised"),
     Argument("optim.num_epochs", "args", "num_train_epochs"),
     Argument(
         "optim.max_steps",
@@ -148,6 +154,9 @@ OPTIM: Table = (
         lambda value: value * world().world_size,
     ),
     Argument("optim.gradient_checkpointing", "args", "gradient_checkpointing", bool),
+    Argument(
+        "optim.gradient_checkpointing_kwargs", "args", "gradient_checkpointing_kwargs", libraries_choice=True
+    ),
     Argument("optim.activation_offloading", "args", "activation_offloading", only="offline"),
     Argument("optim.torch_compile", "args", "torch_compile"),
     Argument("optim.use_liger_kernel", "args", "use_liger_kernel"),
@@ -158,24 +167,32 @@ RUN: Table = (
     Argument("run.run_name", "args", "run_name"),
     Argument("run.data_seed", "args", "data_seed"),
     Argument("run.logging_steps", "args", "logging_steps"),
+    Argument("run.logging_first_step", "args", "logging_first_step"),
     Argument("run.save_strategy", "args", "save_strategy"),
     Argument("run.save_steps", "args", "save_steps"),
     Argument("run.save_total_limit", "args", "save_total_limit"),
+    Argument("run.save_only_model", "args", "save_only_model"),
     Argument("run.eval_strategy", "args", "eval_strategy"),
     Argument("run.eval_steps", "args", "eval_steps", libraries_choice=True),
+    Argument("run.eval_on_start", "args", "eval_on_start"),
     Argument("run.load_best_model_at_end", "args", "load_best_model_at_end"),
     Argument("run.metric_for_best_model", "args", "metric_for_best_model", libraries_choice=True),
     Argument("run.greater_is_better", "args", "greater_is_better", libraries_choice=True),
     Argument("run.report_to", "args", "report_to", lambda value: list(value) or "none"),
     Argument("run.dataloader_num_workers", "args", "dataloader_num_workers"),
+    Argument("run.ddp_timeout", "args", "ddp_timeout"),
     Argument("run.callbacks", "trainer", "callbacks", back=keep),
 )
 
 TABLE: Table = (*MODEL, *PEFT, *DATA, *OPTIM, *RUN)
 
-# Honoured too, but no single argument: whether and on what an adapter is made, and what scores completions.
+# Honoured too, but no single argument: whether and on what an adapter is made, what scores completions, what ends the
+# run early (a callback), and the groups of the optimiser.
 REWARDS = frozenset({"rewards.functions", "rewards.weights", "rewards.model"})
-BESIDE_THE_TABLE = frozenset({"peft.enabled", "peft.merge_adapter"}) | REWARDS
+EARLY_STOPPING = frozenset({"run.early_stopping_patience", "run.early_stopping_threshold"})
+BESIDE_THE_TABLE = (
+    frozenset({"peft.enabled", "peft.merge_adapter", "optim.loraplus_lr_ratio"}) | REWARDS | EARLY_STOPPING
+)
 
 HONOURS = frozenset(argument.path for argument in TABLE) | BESIDE_THE_TABLE
 
@@ -275,35 +292,68 @@ def _offered(table: Table, argument_class: Any) -> Table:
 
 
 def _made(recipe: Recipe, values: Mapping[str, Any]) -> Any:
+    apart = _intervals_apart(values)
     with known_warnings_hidden():
-        args = imported(recipe.arguments)(**values)
+        _set_patience(values)
+        args = imported(recipe.arguments)(**{**values, **dict.fromkeys(apart, 1)})
+    for name, value in apart.items():
+        setattr(args, name, value)
     if args.n_gpu > 1 and "WORLD_SIZE" not in os.environ:
         args._n_gpu = 1  # without a launcher transformers would take nn.DataParallel and multiply the batch
     return args
 
 
+def _set_patience(values: Mapping[str, Any]) -> None:
+    """Have processes on CPUs wait as long as asked for: transformers gives its timeout to those on GPUs alone.
+
+    The group that is made here is the one that transformers then uses.
+    """
+    if world().world_size == 1 or not values["use_cpu"] or values["ddp_timeout"] == DEFAULT_TIMEOUT:
+        return
+    from accelerate import PartialState
+
+    PartialState(cpu=True, timeout=timedelta(seconds=values["ddp_timeout"]))
+
+
+def _intervals_apart(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Intervals that the class would not take together, though it will be asked for others.
+
+    For the best checkpoint to be known each has to be evaluated. Core sees to that when it has counted the steps; until
+    then a share, and what stands for a number an epoch, has no multiple.
+    """
+    saved, evaluated = values.get("save_steps"), values.get("eval_steps")
+    if not values.get("load_best_model_at_end") or not saved or not evaluated or not saved % evaluated:
+        return {}
+    return {"save_steps": saved, "eval_steps": evaluated}
+
+
+def _checkpointing(config: Any) -> dict[str, Any] | None:
+    """Arguments of torch's checkpointing: those asked for, else the one that the contract has."""
+    asked: dict[str, Any] | None = config.optim.gradient_checkpointing_kwargs
+    if asked is not None:
+        return dict(asked)  # TRL writes into it
+    return {"use_reentrant": False} if config.optim.gradient_checkpointing else None
+
+
 def _fixed(config: Any, device: Device) -> dict[str, Any]:
     """Arguments that core serves, and those that other backends' classes may default differently."""
     # transformers has a default of it only where the best is loaded.
-    by_loss = config.run.save_strategy == "best" and config.run.metric_for_best_model is None
+    compared = config.run.save_strategy == "best" or config.run.early_stopping_patience is not None
+    by_loss = compared and config.run.metric_for_best_model is None
     return {
         "output_dir": str(config.run.output_dir),
         "seed": config.run.seed,
         "use_cpu": device.kind == "cpu",
         "dataloader_pin_memory": device.kind != "cpu",
-        "gradient_checkpointing_kwargs": {"use_reentrant": False}
-        if config.optim.gradient_checkpointing
-        else None,
+        "gradient_checkpointing_kwargs": _checkpointing(config),
         "average_tokens_across_devices": True,
         "label_smoothing_factor": 0.0,
         "dataloader_drop_last": False,
         "remove_unused_columns": True,
         "pad_to_multiple_of": None,
         "logging_strategy": "steps",
-        "logging_first_step": False,
         "logging_nan_inf_filter": False,  # core stops the run at a loss that is no number
         "torch_empty_cache_steps": None,
-        "save_only_model": False,
         "disable_tqdm": True,  # core draws the progress
         "push_to_hub": False,
         **({"metric_for_best_model": "eval_loss"} if by_loss else {}),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from aligntune_trl import api
 
-# Unsloth chooses the attention kernel and brings fused kernels, compilation and offloading of its own.
+# Unsloth chooses the attention kernel and brings fused kernels, compilation, offloading and checkpointing of its own.
 ITS_OWN = frozenset(
     {
         "model.attn_implementation",
         "optim.use_liger_kernel",
         "optim.torch_compile",
         "optim.activation_offloading",
+        "optim.gradient_checkpointing_kwargs",
     }
 )
 

@@ -1,0 +1,81 @@
+"""What a built trainer gets for settings that its arguments do not carry: early stopping, and the groups of LoRA+."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from transformers import EarlyStoppingCallback, TrainerControl, TrainerState, TrainingArguments
+
+from aligntune_trl.model import loraplus
+
+logger = logging.getLogger("aligntune")
+
+
+class Patience(EarlyStoppingCallback):  # type: ignore[misc]
+    """transformers' early stopping; it counts anew in a new run of the same trainer, and says when it ended one."""
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
+    ) -> None:
+        """A run that is resumed goes on counting."""
+        if state.global_step == 0:
+            self.early_stopping_patience_counter = 0
+        super().on_train_begin(args, state, control, **more)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
+    ) -> None:
+        """One line of the log."""
+        if self.early_stopping_patience_counter >= self.early_stopping_patience:
+            logger.info(
+                "early stopping at step %s of %s: %s was best at step %s",
+                state.global_step,
+                state.max_steps,
+                args.metric_for_best_model,
+                state.best_global_step,
+            )
+
+
+def patience(config: Any) -> Patience | None:
+    """The callback that a configuration asks for."""
+    limit, threshold = config.run.early_stopping_patience, config.run.early_stopping_threshold
+    return None if limit is None else Patience(limit, threshold)
+
+
+def read_patience(callbacks: Any) -> dict[str, Any]:
+    """The callback among others, in our vocabulary; nothing where it is not there."""
+    return {
+        path: value
+        for callback in callbacks
+        if isinstance(callback, Patience)
+        for path, value in (
+            ("run.early_stopping_patience", callback.early_stopping_patience),
+            ("run.early_stopping_threshold", callback.early_stopping_threshold),
+        )
+    }
+
+
+def attach(trainer: Any, config: Any) -> None:
+    """Add what the configuration asks for to a trainer, before the callbacks that record a run."""
+    if (callback := patience(config)) is not None:
+        trainer.add_callback(callback)
+    if config.optim.loraplus_lr_ratio is not None:
+        loraplus.install(trainer, config.optim.loraplus_lr_ratio)
+
+
+def read(trainer: Any, config: Any) -> dict[str, Any]:
+    """Config path -> value in force, of what was added."""
+    values = read_patience(trainer.callback_handler.callbacks)
+    if config.optim.loraplus_lr_ratio is not None:
+        values["optim.loraplus_lr_ratio"] = loraplus.ratio(trainer)
+    return values
+
+
+def begin(trainer: Any) -> None:
+    """Before training: take off the noise that a run which broke off has left on the embeddings.
+
+    transformers takes it off at the end of a whole run alone, and would put a second one beside it.
+    """
+    if (noise := getattr(trainer, "neftune_hook_handle", None)) is not None:
+        noise.remove()
