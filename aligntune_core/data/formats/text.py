@@ -46,7 +46,7 @@ def recognise(shape: Shape) -> str:
     prompt = next((c for c in prompts if isinstance(shape.sample.get(c), str)), None)
     if prompt is not None and column not in shape.settled and shape.sample[prompt].strip() not in text:
         raise DataError(
-            f'{shape.origin}: "{column}" stands beside "{prompt}", which would not be learnt where it is plain text. If '
+            f'{shape.origin}: "{column}" stands beside "{prompt}", which is not learnt where "{column}" is plain text. '
             f"If it is the answer, try column_mapping={{'{prompt}': 'prompt', '{column}': 'completion'}}; to learn "
             f"\"{column}\" alone, say unused_columns=['{prompt}']."
         )
