@@ -329,6 +329,16 @@ def test_dotted_names_reach_into_lists_and_streams(
         prepare([row], column_mapping={"answers.txt": "completion"})
 
 
+def test_an_object_is_opened_only_where_it_is_the_conversation(prepare: Any) -> None:
+    talk = {"messages": [HI, HELLO]}
+    row = {"question": "A river?", "answer": "The Elbe.", "data": talk}
+    assert prepare([row]).train[0] == {"prompt": [ASK], "completion": [SAY]}
+    assert prepare([{"custom_id": "1", "body": {"model": "m", **talk}}]).train[0] == {
+        "prompt": [HI],
+        "completion": [HELLO],
+    }
+
+
 def test_a_column_with_a_dot_in_its_name_is_a_column(prepare: Any) -> None:
     row = {"a.q": "A river?", "a.r": "The Elbe."}
     assert prepare([row], column_mapping={"a.q": "prompt", "a.r": "completion"}).train[0] == {
