@@ -123,8 +123,10 @@ def read_messages(value: Any, column: str) -> list[Message]:
     """
     if value is None:
         raise RowProblem(column, "missing (None)")
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        value = _read_list(value, column)
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        value = _read_json(value, column)
+    if isinstance(value, Mapping):
+        value = _unwrapped(value, column)
     if not isinstance(value, list | tuple):
         raise RowProblem(column, f"{shortened(value)} is {a_type(value)}, a list of messages was expected")
     if not value:
@@ -149,15 +151,36 @@ def read_messages(value: Any, column: str) -> list[Message]:
     return messages
 
 
-def _read_list(text: str, column: str) -> Any:
+def _read_json(text: str, column: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         printed = _decoded(text)
         if printed is None:
+            kind = "list" if text.lstrip().startswith("[") else "object"
             reason = getattr(error, "msg", "nested too deeply")
-            raise RowProblem(column, f"looks like a JSON list but is not valid: {reason}") from None
+            raise RowProblem(column, f"looks like a JSON {kind} but is not valid: {reason}") from None
         return printed
+
+
+def _unwrapped(value: Mapping[str, Any], column: str) -> Any:
+    """The messages of an object: the only thing in it, itself one, or two lists as tables of Arrow keep them."""
+    inner = next(
+        (value[key] for key in ("messages", "conversations") if isinstance(value.get(key), list)), None
+    )
+    if inner is not None:
+        others = [key for key in value if value[key] is not inner and not is_blank(value[key])]
+        if others:
+            raise RowProblem(
+                column, f"an object of messages and {listed(others)}; give each a column of its own"
+            )
+        return inner
+    lists = {key: items for key, items in value.items() if isinstance(items, list | tuple)}
+    if is_message(lists):
+        if len({len(items) for items in lists.values()}) > 1:
+            raise RowProblem(column, f"lists of different lengths: {', '.join(lists)}")
+        return [dict(zip(lists, items, strict=True)) for items in zip(*lists.values(), strict=True)]
+    return [value] if is_message(value) else value
 
 
 def _plain_message(item: Any) -> Message | None:

@@ -29,8 +29,27 @@ _ABOUT = (
     "scores rating rank date time timestamp lang language source start end version level difficulty"
 )
 _NO_TEXTS = frozenset(_ABOUT.split())
+# Words that tell a role where the usual names are not there; as names of columns they may mean something else.
+_ALSO: Mapping[str, frozenset[str]] = {
+    "prompt": frozenset(("user", "human", "src", "document", "article", "dialogue")),
+    "completion": frozenset(
+        (
+            "assistant",
+            "bot",
+            "gpt",
+            "tgt",
+            "target",
+            "code",
+            "sql",
+            "cypher",
+            "summary",
+            "highlights",
+            "translation",
+        )
+    ),
+}
 # Roles that say what a column is, where its name does; no other one is suggested for it.
-_SETTLED = ("prompt", "completion", "messages", "system", "tools", "options", "history")
+_SETTLED = ("prompt", "input", "context", "completion", "messages", "system", "tools", "options", "history")
 
 
 def missing_columns(
@@ -63,7 +82,7 @@ def missing_columns(
             "prompt."
         )
     if suggestion:
-        new = {column: role for column, role in suggestion.items() if column not in slots.values()}
+        new = {column: role for column, role in suggestion.items() if slots.get(role) != column}
         nearest = "; ".join(f'"{column}" for {role}' for column, role in new.items())
         lines.append(f"Nearest: {nearest}. Try column_mapping={suggestion}.")
     elif not mapping_given:
@@ -94,7 +113,8 @@ def _suggest(
         free = [column for column in columns if column not in taken and not is_index(column)]
         likeness = {column: _likeness(column, typical.get(column), role) for column in free}
         best = max(free, key=likeness.__getitem__, default=None)
-        if best is None or likeness[best] < _CUTOFF:
+        # Of two columns that are equally like it (response_0, response_1), neither is.
+        if best is None or likeness[best] < _CUTOFF or [*likeness.values()].count(likeness[best]) > 1:
             return {}, (0, 0.0)
         suggestion[best] = role
         poorest = min(poorest, likeness[best])
@@ -108,8 +128,12 @@ def _likeness(column: str, value: Any, role: str) -> float:
     if not _fits(value, role) or (role in _TEXTS and not _NO_TEXTS.isdisjoint(words)):
         return 0.0
     names = ROLES.get(role, (role,))
+    if role in ("chosen", "rejected"):
+        names = names[:1]  # the others hold words of a completion
     if any(known in words for known in names):
         return 0.95
+    if not _ALSO.get(role, frozenset()).isdisjoint(words):
+        return 0.8
     if role == "completion" and name == "chosen":
         return _CUTOFF
     near = max(difflib.SequenceMatcher(None, known, name).ratio() for known in names)

@@ -8,12 +8,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from aligntune_core.data.columns import ROLES, plain_name
 from aligntune_core.data.conversations import is_message, is_messages
 from aligntune_core.data.rows import Joined, RowSource
 from aligntune_core.errors import DataError
 
 # Columns of whole conversations that OpenAI's preference rows keep in one object, with the tools beside them.
 _CONVERSATIONS = ("messages", "conversations")
+
+_HOLDERS = frozenset(
+    (*ROLES["input"], *ROLES["prompt"], "conversation", "data", "body", "request", "example", "sample")
+)
+_SAID = (*ROLES["prompt"], *ROLES["completion"], *ROLES["text"], "input_ids")
 
 
 def parent_of(name: str, columns: Iterable[str]) -> str:
@@ -55,18 +61,24 @@ def paths(
         column = parent_of(name, columns)
         if column and any(value_at(row, column, name[len(column) + 1 :]) is not None for row in sample):
             reached[name] = (column, name[len(column) + 1 :])
-    if not any(key in columns for key in _CONVERSATIONS):
-        for column in columns:
-            keys = _CONVERSATIONS if any(_is_object(row.get(column)) for row in sample) else ()
-            for key in keys:
-                if any(_holds_messages(value_at(row, column, key)) for row in sample):
-                    reached[f"{column}.{key}"] = (column, key)
+    for column in _holders(columns):
+        keys = _CONVERSATIONS if any(_is_object(row.get(column)) for row in sample) else ()
+        for key in keys:
+            if any(_holds_messages(value_at(row, column, key)) for row in sample):
+                reached[f"{column}.{key}"] = (column, key)
     for column in {column for column, _ in reached.values()}:
         for key in _keys(column, sample):
             name = f"{column}.{key}"
             if not any(other == name or other.startswith(f"{name}.") for other in reached):
                 reached[name] = (column, key)
     return reached
+
+
+def _holders(columns: Sequence[str]) -> list[str]:
+    """The columns whose objects may hold the conversation of a row: none where another column says what is learnt."""
+    holders = [column for column in columns if plain_name(column) in _HOLDERS]
+    others = {plain_name(column) for column in columns if column not in holders}
+    return holders if others.isdisjoint((*_CONVERSATIONS, *_SAID)) else []
 
 
 def _is_object(value: Any) -> bool:

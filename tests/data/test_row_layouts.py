@@ -159,6 +159,8 @@ def test_history_that_cannot_come_first(prepare: Any) -> None:
         ({"question": "A river?", "response_chosen": "The Elbe.", "response_rejected": "No.", "history": []},
          "prompt/chosen/rejected"),
         ({"prompt": ASK, "chosen": SAY, "rejected": NO}, "prompt/chosen/rejected"),
+        ({"query": "A river?", "response": "The Elbe.", "rejected_response": "No."}, "prompt/completion/rejected"),
+        ({"prompt": [ASK], "completion": [SAY], "rejected": [NO]}, "prompt/completion/rejected"),
         ({"input": {"messages": [ASK]}, "preferred_output": [SAY], "non_preferred_output": [NO]},
          "messages/chosen/rejected"),
         ({"input": json.dumps({"messages": [ASK]}), "preferred_output": [SAY], "non_preferred_output": [NO]},
@@ -238,6 +240,18 @@ def test_an_answer_beside_a_text_is_asked_for(prepare: Any, answer: str) -> None
     assert prepare([row], unused_columns=[answer]).train[0] == {"text": "Double a number."}
 
 
+def test_a_prompt_beside_a_text_is_asked_for(prepare: Any) -> None:
+    row = {"prompt": "Double a number.", "text": "2 * x"}
+    with pytest.raises(DataError, match='"text" stands beside "prompt"') as caught:
+        prepare([row])
+    mapping = {"prompt": "prompt", "text": "completion"}
+    assert str(mapping) in str(caught.value)
+    assert prepare([row], column_mapping=mapping).train[0]["completion"][0]["content"] == "2 * x"
+    assert prepare([row], unused_columns=["prompt"]).train[0] == {"text": "2 * x"}
+    assert prepare([row], unused_columns="ignore").train[0] == {"text": "2 * x"}
+    assert prepare([{**row, "text": "Double a number. 2 * x"}]).train[0] == {"text": "Double a number. 2 * x"}
+
+
 def test_a_text_with_its_url_is_a_text(prepare: Any) -> None:
     assert prepare([{"text": "once", "url": "u", "id": 3, "title": "t"}]).train[0] == {"text": "once"}
 
@@ -315,6 +329,16 @@ def test_dotted_names_reach_into_lists_and_streams(
         prepare([row], column_mapping={"answers.txt": "completion"})
 
 
+def test_an_object_is_opened_only_where_it_is_the_conversation(prepare: Any) -> None:
+    talk = {"messages": [HI, HELLO]}
+    row = {"question": "A river?", "answer": "The Elbe.", "data": talk}
+    assert prepare([row]).train[0] == {"prompt": [ASK], "completion": [SAY]}
+    assert prepare([{"custom_id": "1", "body": {"model": "m", **talk}}]).train[0] == {
+        "prompt": [HI],
+        "completion": [HELLO],
+    }
+
+
 def test_a_column_with_a_dot_in_its_name_is_a_column(prepare: Any) -> None:
     row = {"a.q": "A river?", "a.r": "The Elbe."}
     assert prepare([row], column_mapping={"a.q": "prompt", "a.r": "completion"}).train[0] == {
@@ -338,7 +362,9 @@ def test_lines_that_are_lists_of_messages(prepare: Any, lines: Callable[..., Pat
 @pytest.mark.parametrize(
     ("row", "absent"),
     [
-        ({"question": "q", "schema": "s", "cypher": "c"}, ["Nearest", "messages'"]),
+        ({"question": "q", "schema": "s", "graph": "c"}, ["Nearest", "messages'"]),
+        ({"context": "c", "question": "q", "answers": {"text": ["x"]}}, ["Nearest", "'text'"]),
+        ({"prompt": "q", "response_0": "a", "response_1": "b", "better_response_id": 1}, ["Nearest"]),
         ({"question_id": "q1", "body": "b", "answer": "c"}, ["'question_id'"]),
         ({"prompt_id": 3, "label": "c"}, ["'prompt_id'"]),
         ({"question": "q", "answer_type": "number"}, ["'answer_type'"]),
@@ -353,6 +379,42 @@ def test_no_mapping_is_suggested_that_does_not_fit(prepare: Any, row: Any, absen
     for words in absent:
         assert words not in str(caught.value)
     assert "no column for" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("row", "algorithm", "mapping"),
+    [
+        (
+            {"question": "q", "schema": "s", "cypher": "c"},
+            "sft",
+            {"question": "prompt", "cypher": "completion"},
+        ),
+        ({"user": "q", "assistant": "a"}, "sft", {"user": "prompt", "assistant": "completion"}),
+        (
+            {"document": "d", "summary": "s", "id": "1"},
+            "sft",
+            {"document": "prompt", "summary": "completion"},
+        ),
+        (
+            {"prompt": "d", "canonical_solution": "s"},
+            "sft",
+            {"prompt": "prompt", "canonical_solution": "completion"},
+        ),
+        (
+            {"prompt": "q", "chosen": "a", "rejected": "b"},
+            "sft",
+            {"prompt": "prompt", "chosen": "completion"},
+        ),
+    ],
+)
+def test_a_mapping_that_fits_is_suggested(
+    prepare: Any, row: Any, algorithm: str, mapping: dict[str, str]
+) -> None:
+    with pytest.raises(DataError) as caught:
+        prepare([row], algorithm)
+    assert f"column_mapping={mapping}" in str(caught.value)
+    assert "Nearest: ." not in str(caught.value)
+    assert len(prepare([row], algorithm, column_mapping=mapping).train) == 1
 
 
 # --- margins ---------------------------------------------------------------------------------------------------------

@@ -57,6 +57,8 @@ def recognise(shape: Shape) -> str:
             'column "prompt" beside them, or whole dialogues ("\\n\\nHuman: ...\\n\\nAssistant: ..."). Columns: '
             f"{shown(shape.columns)}."
         )
+    if "completion" in shape.slots:
+        return "prompt/completion/rejected"
     if not is_messages(chosen):
         return "prompt/chosen/rejected"
     if "prompt" not in shape.slots:
@@ -68,6 +70,9 @@ def rows(row: Row, shape: Shape) -> Iterator[CanonicalRow]:
     """Prompt, chosen and rejected as messages."""
     if "messages" in shape.slots:
         yield _of_conversation(row, shape) if "chosen" in shape.slots else _of_reply(row, shape)
+    elif "completion" in shape.slots:
+        slots = {role: column for role, column in shape.slots.items() if role != "completion"}
+        yield _beside_prompt(row, replace(shape, slots={**slots, "chosen": shape.slots["completion"]}))
     elif "prompt" in shape.slots:
         yield _beside_prompt(row, shape)
     else:
@@ -251,6 +256,7 @@ FORMAT = Format(
         Roles(("messages", *SIDES), BESIDE),
         Roles(SIDES, BESIDE),
         Roles(("messages", "rejected"), BESIDE),
+        Roles(("prompt", "completion", "rejected"), CONTEXT),
     ),
     recognise=recognise,
     rows=rows,

@@ -28,7 +28,8 @@ def recognise(shape: Shape) -> str:
     """ "text".
 
     Raises:
-        DataError: an answer stands beside it, and the user has not said that the text alone is to be learnt.
+        DataError: an answer or a prompt stands beside it, and the user has not said that the text alone is to be
+            learnt.
     """
     column = shape.slots["text"]
     names = (*ROLES["completion"], *_ANSWERS)
@@ -39,6 +40,15 @@ def recognise(shape: Shape) -> str:
             f'{shape.origin}: column "{answer}" looks like the answer to "{column}", and would not be learnt where '
             f"\"{column}\" is plain text. If it is, try column_mapping={{'{column}': 'prompt', '{answer}': "
             f"'completion'}}; to learn \"{column}\" alone, say unused_columns=['{answer}']."
+        )
+    text = str(shape.sample.get(column))
+    prompts = [c for c in shape.columns if plain_name(c) in ROLES["prompt"] and c not in shape.settled]
+    prompt = next((c for c in prompts if isinstance(shape.sample.get(c), str)), None)
+    if prompt is not None and column not in shape.settled and shape.sample[prompt].strip() not in text:
+        raise DataError(
+            f'{shape.origin}: "{column}" stands beside "{prompt}", which is not learnt where "{column}" is plain text. '
+            f"If it is the answer, try column_mapping={{'{prompt}': 'prompt', '{column}': 'completion'}}; to learn "
+            f"\"{column}\" alone, say unused_columns=['{prompt}']."
         )
     return "text"
 
