@@ -19,7 +19,7 @@ HELD = {
 }
 CHANGES = {
     *("optim.lr_scheduler_kwargs", "optim.min_learning_rate", "optim.neftune_noise_alpha"),
-    *("run.early_stopping_patience", "run.early_stopping_threshold"),
+    *("run.early_stopping_patience", "run.early_stopping_threshold", "run.eval_steps", "run.evals_per_epoch"),
     *(
         "model.precision",
         "model.quantization",

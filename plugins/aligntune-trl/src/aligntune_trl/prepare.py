@@ -65,15 +65,15 @@ def planned(config: Any, prepared: Prepared) -> Mapping[str, Any]:
         ConfigError: something cannot be run; nothing heavy has been loaded.
     """
     model = State.of(config, prepared).source
-    from aligntune_trl import additions  # imports transformers
-
     refuse.refuse(config, prepared.device, model)
     values: dict[str, Any] = {}
     if find(config.algorithm) is not None:
+        from aligntune_trl import additions  # imports transformers
+
         args = table.planned_arguments(config, prepared)
         refuse.refuse_optimizer(args, config)
         values |= table.read_arguments(config, args)
-        values |= additions.read_patience([additions.patience(config)])
+        values |= additions.read_early_stopping(additions.early_stopping(config))
     values |= table.read(config, "load", load.load_arguments(config))
     if config.model.quantization is not None:
         values |= table.read(config, "quantization", load.quantization_config(config))
