@@ -21,6 +21,7 @@ from aligntune_core.data.rows import BROKEN, PLACE, Broken, RowSource, by_row
 from aligntune_core.data.sources.source import Opened, open_source
 from aligntune_core.data.tables import features
 from aligntune_core.data.templates import ensure_template
+from aligntune_core.data.toolcalls import wants_texts
 from aligntune_core.data.turns import tells_turns
 from aligntune_core.errors import BadRows, DataError
 from aligntune_core.types import BadRow, Datasets
@@ -154,6 +155,7 @@ def _reader(
         rendered=data.rendered,
         quiet=data.unused_columns == "ignore",
         template=template,
+        text_arguments=wants_texts(tokenizer),
     )
 
 
@@ -169,7 +171,7 @@ def _shape(
     """A data set recognised, with nothing left out that would change what is learnt."""
     data = config.data
     shape = detect(columns, wishes.sample, algorithm, origin, mapping, data.text_column)
-    shape = replace(shape, system_prompt=data.system_prompt)
+    shape = replace(unused.without_named(shape, data.unused_columns), system_prompt=data.system_prompt)
     unused.refuse_telling(shape, wishes.rows(), data.unused_columns)
     if not data.rendered:
         return shape

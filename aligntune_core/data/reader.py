@@ -18,6 +18,7 @@ from aligntune_core.data.rows import Broken, RowSource
 from aligntune_core.data.tables import Canonical, Extras, carried
 from aligntune_core.data.templates import is_plain, refuse_lost_roles
 from aligntune_core.data.tokens import unshared_prompt
+from aligntune_core.data.toolcalls import with_texts
 from aligntune_core.data.unused import unused
 from aligntune_core.errors import BadRows, DataError
 from aligntune_core.types import BadRow, DataReport, LossOn, RowTokens
@@ -100,6 +101,7 @@ class Reader:
     drop: bool  # leave bad rows out instead of raising
     template: str  # what to say of the chat template
     quiet: bool = False  # whether unused columns are no warning
+    text_arguments: bool = False  # whether the chat template takes arguments of calls as JSON texts only
     rendered: bool = (
         False  # whether rows are said to be rendered already, so that it is no warning that they are
     )
@@ -126,6 +128,8 @@ class Reader:
             if not made:
                 raise RowProblem("", f"gives no row to train on (format {self.shape.name})")
             for canonical in made:
+                if self.text_arguments:
+                    canonical.update(_with_text_arguments(canonical))
                 if self.shape.columns_made != self.shape.target.columns:
                     canonical[TOOLS] = cells.tools(row, self.shape)
                 if canonical.keys() != set(self.shape.columns_made):
@@ -249,6 +253,15 @@ class Reader:
                 "trained on a context that differs from the one at inference."
             )
         return sentences
+
+
+def _with_text_arguments(row: CanonicalRow) -> CanonicalRow:
+    """The columns of a row that hold calls of tools, their arguments as JSON texts."""
+    return {
+        column: with_texts(value)
+        for column, value in row.items()
+        if isinstance(value, list) and any(isinstance(m, dict) and "tool_calls" in m for m in value)
+    }
 
 
 def row_digest(row: Mapping[str, Any], source: Any, extras: Mapping[str, str]) -> bytes:

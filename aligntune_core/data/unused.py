@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from aligntune_core.data.columns import plain_name, shown
@@ -50,6 +51,26 @@ def unused(shape: Shape) -> list[str]:
     return [column for column in shape.columns if column not in taken]
 
 
+def without_named(shape: Shape, policy: Policy) -> Shape:
+    """The shape without the columns that ``policy`` names: what the format may have, it then goes without.
+
+    Raises:
+        DataError: the format needs one of them.
+    """
+    named = set(policy) if isinstance(policy, list) else set()
+    if named.isdisjoint((*shape.slots.values(), *shape.extras.values())):
+        return shape
+    needs = next(way.needs for way in shape.format.roles if all(role in shape.slots for role in way.needs))
+    for role in needs:
+        if shape.slots[role] in named:
+            raise DataError(
+                f'{shape.origin}: unused_columns names "{shape.slots[role]}", the {role} of format {shape.name}. Leave '
+                "it out of the list, or say what plays its role with column_mapping."
+            )
+    slots = {role: column for role, column in shape.slots.items() if column not in named}
+    return replace(shape, slots=slots, extras={n: c for n, c in shape.extras.items() if c not in named})
+
+
 def refuse_telling(shape: Shape, rows: Iterable[Row], policy: Policy) -> None:
     """Raise for unused columns that would change what is learnt, and with "error" for any.
 
@@ -85,7 +106,7 @@ def refuse_telling(shape: Shape, rows: Iterable[Row], policy: Policy) -> None:
 
 
 def _meaning(column: str) -> str:
-    return TELLING.get(plain_name(column), "")
+    return TELLING.get(plain_name(column).rpartition(".")[2], "")
 
 
 def _says_something(column: str, value: Any) -> bool:
