@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from aligntune_core.config import written
 from aligntune_core.data import lengths, unused
+from aligntune_core.data.conversations import message_keys
 from aligntune_core.data.formats.base import Row, Shape, Wishes
 from aligntune_core.data.nested import paths, unfolded, with_paths
-from aligntune_core.data.reader import Part, Reader, Tokenize, bad_rows_error
+from aligntune_core.data.reader import Part, Reader, Tally, Tokenize, bad_rows_error
 from aligntune_core.data.recognise import detect, mapping_of
 from aligntune_core.data.rendered import as_rendered
 from aligntune_core.data.rows import BROKEN, PLACE, Broken, RowSource, by_row
@@ -153,7 +154,7 @@ def _reader(
         max_seq_length=data.max_seq_length,
         drop=data.on_bad_rows == "drop",
         rendered=data.rendered,
-        quiet=data.unused_columns == "ignore",
+        policy=data.unused_columns,
         template=template,
         text_arguments=wants_texts(tokenizer),
     )
@@ -251,11 +252,11 @@ def _streamed(
         first = list(islice(stream, SAMPLE))
     names = list(dict.fromkeys(name for row in first for name in row if name not in (PLACE, BROKEN)))
     sample = [row for row in first if not row.get(BROKEN)]
-    wishes = Wishes(sample=sample, rows=lambda: sample)
+    wishes = Wishes(sample=sample, rows=lambda: sample, streamed=True)
     reader = _reader(names, wishes, opened.origin, config, algorithm, tokenizer, tokenize)
     canonical, extras = reader.shape.columns_made, reader.shape.extras
     checked = stream.map(
-        partial(_checked, reader, opened.origin),
+        partial(_checked, reader, opened.origin, config.data.unused_columns),
         batched=True,
         batch_size=STREAMED,
         with_indices=True,
@@ -265,15 +266,18 @@ def _streamed(
     if next(iter(checked), None) is None:  # judges the first rows now, before weights are loaded
         raise DataError(f"{opened.origin}: no row of the stream can be used; the log names each.")
     sentences = [*opened.sentences, "Rows are streamed: they are checked as training reads them."]
-    return reader, Part(checked, reader.report(opened.origin, names, sentences))
+    tally = Tally(keys={key: None for row in sample for key in message_keys(row, reader.shape)})
+    report = reader.report(opened.origin, names, sentences, tally)
+    return reader, Part(checked, replace(report, rows_dropped=None, rows_made=None))
 
 
 def _checked(
-    reader: Reader, origin: str, batch: dict[str, list[Any]], indices: list[int]
+    reader: Reader, origin: str, policy: unused.Policy, batch: dict[str, list[Any]], indices: list[int]
 ) -> dict[str, list[Any]]:
     """Rows of a stream converted and checked; columns that are neither canonical nor carried along go."""
     canonical, extras = reader.shape.columns_made, reader.shape.extras
     rows = list(by_row(batch))
+    unused.refuse_telling(reader.shape, rows, policy)
     out: dict[str, list[Any]] = {name: [] for name in (*canonical, *extras)}
     entries = reader.check([Broken(row[BROKEN]) if row.get(BROKEN) else row for row in rows])
     for index, row, entry in zip(indices, rows, entries, strict=True):

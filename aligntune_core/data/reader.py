@@ -13,13 +13,14 @@ from typing import Any
 
 from aligntune_core.data import cells
 from aligntune_core.data.columns import shown
+from aligntune_core.data.conversations import message_keys
 from aligntune_core.data.formats.base import TOOLS, CanonicalRow, RowProblem, Shape
 from aligntune_core.data.rows import Broken, RowSource
 from aligntune_core.data.tables import Canonical, Extras, carried
 from aligntune_core.data.templates import is_plain, refuse_lost_roles
 from aligntune_core.data.tokens import unshared_prompt
 from aligntune_core.data.toolcalls import with_texts
-from aligntune_core.data.unused import unused
+from aligntune_core.data.unused import Policy, refuse_keys, unused
 from aligntune_core.errors import BadRows, DataError
 from aligntune_core.types import BadRow, DataReport, LossOn, RowTokens
 
@@ -65,6 +66,7 @@ class Tally:
     context_turns: int = 0
     long_replies: int = 0
     remarks: Counter[str] = field(default_factory=Counter)  # what is not learnt of a row -> how many rows
+    keys: dict[str, None] = field(default_factory=dict)  # keys of messages that nobody reads
 
     def add(self, entry: Checked, index: int, source: RowSource) -> None:
         """Count one row of the source."""
@@ -100,7 +102,7 @@ class Reader:
     max_seq_length: int  # tokens of a row, for the report
     drop: bool  # leave bad rows out instead of raising
     template: str  # what to say of the chat template
-    quiet: bool = False  # whether unused columns are no warning
+    policy: Policy = "warn"  # what the user wants of columns and keys that nobody reads
     text_arguments: bool = False  # whether the chat template takes arguments of calls as JSON texts only
     rendered: bool = (
         False  # whether rows are said to be rendered already, so that it is no warning that they are
@@ -155,8 +157,10 @@ class Reader:
         canonical, beside, extras = Canonical(self.shape), Extras(self.shape), self.shape.extras
         for start, rows in source.batches((*self.shape.slots.values(), *extras.values())):
             entries = list(zip(range(start, start + len(rows)), rows, self.check(rows), strict=True))
-            for index, _, entry in entries:
+            for index, row, entry in entries:
                 tally.add(entry, index, source)
+                if entry.problem is None:
+                    tally.keys.update(dict.fromkeys(message_keys(row, self.shape)))
             fresh = [canon for _, _, entry in entries for canon in entry.rows]
             if not fresh:
                 continue
@@ -196,11 +200,14 @@ class Reader:
     ) -> DataReport:
         """The report on a source; without ``tally`` on one whose rows are still to come."""
         counts, target = tally or Tally(), self.shape.target
+        refuse_keys(origin, counts.keys, self.policy)
         spare = unused(self.shape)
         idle = [f"Not used: {shown(spare)}."] if spare else []
+        if counts.keys:
+            idle.append(f"Not used of messages: {shown(counts.keys)}.")
         less = [f"{count} rows: {remark}." for remark, count in counts.remarks.items()]
         loud = [target.sentence] if target.warning else []
-        warnings = [*(() if self.quiet else idle), *loud, *(() if self.rendered else less)]
+        warnings = [*(() if self.policy == "ignore" else idle), *loud, *(() if self.rendered else less)]
         return DataReport(
             source=origin,
             format=self.shape.name,

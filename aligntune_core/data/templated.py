@@ -91,7 +91,7 @@ class Templated:
 
     def whole(self, messages: Messages, tools: Tools) -> Answer:
         """A conversation with the loss on every token."""
-        if problem := self._unwritable(messages, "messages"):
+        if problem := self._unwritable(messages, "messages") or _unlearnt(messages, "messages"):
             return problem
         text = render_conversations(self.tokenizer, [messages], False, [tools])[0]
         if isinstance(text, RowProblem):
@@ -116,7 +116,8 @@ class Templated:
             for side in sides
         ]
         problems = [
-            self._problem(row, own, dict(zip(("prompt", *sides), parts, strict=True)))
+            (loss_on_all and _unlearnt(row["prompt"], "prompt"))
+            or self._problem(row, own, dict(zip(("prompt", *sides), parts, strict=True)))
             for row, own, *parts in zip(rows, tools, prompts, *texts, strict=True)
         ]
         alone = self._encoded(prompts, problems)
@@ -166,6 +167,13 @@ class Templated:
         """The problem of messages that spell a special token, as those that were rendered already do."""
         token = fidelity.stray_special(self.special, messages)
         return RowProblem(column, spelt(token, "rendered=True takes rows as they are")) if token else None
+
+
+def _unlearnt(messages: Messages, column: str) -> RowProblem | None:
+    """The problem of a reply of weight 0 where the loss is on every token."""
+    if any(message.get("weight") == 0 for message in messages):
+        return RowProblem(column, "a reply has weight 0, but completion_only_loss=False learns every token")
+    return None
 
 
 def _parts_early(messages: Messages, prompt: str, text: str) -> bool:

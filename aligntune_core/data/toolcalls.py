@@ -106,7 +106,7 @@ def _without_fillers(value: Any) -> Any:
 # --- what the chat template takes ------------------------------------------------------------------------------------
 
 _PROBED = {"probe": "a b"}
-_PROBE = [
+_PROBE: list[dict[str, Any]] = [
     {"role": "user", "content": "One?"},
     {
         "role": "assistant",

@@ -105,6 +105,14 @@ def refuse_telling(shape: Shape, rows: Iterable[Row], policy: Policy) -> None:
                 )
 
 
+def refuse_keys(origin: str, keys: Iterable[str], policy: Policy) -> None:
+    """Raise DataError for keys of messages that nobody reads, where the user wants none."""
+    if keys and policy == "error":
+        raise DataError(
+            f'{origin}: unused keys of messages: {shown(keys)} (unused_columns="error"). Take them out of the messages.'
+        )
+
+
 def _meaning(column: str) -> str:
     return TELLING.get(plain_name(column).rpartition(".")[2], "")
 

@@ -180,6 +180,18 @@ def test_train_on(prepare: Any) -> None:
         prepare([{"messages": TALK}], train_on="marked")
 
 
+def test_weight_0_contradicts_a_loss_on_everything(prepare: Any) -> None:
+    with pytest.raises(DataError, match="weight 0, but completion_only_loss=False learns every token"):
+        prepare([{"messages": [ASK, {**SAY, "weight": 0}, ASK2, SAY2]}], completion_only_loss=False)
+
+
+def test_every_reply_of_a_stream_is_learnt_though_its_first_rows_have_one_each(prepare: Any) -> None:
+    rows = [{"messages": [ASK, SAY]} for _ in range(120)]
+    data = prepare([*rows, {"messages": TALK}], streaming=True, max_steps=1)
+    assert list(data.train)[-1]["messages"] == TALK
+    assert data.report.loss == "assistant"
+
+
 def test_a_lone_reply_of_weight_0_is_no_row_to_learn_from(prepare: Any) -> None:
     with pytest.raises(DataError, match="its weight is 0"):
         prepare([{"messages": [ASK, {**SAY, "weight": 0}]}])
@@ -287,6 +299,23 @@ def test_tools_go_to_the_template_or_are_a_problem(prepare: Any) -> None:
     with pytest.raises(DataError, match="does not write the definition of tide"):
         prepare([{"messages": [ASK, SAY], "tools": tools}])
     assert prepare([{"messages": [ASK, SAY], "tools": []}]).train[0]["tools"] is None
+
+
+def test_definitions_of_tools_get_the_wrapping_that_templates_read(prepare: Any) -> None:
+    row = {"messages": [ASK, SAY], "tools": [TIDE["function"]]}
+    assert json.loads(prepare([row], tokenizer=make_tokenizer(shipped("qwen2_5"))).train[0]["tools"]) == [
+        TIDE
+    ]
+
+
+def test_arguments_of_calls_are_texts_for_templates_that_take_nothing_else(prepare: Any) -> None:
+    row = {"messages": [ASK, CALL, {"role": "tool", "content": "2.1"}, SAY]}
+    tokenizer = make_tokenizer(shipped("deepseekv3"))
+    tokenizer.add_special_tokens({"bos_token": "<|endoftext|>"})
+    calls = prepare([row], tokenizer=tokenizer).train[0]["messages"][1]["tool_calls"]
+    assert calls[0]["function"]["arguments"] == '{"at": "Emden"}'
+    calls = prepare([row], tokenizer=make_tokenizer(shipped("qwen2_5"))).train[0]["messages"][1]["tool_calls"]
+    assert calls[0]["function"]["arguments"] == {"at": "Emden"}
 
 
 # --- rendered already, and special tokens ----------------------------------------------------------------------------

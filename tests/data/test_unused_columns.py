@@ -103,3 +103,18 @@ def test_rows_to_generate_for_have_no_tools_and_pictures(prepare: Any, column: s
 def test_held_out_rows_are_asked_too(prepare: Any) -> None:
     with pytest.raises(DataError, match=r"held out.*images"):
         prepare([PAIR], eval_dataset=[{**PAIR, "images": ["a.jpg"]}])
+
+
+# --- keys of messages ------------------------------------------------------------------------------------------------
+
+
+def test_keys_of_messages_that_nobody_reads_are_said(prepare: Any) -> None:
+    rows = [
+        {"messages": [{"role": "user", "content": "hi", "mood": "sad", "id": 3}, TALK["messages"][1]]},
+        TALK,
+    ]
+    assert "Not used of messages: mood." in prepare(rows).report.warnings
+    assert "Not used of messages: mood." in prepare(rows, streaming=True, max_steps=1).report.warnings
+    assert prepare(rows, unused_columns="ignore").report.warnings == ()
+    with pytest.raises(DataError, match="unused keys of messages: mood"):
+        prepare(rows, unused_columns="error")
