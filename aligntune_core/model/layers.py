@@ -97,8 +97,8 @@ def _kind(module: Any, leaf: str, parameter: Any) -> Kind | None:
         return None
     if isinstance(module, _ConvNd):
         return "convolution"
-    alone = next(module.children(), None) is None  # peft calls what it wraps with one positional argument
-    if len(shape) == 3 and min(shape) > 1 and leaf.endswith(("proj", "weight")) and alone:
+    alone = not any(True for child in module.children() for _ in child.parameters())
+    if len(shape) == 3 and min(shape) > 1 and (leaf.endswith("proj") or leaf == "weight") and alone:
         return "fused"
     if len(shape) == 2 and leaf == "weight":
         return "router"
@@ -173,7 +173,7 @@ def covered(model: Any) -> set[str]:
     return {weight.name for weight in weights(model) if id(weight.parameter) in parameters}
 
 
-def skeleton(model_config: Any, classifier: bool = False) -> Any:
+def model_skeleton(model_config: Any, classifier: bool = False) -> Any:
     """A model of a configuration, without weights (on torch's "meta"); None where that takes code of a repository.
 
     Args:

@@ -66,7 +66,7 @@ class Targets:
         return {"target_modules": modules, **parameters}
 
 
-def resolve(model: Any, peft: PeftConfig, packed: bool = False) -> Targets:
+def resolve_targets(model: Any, peft: PeftConfig, packed: bool = False) -> Targets:
     """Work out what carries the adapter.
 
     Args:
@@ -111,7 +111,7 @@ def resolve(model: Any, peft: PeftConfig, packed: bool = False) -> Targets:
     )
 
 
-def adapted(model: Any, configured: Any, targets: Targets) -> Any:
+def built_targets(model: Any, configured: Any, targets: Targets) -> Any:
     """The configuration's target_modules as a built adapter has them; other than ``configured`` where it lacks some.
 
     Args:
@@ -203,7 +203,7 @@ def _reason(weight: Weight, peft: PeftConfig, alone: bool, packed: bool) -> str:
     if weight.kind == "convolution":
         return "in convolutions"
     if weight.kind == "other":
-        return "in matrices that are no linear layers"
+        return "in weights that are no linear layers"
     if weight.read_past:
         return "in layers whose weight the model's own code or kernels read past any adapter"
     if alone:
@@ -251,7 +251,7 @@ def _older_names(model: Any, names: Collection[str]) -> set[str]:
 # --- names that match nothing -----------------------------------------------------------------------------------------
 
 
-def problems(model: Any, peft: PeftConfig) -> list[str]:
+def target_problems(model: Any, peft: PeftConfig) -> list[str]:
     """Sentences about target_modules and modules_to_save that name nothing of a model; empty where all fit.
 
     Args:

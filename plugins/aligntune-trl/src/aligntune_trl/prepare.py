@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aligntune_core import Prepared
-from aligntune_core.toolkit import check_ends, check_model, load_tokenizer, torch_device, versions
+from aligntune_core.toolkit import (
+    check_ends,
+    check_model,
+    load_tokenizer,
+    resolve_targets,
+    torch_device,
+    versions,
+)
 from aligntune_trl import refuse, table
 from aligntune_trl.algorithms.recipe import find
 from aligntune_trl.model import adapter, load, source
@@ -51,8 +58,9 @@ def planned(config: Any, prepared: Prepared) -> Mapping[str, Any]:
     Raises:
         ConfigError: something cannot be run; nothing heavy has been loaded.
     """
-    model = State.of(config, prepared).source
-    refuse.refuse(config, prepared.device, model)
+    state = State.of(config, prepared)
+    model = state.source
+    refuse.refuse(config, prepared.device, state)
     values: dict[str, Any] = {}
     if find(config.algorithm) is not None:
         args = table.planned_arguments(config, prepared)
@@ -66,7 +74,18 @@ def planned(config: Any, prepared: Prepared) -> Mapping[str, Any]:
         values |= table.read(config, "lora", adapter.lora_config(config))
         if config.peft.init == "loftq":
             del values["peft.init"]  # applied to the built adapter, and read from it
-        if adapter.spelt_out(config):
-            del values["peft.target_modules"]
     values["peft.merge_adapter"] = model.adapter_config is not None and not continued
     return values
+
+
+def remarks(config: Any, prepared: Prepared) -> list[str]:
+    """What of the model carries no adapter though all linear layers should, and why."""
+    state = State.of(config, prepared)
+    if not config.peft.enabled or source.continued(config, state.source):
+        return []
+    model = state.skeleton(config)
+    if model is None:
+        return []
+    packed = state.source.quantised or config.model.quantization is not None
+    sentence = resolve_targets(model, config.peft, packed).remark()
+    return [sentence] if sentence else []

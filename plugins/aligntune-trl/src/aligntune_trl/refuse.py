@@ -8,10 +8,10 @@ from typing import Any
 from aligntune_core import Device
 from aligntune_core.toolkit import ConfigError, did_you_mean, listed, named, value_at
 from aligntune_trl.model import problems as model_problems
-from aligntune_trl.model.source import Source
+from aligntune_trl.state import State
 
 
-def refuse(config: Any, device: Device, source: Source) -> None:
+def refuse(config: Any, device: Device, state: State) -> None:
     """Check a resolved configuration against device, libraries and model.
 
     Raises:
@@ -22,7 +22,7 @@ def refuse(config: Any, device: Device, source: Source) -> None:
         *_callback_problems(config),
         *_name_problems(config),
         *_tracker_problems(config),
-        *model_problems.problems(config, source),
+        *model_problems.problems(config, state, device.kind),
     ]
     if problems:
         raise ConfigError(problems)
