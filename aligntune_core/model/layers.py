@@ -11,7 +11,7 @@ import inspect
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any, Literal
 
 Kind = Literal["linear", "fused", "router", "convolution", "other"]
@@ -21,6 +21,11 @@ _INSIDE = ("lora_", "modules_to_save")
 _SENSES = ("vision", "visual", "image", "img_", "audio", "speech", "multi_modal", "mm_proj")
 # Matrices that nothing is multiplied with.
 _NO_MATRICES = ("bias", "embed", "norm", "rel_pos", "pos_emb")
+# A use of a submodule's weight in a class's code, other than a part of it, or its type or place.
+_USE = re.compile(
+    r"(?<!isinstance\()\bself\.(\w+)\.weight\b(?!\s*=[^=])"
+    r"(?!\[|\.(?:dtype|device|shape|size|data|ndim|is_meta)\b)"
+)
 HEADS = ("score", "classifier", "classification_head", "qa_outputs")
 
 
@@ -111,9 +116,9 @@ def _reads_past(modules: dict[str, Any], name: str) -> bool:
     return parent in modules and leaf in _weights_read(type(modules[parent]))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _weights_read(kind: type) -> frozenset[str]:
-    """Names of submodules whose weight the code of a class uses; a look at its type or place is no use."""
+    """Names of submodules whose weight the code of a class multiplies with by itself."""
     code = ""
     for ancestor in kind.__mro__:
         if ancestor.__module__.startswith(("torch.", "builtins", "peft.")):
@@ -122,8 +127,7 @@ def _weights_read(kind: type) -> frozenset[str]:
             code += inspect.getsource(ancestor)
         except (OSError, TypeError):  # made at run time, without a file
             continue
-    use = r"(?<!isinstance\()\bself\.(\w+)\.weight\b(?!\s*=[^=])(?!\[|\.(?:dtype|device|shape|size|data|ndim|is_meta)\b)"
-    return frozenset(re.findall(use, code))
+    return frozenset(_USE.findall(code))
 
 
 def _heads(base: Any) -> Iterator[Any]:
@@ -144,7 +148,9 @@ def _blind(base: Any, modules: dict[str, Any]) -> Iterator[str]:
 
     text = base.config.get_text_config()
     for name, module in modules.items():
-        other = isinstance(module, PreTrainedModel) and module is not base and module.config is not base.config
+        other = (
+            isinstance(module, PreTrainedModel) and module is not base and module.config is not base.config
+        )
         if name and other and type(module.config) is not type(text):
             yield f"{name}."
     decoder = base.get_decoder() if hasattr(base, "get_decoder") else None

@@ -101,7 +101,9 @@ def resolve_targets(model: Any, peft: PeftConfig, packed: bool = False) -> Targe
     everything = dict(model.named_modules())
     others = [name for name in everything if name not in set(names)]
     listed_parameters = {w.name for w in parameters}
-    other_parameters = [n for n, _ in model.named_parameters(remove_duplicate=False) if n not in listed_parameters]
+    other_parameters = [
+        n for n, _ in model.named_parameters(remove_duplicate=False) if n not in listed_parameters
+    ]
     return Targets(
         layers.shortest(names, others),
         layers.shortest(listed_parameters, other_parameters),
@@ -268,7 +270,8 @@ def target_problems(model: Any, peft: PeftConfig) -> list[str]:
         unknown = [
             name
             for name in configured or ()
-            if not any(_named(w, name) for w in linear) and not any(carries(module, name) for module in modules)
+            if not any(_named(w, name) for w in linear)
+            and not any(carries(module, name) for module in modules)
         ]
         leaves = {(w.name if w.kind == "fused" else w.module).rpartition(".")[2] for w in linear}
         sentences += [_unknown("peft.target_modules", name, leaves, modules) for name in unknown]

@@ -102,7 +102,9 @@ def refuse_targets(config: Config, description: Description) -> None:
 def remarks(config: Config, prepared: Prepared) -> list[str]:
     """What of the model carries no adapter, and why."""
     model = skeleton(config, prepared.state)
-    sentence = resolve_targets(model, config.peft).remark() if config.peft.enabled and model is not None else ""
+    sentence = (
+        resolve_targets(model, config.peft).remark() if config.peft.enabled and model is not None else ""
+    )
     return [sentence] if sentence else []
 
 

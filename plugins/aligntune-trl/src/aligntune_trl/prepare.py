@@ -74,6 +74,8 @@ def planned(config: Any, prepared: Prepared) -> Mapping[str, Any]:
         values |= table.read(config, "lora", adapter.lora_config(config))
         if config.peft.init == "loftq":
             del values["peft.init"]  # applied to the built adapter, and read from it
+        if adapter.layers_of_all_linear(config):
+            del values["peft.target_modules"]
     values["peft.merge_adapter"] = model.adapter_config is not None and not continued
     return values
 

@@ -29,7 +29,9 @@ class State:
     def skeleton(self, config: Any) -> Any:
         """The model as far as it is there before weights load; None where making it would run a repository's code."""
         if not self._skeleton:
-            self._skeleton.append(source.skeleton(self.source, find_algorithm(config.algorithm).head == "score"))
+            self._skeleton.append(
+                source.skeleton(self.source, find_algorithm(config.algorithm).head == "score")
+            )
         return self._skeleton[0]
 
     @classmethod

@@ -67,10 +67,15 @@ def lora_config(config: Any, targets: Mapping[str, Any] | None = None) -> Any:
     from peft import LoraConfig
 
     values = table.write(config, "lora")
-    if targets is None and config.peft.target_modules == ALL_LINEAR:
-        values["layers_to_transform"] = None  # peft takes them with names of modules only
+    if targets is None and layers_of_all_linear(config):
+        targets = {"target_modules": [ALL_LINEAR]}
     task = "SEQ_CLS" if reward_head.scores(config) else "CAUSAL_LM"
     return LoraConfig(task_type=task, **{**values, **(targets or {})})
+
+
+def layers_of_all_linear(config: Any) -> bool:
+    """Whether some layers only are to have an adapter on "all-linear": peft takes that with names of modules only."""
+    return config.peft.target_modules == ALL_LINEAR and config.peft.layers_to_transform is not None
 
 
 def wrap(model: Any, config: Any, attach: Attach | None = None) -> Any:
@@ -97,10 +102,9 @@ def wrap(model: Any, config: Any, attach: Attach | None = None) -> Any:
 
 def _spelt_out(model: Any, config: Any) -> dict[str, Any]:
     """Arguments for a library that has a way of its own with "all-linear", but takes layers with names only."""
-    peft = config.peft
-    if peft.target_modules != ALL_LINEAR or peft.layers_to_transform is None:
-        return {"target_modules": peft.target_modules}
-    names = {name.rpartition(".")[2] for name in resolve_targets(model, peft).modules}
+    if not layers_of_all_linear(config):
+        return {"target_modules": config.peft.target_modules}
+    names = {name.rpartition(".")[2] for name in resolve_targets(model, config.peft).modules}
     return {"target_modules": sorted(names)}
 
 
