@@ -15,6 +15,7 @@ from aligntune_core import LoadedModel
 from aligntune_core.toolkit import (
     MERGED_BASE,
     ConfigError,
+    Targets,
     built_targets,
     cache_folder,
     resolve_targets,
@@ -88,7 +89,7 @@ def wrap(model: Any, config: Any, attach: Attach | None = None) -> Any:
     if attach is None:
         model = get_peft_model(model, lora_config(config, targets.arguments()))
     else:
-        model = attach(model, lora_config(config, _spelt_out(model, config)))
+        model = attach(model, lora_config(config, _left_open(targets, config)))
     model.aligntune_fresh, model.aligntune_targets = True, targets
     if config.peft.init == "loftq":
         loftq.initialise(model, config)
@@ -100,12 +101,16 @@ def wrap(model: Any, config: Any, attach: Attach | None = None) -> Any:
     return model
 
 
-def _spelt_out(model: Any, config: Any) -> dict[str, Any]:
-    """Arguments for a library that has a way of its own with "all-linear", but takes layers with names only."""
+def _left_open(targets: Targets, config: Any) -> dict[str, Any]:
+    """Arguments for a library that has a way of its own with "all-linear", which is right but for fused experts.
+
+    Layers to transform go with names only.
+    """
+    if targets.parameters:
+        return targets.arguments()
     if not layers_of_all_linear(config):
         return {"target_modules": config.peft.target_modules}
-    names = {name.rpartition(".")[2] for name in resolve_targets(model, config.peft).modules}
-    return {"target_modules": sorted(names)}
+    return {"target_modules": sorted({name.rpartition(".")[2] for name in targets.modules})}
 
 
 def to_float32(model: Any) -> None:
