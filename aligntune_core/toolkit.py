@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from aligntune_core.model.kind import check_positions as check_positions
     from aligntune_core.model.kind import classifier_problems as classifier_problems
     from aligntune_core.model.kind import language_model_problems as language_model_problems
+    from aligntune_core.model.kind import text_part_remark as text_part_remark
     from aligntune_core.model.layers import model_skeleton as model_skeleton
     from aligntune_core.model.source import adapter_config as adapter_config
     from aligntune_core.model.source import check_base as check_base

@@ -20,6 +20,7 @@ from aligntune_core.toolkit import (
     read,
     resolve_targets,
     target_problems,
+    text_part_remark,
     versions,
     weight_format_problems,
 )
@@ -100,12 +101,14 @@ def refuse_targets(config: Config, description: Description) -> None:
 
 
 def remarks(config: Config, prepared: Prepared) -> list[str]:
-    """What of the model carries no adapter, and why."""
+    """What of the checkpoint is not loaded, and what of the model carries no adapter and why."""
     model = skeleton(config, prepared.state)
-    sentence = (
-        resolve_targets(model, config.peft).remark() if config.peft.enabled and model is not None else ""
-    )
-    return [sentence] if sentence else []
+    if model is None:
+        return []
+    sentences = [text_part_remark(prepared.state.config, model)]
+    if config.peft.enabled:
+        sentences.append(resolve_targets(model, config.peft).remark())
+    return [sentence for sentence in sentences if sentence]
 
 
 def skeleton(config: Config, description: Description) -> Any:

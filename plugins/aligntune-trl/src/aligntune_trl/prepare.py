@@ -10,6 +10,7 @@ from aligntune_core.toolkit import (
     check_model,
     load_tokenizer,
     resolve_targets,
+    text_part_remark,
     torch_device,
     versions,
 )
@@ -81,13 +82,13 @@ def planned(config: Any, prepared: Prepared) -> Mapping[str, Any]:
 
 
 def remarks(config: Any, prepared: Prepared) -> list[str]:
-    """What of the model carries no adapter though all linear layers should, and why."""
+    """What of the checkpoint is not loaded, and what of the model carries no adapter and why."""
     state = State.of(config, prepared)
-    if not config.peft.enabled or source.continued(config, state.source):
-        return []
     model = state.skeleton(config)
     if model is None:
         return []
-    packed = state.source.quantised or config.model.quantization is not None
-    sentence = resolve_targets(model, config.peft, packed).remark()
-    return [sentence] if sentence else []
+    sentences = [text_part_remark(state.source.model_config, model)]
+    if config.peft.enabled and not source.continued(config, state.source):
+        packed = state.source.quantised or config.model.quantization is not None
+        sentences.append(resolve_targets(model, config.peft, packed).remark())
+    return [sentence for sentence in sentences if sentence]

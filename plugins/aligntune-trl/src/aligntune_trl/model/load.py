@@ -53,8 +53,9 @@ def name_body(model: Any) -> None:
 
 
 def _body(model: Any) -> str | None:
-    decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
-    return next((name for name, module in model.named_children() if module is decoder), None)
+    from transformers import PreTrainedModel
+
+    return next((name for name, part in model.named_children() if isinstance(part, PreTrainedModel)), None)
 
 
 def load_arguments(config: Any) -> dict[str, Any]:
