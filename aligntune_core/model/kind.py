@@ -82,7 +82,11 @@ def text_part_remark(model_config: Any, model: Any) -> str:
 
 def _senses(model_config: Any) -> str:
     """What a multimodal model takes beside texts, after the parts of its configuration; empty for others."""
-    parts = [name for name in getattr(model_config, "sub_configs", {}) if getattr(model_config, name, None) is not None]
+    parts = [
+        name
+        for name in getattr(model_config, "sub_configs", {})
+        if getattr(model_config, name, None) is not None
+    ]
     senses = {"pictures": ("vision", "image", "vit", "qformer"), "sound": ("audio", "speech")}
     return " and ".join(s for s, words in senses.items() if any(w in part for part in parts for w in words))
 
@@ -93,7 +97,9 @@ def _is_bare(model_config: Any, architectures: Sequence[str]) -> bool:
 
     bare = auto.MODEL_MAPPING_NAMES.get(model_config.model_type, ())
     names = (bare,) if isinstance(bare, str) else bare
-    names = [name for name in names if not name.endswith("ForConditionalGeneration")]  # of llama4 it is the whole
+    names = [
+        name for name in names if not name.endswith("ForConditionalGeneration")
+    ]  # of llama4 it is the whole
     return bool(architectures) and all(name in names for name in architectures)
 
 

@@ -164,15 +164,15 @@ def _blind(base: Any, modules: dict[str, Any]) -> Iterator[str]:
                 yield f"{name}."
 
 
-def covered(model: Any) -> set[str]:
-    """Names of the weights of ``model``, a ``PeftModel``, that carry an adapter or are trained whole."""
+def covered(model: Any, whole: bool = True) -> set[str]:
+    """Names of the weights of ``model``, a ``PeftModel``, that carry an adapter, or with ``whole`` are trained whole."""
     base = model.get_base_model()
     parameters = set()
     for path, module in base.named_modules():
         if "modules_to_save" in path or any(part in path for part in ("lora_A", "lora_B")):
             continue
         if hasattr(module, "modules_to_save") and hasattr(module, "original_module"):
-            parameters |= {id(parameter) for parameter in module.original_module.parameters()}
+            parameters |= {id(parameter) for parameter in module.original_module.parameters() if whole}
         elif getattr(module, "lora_A", None) and hasattr(module, "get_base_layer"):
             held = module.get_param() if hasattr(module, "get_param") else module.get_base_layer().weight
             parameters.add(id(held))

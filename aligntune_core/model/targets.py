@@ -93,7 +93,7 @@ def resolve_targets(model: Any, peft: PeftConfig, packed: bool = False) -> Targe
             (modules if alone else parameters).append(weight)
     if peft.target_modules != ALL_LINEAR:
         total = sum(w.size for w in wanted)
-        if not parameters and not left:  # peft understands it as it stands
+        if not parameters and not left and not _misread(model, peft.target_modules):
             return Targets(peft.target_modules or [], (), frozenset(w.name for w in modules))
     names = [w.module for w in modules]
     if peft.target_modules != ALL_LINEAR:
@@ -122,7 +122,7 @@ def built_targets(model: Any, configured: Any, targets: Targets) -> Any:
         targets: what it was built from.
     """
     have = layers.covered(model)
-    whole = targets.covers <= have
+    whole = targets.covers <= have and layers.covered(model, whole=False) <= targets.covers
     if isinstance(configured, str) or configured is None:
         return configured if whole else sorted(have)
     carriers = [
@@ -202,7 +202,7 @@ def _reason(weight: Weight, peft: PeftConfig, alone: bool, packed: bool) -> str:
     """Why a weight stays without adapter, in words that follow its share; empty where it gets one."""
     if peft.target_modules == ALL_LINEAR and not weight.sees_text:
         return "in parts for pictures or sound, which texts do not pass"
-    if weight.kind == "convolution":
+    if weight.kind == "convolution" and peft.target_modules == ALL_LINEAR:
         return "in convolutions"
     if weight.kind == "other":
         return "in weights that are no linear layers"
@@ -232,22 +232,24 @@ def _packs(weight: Weight) -> bool:
 
 def _older_names(model: Any, names: Collection[str]) -> set[str]:
     """Those of the names of linear layers that peft takes for the experts of an older layout of this model."""
+    return {name for name in names if _misread(model, [name])}
+
+
+def _misread(model: Any, configured: Any) -> bool:
+    """Whether peft would make other target_modules of these for this model."""
     from peft import LoraConfig
 
     try:
         from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
     except ImportError:  # an older peft, which takes names as they are
-        return set()
-    older = set()
-    for name in names:
-        settings = LoraConfig(target_modules=[name])
-        try:
-            convert_peft_config_for_transformers(settings, model, None)
-        except ValueError:  # one of two that it fuses
-            older.add(name)
-        else:
-            older |= {name} - set(settings.target_modules or ())
-    return older
+        return False
+    settings = LoraConfig(target_modules=configured)
+    before = settings.target_modules
+    try:
+        convert_peft_config_for_transformers(settings, model, None)
+    except ValueError:  # one of two that it fuses
+        return True
+    return bool(settings.target_modules != before)
 
 
 # --- names that match nothing -----------------------------------------------------------------------------------------
@@ -275,12 +277,32 @@ def target_problems(model: Any, peft: PeftConfig) -> list[str]:
         ]
         leaves = {(w.name if w.kind == "fused" else w.module).rpartition(".")[2] for w in linear}
         sentences += [_unknown("peft.target_modules", name, leaves, modules) for name in unknown]
-        sentences += _containers([n for n in configured or () if n not in unknown], modules, linear)
+        present = [name for name in configured or () if name not in unknown]
+        sentences += _containers(present, modules, linear)
+        sentences += _without_effect(present, model, peft)
     return sentences + [
         _unknown("peft.modules_to_save", name, (), modules)
         for name in whole
         if not any(module.endswith(name) for module in modules)
     ]
+
+
+def _without_effect(configured: Iterable[str], model: Any, peft: PeftConfig) -> Iterable[str]:
+    """Names of layers none of which can carry an adapter."""
+    every = layers.weights(model)
+    old = _older_names(model, {w.module.rpartition(".")[2] for w in every if w.kind == "linear"})
+    for name in configured:
+        meant = [w for w in every if _named(w, name)]
+        reasons = []
+        for weight in meant:
+            alone = weight.kind == "linear" and weight.module.rpartition(".")[2] not in old
+            # peft has an adapter for convolutions, which all-linear is not about.
+            alone = alone or (weight.kind == "convolution" and not weight.read_past)
+            reasons.append(
+                "" if alone and not weight.read_past else _reason(weight, peft, alone, packed=False)
+            )
+        if meant and all(reasons):
+            yield f"{named('peft.target_modules')}: {name!r} would have no effect: its weights are {reasons[0]}"
 
 
 def _unknown(path: str, name: str, leaves: Collection[str], modules: Iterable[str]) -> str:
@@ -293,10 +315,20 @@ def _unknown(path: str, name: str, leaves: Collection[str], modules: Iterable[st
     )
 
 
-def _pattern(pattern: str, modules: Iterable[str], linear: Sequence[Weight]) -> list[str]:
+def _pattern(pattern: str, modules: Mapping[str, Any], linear: Sequence[Weight]) -> list[str]:
     where = named("peft.target_modules")
+    if pattern.lower().replace("_", "-") == ALL_LINEAR:
+        return [f"{where}: {pattern!r}: write {ALL_LINEAR!r}, or leave it out"]
     example = max((w.module for w in linear), key=lambda name: name.count("."), default="a.b")
     try:
+        other = [
+            name for name in modules if re.fullmatch(pattern, name) and not _adaptable(name, modules, linear)
+        ]
+        if other:
+            return [
+                f"{where}: {pattern!r} matches {other[0]!r} too, which is no layer that peft can adapt; let it match "
+                f"whole names of layers only, such as {example}"
+            ]
         if any(re.fullmatch(pattern, name) for w in linear for name in _names(w)):
             return []
         if any(re.fullmatch(pattern, module) for module in modules):
@@ -307,6 +339,16 @@ def _pattern(pattern: str, modules: Iterable[str], linear: Sequence[Weight]) -> 
         f"{where}: {pattern!r} matches no module: a plain string is a regular expression for whole names such as "
         f"{example}. For names of modules give a list: [{pattern!r}]"
     ]
+
+
+def _adaptable(name: str, modules: Mapping[str, Any], linear: Sequence[Weight]) -> bool:
+    """Whether peft has an adapter for a module, or for a parameter of it."""
+    from torch import nn
+    from torch.nn.modules.conv import _ConvNd
+    from transformers.pytorch_utils import Conv1D
+
+    kinds = (nn.Linear, nn.Embedding, nn.MultiheadAttention, _ConvNd, Conv1D)
+    return isinstance(modules[name], kinds) or any(w.module == name for w in linear)
 
 
 def _containers(
@@ -321,10 +363,12 @@ def _containers(
             for w in linear
             if f".{name}." in f".{w.name}" and w.module not in (name,)
         }
+        where = named("peft.target_modules")
+        other = [m for m in modules if carries(m, name) and not _adaptable(m, modules, linear)]
         if inside and any(carries(module, name) for module in modules):
-            yield (
-                f"{named('peft.target_modules')}: {name!r} is no layer but holds layers: take {listed(sorted(inside))}"
-            )
+            yield f"{where}: {name!r} is no layer but holds layers: take {listed(sorted(inside))}"
+        elif other:
+            yield f"{where}: {name!r} is a {type(modules[other[0]]).__name__}, which peft cannot adapt"
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
