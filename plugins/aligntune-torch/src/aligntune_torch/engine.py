@@ -17,7 +17,7 @@ from peft.optimizers import create_loraplus_optimizer
 from transformers import get_scheduler
 
 from aligntune_core import LoadedModel, TrainResult
-from aligntune_core.toolkit import RunError, find_algorithm, read, write
+from aligntune_core.toolkit import RunError, built_targets, find_algorithm, read, write
 from aligntune_torch import algorithms, checkpoint, load
 from aligntune_torch.batches import Batch, Batches, Encoder, Sample, collate
 from aligntune_torch.losses import Share, loss_tokens
@@ -106,8 +106,8 @@ class Engine:
         values |= {"model.precision": self._precision(), "data.rows": len(self.rows)}
         if self.adapted:
             values |= self._read("lora", self.model.peft_config["default"])
-            if self.config.peft.target_modules == "all-linear":
-                del values["peft.target_modules"]  # peft has put in the names that it stands for
+            asked, built = self.config.peft.target_modules, self.model.aligntune_targets
+            values["peft.target_modules"] = built_targets(self.model, asked, built)
         parameters = algorithms.PARAMETERS[self.config.algorithm]
         return values | read(parameters, self.config, "objective", self.objective)
 

@@ -112,14 +112,12 @@ class TrlEngine:
         values = table.read(config, "lora", model.peft_config[adapter.NAME])
         if adapter.is_fresh(model):
             values["peft.init"] = getattr(model, "aligntune_init", values["peft.init"])
-            values["peft.target_modules"] = adapter.targets(model)
+            values["peft.target_modules"] = adapter.targets(model, config.peft.target_modules)
             values |= adapter.built(model, config)
         else:  # continued: its own settings hold, and model/problems.py has compared those of the configuration
             values = {path: value for path, value in values.items() if path in written(config)}
-        if config.peft.target_modules == adapter.ALL_LINEAR and (
-            adapter.spelt_out(config) or not adapter.is_fresh(model)
-        ):
-            values.pop("peft.target_modules", None)
+        if config.peft.target_modules == adapter.ALL_LINEAR and not adapter.is_fresh(model):
+            values.pop("peft.target_modules", None)  # a saved adapter has names in its place
         if reward_head.scores(config):
             values |= reward_head.own_modules(values, config)
         return {"peft.enabled": True, **values}
