@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,24 @@ STATE = "trainer_state.json"
 OPTIMIZER = "optimizer.pt"
 
 
-def save(folder: Path, step: int, loss_sum: float, optimizer: Any, schedule: Any) -> None:
+@dataclass
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        step: optimiser steps taken.
+        loss_sum: of the losses of all of them.
+        epoch: passes over the rows.
+        unlogged: figures of each step since the last log.
+    """
+
+    step: int
+    loss_sum: float
+    epoch: float = 0.0
+    unlogged: list[dict[str, float]] = field(default_factory=list)
+
+
+def save(folder: Path, progress: Progress, optimizer: Any, schedule: Any) -> None:
     """Write the training state; ``trainer_state.json`` comes last and makes the checkpoint count as complete."""
     state = {
         "optimizer": optimizer.state_dict(),
@@ -26,11 +44,12 @@ def save(folder: Path, step: int, loss_sum: float, optimizer: Any, schedule: Any
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
     torch.save(state, folder / OPTIMIZER)
-    (folder / STATE).write_text(json.dumps({"global_step": step, "loss_sum": loss_sum}))
+    values = asdict(progress)
+    (folder / STATE).write_text(json.dumps({"global_step": values.pop("step"), **values}))
 
 
-def load(folder: Path, model: Any, optimizer: Any, schedule: Any) -> tuple[int, float]:
-    """Restore weights and training state; returns the step to go on from and the sum of the losses until there."""
+def load(folder: Path, model: Any, optimizer: Any, schedule: Any) -> Progress:
+    """Restore weights and training state; returns how far the run is."""
     state = torch.load(folder / OPTIMIZER, weights_only=True)
     if "schedule" not in state:
         raise CheckpointError(
@@ -48,8 +67,8 @@ def load(folder: Path, model: Any, optimizer: Any, schedule: Any) -> tuple[int, 
     torch.set_rng_state(state["cpu"].cpu())
     if state["cuda"]:
         torch.cuda.set_rng_state_all(state["cuda"])
-    progress = json.loads((folder / STATE).read_text())
-    return int(progress["global_step"]), float(progress["loss_sum"])
+    values = json.loads((folder / STATE).read_text())
+    return Progress(values.pop("global_step"), **values)
 
 
 def rotate(output_dir: Path, keep: int | None) -> None:

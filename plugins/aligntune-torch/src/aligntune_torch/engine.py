@@ -19,7 +19,7 @@ from aligntune_core import LoadedModel, TrainResult
 from aligntune_core.toolkit import RunError, find_algorithm, read, write
 from aligntune_torch import algorithms, checkpoint, load
 from aligntune_torch.batches import Batch, Batches, Encoder, Sample, collate
-from aligntune_torch.losses import Share, loss_tokens
+from aligntune_torch.losses import Means, Share, share_of
 from aligntune_torch.table import MIXED_PRECISION, TABLE
 
 if TYPE_CHECKING:
@@ -120,13 +120,17 @@ class Engine:
 
     def train(self, resume_from: Path | None = None) -> TrainResult:
         if resume_from is not None:
-            self.step, self.loss_sum = checkpoint.load(resume_from, self.model, self.optimizer, self.schedule)
+            progress = checkpoint.load(resume_from, self.model, self.optimizer, self.schedule)
+            self.step, self.loss_sum = progress.step, progress.loss_sum
+            self.epoch, self.unlogged = progress.epoch, progress.unlogged
         stopped = None
         left = self.batches.after(self.step) if self.step < self.loop.max_steps else ()
         for epoch, indices in left:
             self.epoch = epoch
             self.policy.train()
-            metrics = self._update([self._batch([self.rows[i] for i in part]) for part in indices])
+            parts = [[self.rows[i] for i in part] for part in indices]
+            share = share_of([row for part in parts for row in part])
+            metrics = self._update([self._batch(part) for part in parts], share)
             self.step, self.loss_sum = self.step + 1, self.loss_sum + metrics["loss"]
             stopped = self._after_step(metrics)
             if stopped or self.step >= self.loop.max_steps:
@@ -139,16 +143,16 @@ class Engine:
         batch = collate(rows, self.tokenizer.pad_token_id)
         return {key: value.to(self.model.device) for key, value in batch.items()}
 
-    def _update(self, batches: list[Batch]) -> dict[str, float]:
-        """One optimiser step over the micro-batches of a global batch."""
+    def _update(self, batches: list[Batch], share: Share) -> dict[str, float]:
+        """One optimiser step over the micro-batches of a global batch, of which each loss is its share."""
         metrics: dict[str, float] = {"loss": 0.0, "learning_rate": self.schedule.get_last_lr()[0]}
-        share = Share(loss_tokens(*batches), len(batches))
+        means = Means()
         for batch in batches:
             loss, figures = self.objective(batch, share)
             self.accelerator.backward(loss)
             metrics["loss"] += loss.item()
-            for key, value in figures.items():
-                metrics[key] = metrics.get(key, 0.0) + value / len(batches)
+            means.add(figures)
+        metrics |= means.means()
         limit = self.loop.max_grad_norm or math.inf
         metrics["grad_norm"] = float(self.accelerator.clip_grad_norm_(self.policy.parameters(), limit))
         self.optimizer.step()
@@ -168,7 +172,8 @@ class Engine:
         if stopped or self._due(loop.save_strategy, loop.save_steps):
             folder = self.run.checkpoint_dir(self.step)
             self.save(folder, "adapter" if self.adapted else "full")
-            checkpoint.save(folder, self.step, self.loss_sum, self.optimizer, self.schedule)
+            progress = checkpoint.Progress(self.step, self.loss_sum, self.epoch, self.unlogged)
+            checkpoint.save(folder, progress, self.optimizer, self.schedule)
             checkpoint.rotate(self.run.output_dir, loop.save_total_limit)
         return stopped
 
@@ -194,14 +199,12 @@ class Engine:
                 "there are no rows to evaluate on: pass some, or create the trainer with eval_dataset"
             )
         self.policy.eval()
-        size, sums = self.loop.eval_batch_size, {"loss": 0.0}
+        size, share, loss_sum, means = self.loop.eval_batch_size, share_of(samples), 0.0, Means()
         for start in range(0, len(samples), size):
-            part = samples[start : start + size]
-            batch = self._batch(part)
-            loss, figures = self.objective(batch, Share(loss_tokens(batch)))
-            for key, value in {"loss": float(loss), **figures}.items():
-                sums[key] = sums.get(key, 0.0) + value * len(part) / len(samples)
-        figures = {f"eval_{key}": value for key, value in sums.items()}
+            loss, figures = self.objective(self._batch(samples[start : start + size]), share)
+            loss_sum += float(loss)
+            means.add(figures)
+        figures = {f"eval_{key}": value for key, value in {"loss": loss_sum, **means.means()}.items()}
         self.run.emit({"step": self.step, "epoch": self.epoch, **figures})
         if "perplexity" in find_algorithm(self.config.algorithm).figures:
             figures["perplexity"] = math.exp(figures["eval_loss"])

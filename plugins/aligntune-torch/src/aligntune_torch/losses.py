@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,17 +16,40 @@ class Share:
     """What the loss of a micro-batch is divided by.
 
     Attributes:
-        tokens: loss tokens of the whole global batch.
-        micro_batches: micro-batches in it.
+        tokens: loss tokens of the whole global batch, or of all held-out rows.
+        rows: rows, or pairs, in it.
     """
 
     tokens: int
-    micro_batches: int = 1
+    rows: int
 
 
-def loss_tokens(*batches: dict[str, Tensor]) -> int:
-    """How many tokens of these micro-batches are learnt."""
-    return sum(int((batch["labels"][:, 1:] != IGNORED).sum()) for batch in batches)
+Sums = Mapping[str, tuple[float, int]]
+"""Figure -> sum over the tokens or pairs of a micro-batch, and their number."""
+
+
+class Means:
+    """Puts the figures of micro-batches together: each counts by what it holds."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._numbers: dict[str, int] = {}
+
+    def add(self, figures: Sums) -> None:
+        """Take in the sums of one micro-batch."""
+        for name, (total, number) in figures.items():
+            self._sums[name] = self._sums.get(name, 0.0) + total
+            self._numbers[name] = self._numbers.get(name, 0) + number
+
+    def means(self) -> dict[str, float]:
+        """Figure -> mean."""
+        return {name: total / max(self._numbers[name], 1) for name, total in self._sums.items()}
+
+
+def share_of(rows: Sequence[Sequence[Mapping[str, Sequence[int]]]]) -> Share:
+    """Share of the loss that these rows have together; each is one sample, or the two of a pair."""
+    labels = [sample["labels"][1:] for row in rows for sample in row]
+    return Share(sum(label != IGNORED for part in labels for label in part), len(rows))
 
 
 def token_logps(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:

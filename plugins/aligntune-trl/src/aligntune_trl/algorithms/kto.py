@@ -26,7 +26,11 @@ def counts(inputs: Mapping[str, Any]) -> dict[str, int]:
     return {
         "": rows,
         "entropy": int(tokens.sum()),
-        **{f"{figure}/{side}": number for side, (number, _) in sides.items() for figure in ("rewards", "logps")},
+        **{
+            f"{figure}/{side}": number
+            for side, (number, _) in sides.items()
+            for figure in ("rewards", "logps")
+        },
         **{f"logits/{side}": int(tokens[which].sum()) for side, (_, which) in sides.items()},
     }
 
