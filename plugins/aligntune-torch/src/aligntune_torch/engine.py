@@ -19,7 +19,7 @@ from aligntune_core import LoadedModel, TrainResult
 from aligntune_core.toolkit import RunError, find_algorithm, read, write
 from aligntune_torch import algorithms, checkpoint, load
 from aligntune_torch.batches import Batch, Batches, Encoder, Sample, collate
-from aligntune_torch.losses import Means, Share, share_of
+from aligntune_torch.losses import Means, share_of
 from aligntune_torch.table import MIXED_PRECISION, TABLE
 
 if TYPE_CHECKING:
@@ -128,9 +128,7 @@ class Engine:
         for epoch, indices in left:
             self.epoch = epoch
             self.policy.train()
-            parts = [[self.rows[i] for i in part] for part in indices]
-            share = share_of([row for part in parts for row in part])
-            metrics = self._update([self._batch(part) for part in parts], share)
+            metrics = self._update([self._batch([self.rows[i] for i in part]) for part in indices])
             self.step, self.loss_sum = self.step + 1, self.loss_sum + metrics["loss"]
             stopped = self._after_step(metrics)
             if stopped or self.step >= self.loop.max_steps:
@@ -143,10 +141,10 @@ class Engine:
         batch = collate(rows, self.tokenizer.pad_token_id)
         return {key: value.to(self.model.device) for key, value in batch.items()}
 
-    def _update(self, batches: list[Batch], share: Share) -> dict[str, float]:
-        """One optimiser step over the micro-batches of a global batch, of which each loss is its share."""
+    def _update(self, batches: list[Batch]) -> dict[str, float]:
+        """One optimiser step over the micro-batches of a global batch."""
         metrics: dict[str, float] = {"loss": 0.0, "learning_rate": self.schedule.get_last_lr()[0]}
-        means = Means()
+        share, means = share_of(batches, len(self.rows[0])), Means()
         for batch in batches:
             loss, figures = self.objective(batch, share)
             self.accelerator.backward(loss)
@@ -199,9 +197,11 @@ class Engine:
                 "there are no rows to evaluate on: pass some, or create the trainer with eval_dataset"
             )
         self.policy.eval()
-        size, share, loss_sum, means = self.loop.eval_batch_size, share_of(samples), 0.0, Means()
-        for start in range(0, len(samples), size):
-            loss, figures = self.objective(self._batch(samples[start : start + size]), share)
+        size, means, loss_sum = self.loop.eval_batch_size, Means(), 0.0
+        batches = [samples[start : start + size] for start in range(0, len(samples), size)]
+        share = share_of((collate(part, 0) for part in batches), len(samples[0]))
+        for part in batches:
+            loss, figures = self.objective(self._batch(part), share)
             loss_sum += float(loss)
             means.add(figures)
         figures = {f"eval_{key}": value for key, value in {"loss": loss_sum, **means.means()}.items()}

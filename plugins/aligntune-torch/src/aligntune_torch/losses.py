@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,10 +46,12 @@ class Means:
         return {name: total / max(self._numbers[name], 1) for name, total in self._sums.items()}
 
 
-def share_of(rows: Sequence[Sequence[Mapping[str, Sequence[int]]]]) -> Share:
-    """Share of the loss that these rows have together; each is one sample, or the two of a pair."""
-    labels = [sample["labels"][1:] for row in rows for sample in row]
-    return Share(sum(label != IGNORED for part in labels for label in part), len(rows))
+def share_of(batches: Iterable[Mapping[str, Tensor]], samples: int) -> Share:
+    """What the losses of these micro-batches are divided by; a row has that many samples, the pair of DPO two."""
+    labels = [batch["labels"] for batch in batches]
+    return Share(
+        sum(int((part[:, 1:] != IGNORED).sum()) for part in labels), sum(map(len, labels)) // samples
+    )
 
 
 def token_logps(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
