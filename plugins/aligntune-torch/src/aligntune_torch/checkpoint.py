@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +17,8 @@ STATE = "trainer_state.json"
 OPTIMIZER = "optimizer.pt"
 
 
-@dataclass
-class Progress:
-    """How far a run is.
-
-    Attributes:
-        step: optimiser steps taken.
-        loss_sum: of the losses of all of them.
-        epoch: passes over the rows.
-        unlogged: figures of each step since the last log.
-    """
-
-    step: int
-    loss_sum: float
-    epoch: float = 0.0
-    unlogged: list[dict[str, float]] = field(default_factory=list)
-
-
-def save(folder: Path, progress: Progress, optimizer: Any, schedule: Any) -> None:
-    """Write the training state; ``trainer_state.json`` comes last and makes the checkpoint count as complete."""
+def save_optimizer(folder: Path, optimizer: Any, schedule: Any) -> None:
+    """Write the state of optimiser, schedule and random numbers."""
     state = {
         "optimizer": optimizer.state_dict(),
         "schedule": schedule.state_dict(),
@@ -44,12 +26,15 @@ def save(folder: Path, progress: Progress, optimizer: Any, schedule: Any) -> Non
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
     torch.save(state, folder / OPTIMIZER)
-    values = asdict(progress)
-    (folder / STATE).write_text(json.dumps({"global_step": values.pop("step"), **values}))
 
 
-def load(folder: Path, model: Any, optimizer: Any, schedule: Any) -> Progress:
-    """Restore weights and training state; returns how far the run is."""
+def save_progress(folder: Path, **progress: Any) -> None:
+    """Write how far the run has come; it comes last and makes the checkpoint count as complete."""
+    (folder / STATE).write_text(json.dumps(progress))
+
+
+def load(folder: Path, model: Any, optimizer: Any, schedule: Any) -> dict[str, Any]:
+    """Restore weights and training state; returns what ``save_progress`` wrote."""
     state = torch.load(folder / OPTIMIZER, weights_only=True)
     if "schedule" not in state:
         raise CheckpointError(
@@ -67,8 +52,8 @@ def load(folder: Path, model: Any, optimizer: Any, schedule: Any) -> Progress:
     torch.set_rng_state(state["cpu"].cpu())
     if state["cuda"]:
         torch.cuda.set_rng_state_all(state["cuda"])
-    values = json.loads((folder / STATE).read_text())
-    return Progress(values.pop("global_step"), **values)
+    progress: dict[str, Any] = json.loads((folder / STATE).read_text())
+    return {"epoch": 0.0, "unlogged": [], **progress}  # checkpoints of release 1.0 have neither
 
 
 def rotate(output_dir: Path, keep: int | None) -> None:

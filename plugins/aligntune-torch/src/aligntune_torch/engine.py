@@ -121,8 +121,8 @@ class Engine:
     def train(self, resume_from: Path | None = None) -> TrainResult:
         if resume_from is not None:
             progress = checkpoint.load(resume_from, self.model, self.optimizer, self.schedule)
-            self.step, self.loss_sum = progress.step, progress.loss_sum
-            self.epoch, self.unlogged = progress.epoch, progress.unlogged
+            self.step, self.loss_sum = progress["global_step"], progress["loss_sum"]
+            self.epoch, self.unlogged = progress["epoch"], progress["unlogged"]
         stopped = None
         left = self.batches.after(self.step) if self.step < self.loop.max_steps else ()
         for epoch, indices in left:
@@ -170,8 +170,14 @@ class Engine:
         if stopped or self._due(loop.save_strategy, loop.save_steps):
             folder = self.run.checkpoint_dir(self.step)
             self.save(folder, "adapter" if self.adapted else "full")
-            progress = checkpoint.Progress(self.step, self.loss_sum, self.epoch, self.unlogged)
-            checkpoint.save(folder, progress, self.optimizer, self.schedule)
+            checkpoint.save_optimizer(folder, self.optimizer, self.schedule)
+            checkpoint.save_progress(
+                folder,
+                global_step=self.step,
+                loss_sum=self.loss_sum,
+                epoch=self.epoch,
+                unlogged=self.unlogged,
+            )
             checkpoint.rotate(self.run.output_dir, loop.save_total_limit)
         return stopped
 

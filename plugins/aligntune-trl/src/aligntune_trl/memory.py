@@ -173,18 +173,18 @@ class Memory(TrainerCallback, ExportableState):  # type: ignore[misc]
             setattr(callback, attribute, value)
 
     def _callbacks(self) -> Iterator[tuple[str, Any]]:
-        """The user's callbacks by class, numbered where there are several of one class."""
+        """The callbacks by class, but those that the run itself needs; numbered where there are several of one class."""
         numbers: dict[str, int] = {}
         for callback in self._trainer.callback_handler.callbacks:
             kind = type(callback)
-            if kind.__module__.startswith(_OURS) or kind.__name__ == "DefaultFlowCallback":
+            if kind.__module__.startswith(_OF_THE_RUN) or kind.__name__ == "DefaultFlowCallback":
                 continue
             numbers[kind.__name__] = number = numbers.get(kind.__name__, 0) + 1
             yield kind.__name__ if number == 1 else f"{kind.__name__} {number}", callback
 
 
-_OURS = ("aligntune_trl.", "transformers.integrations.")
-"""Modules of the callbacks that are no user's; trackers begin a log anew in each process."""
+_OF_THE_RUN = ("aligntune_trl.callbacks", __name__, "transformers.integrations.")
+"""Modules of callbacks that hold no state, or whose log begins anew in each process."""
 
 
 def held_by(checkpoint: Path) -> dict[str, Any] | None:
