@@ -56,6 +56,7 @@ class Memory(TrainerCallback, ExportableState):  # type: ignore[misc]
             "figures": _lists(getattr(trainer, "_metrics", {}).get("train", {})),
             "weights": _lists(self._weights or {}),
             "tokens": self._events.tokens,
+            "metric": [trainer.args.metric_for_best_model, trainer.args.greater_is_better],
         }
         return {"args": {}, "attributes": {"held": held}}
 
@@ -131,6 +132,9 @@ class Memory(TrainerCallback, ExportableState):  # type: ignore[misc]
         if held is None:
             self._events.tokens = 0.0
             return
+        if held["metric"] != [args.metric_for_best_model, args.greater_is_better]:
+            # The best so far was the best of another figure.
+            state.best_metric = state.best_global_step = state.best_model_checkpoint = None
         for name, callback in self._callbacks():
             self._restore(name, callback, held["callbacks"].get(name))
         for name, value in held["numbers"].items():
@@ -173,7 +177,7 @@ class Memory(TrainerCallback, ExportableState):  # type: ignore[misc]
             setattr(callback, attribute, value)
 
     def _callbacks(self) -> Iterator[tuple[str, Any]]:
-        """The callbacks by class, but those that the run itself needs; numbered where there are several of one class."""
+        """The callbacks by class, numbered where there are several of one; those that the run needs are left out."""
         numbers: dict[str, int] = {}
         for callback in self._trainer.callback_handler.callbacks:
             kind = type(callback)
