@@ -153,7 +153,7 @@ class Means:
             end = counts.ends.get(name)
             figures[name] = [mean(values, numbers) if end is None else end(values)]
         for name, (first, second) in counts.differences.items():
-            if name in figures and figures.get(first) and figures.get(second):
+            if figures.get(first) and figures.get(second):  # no batch need have held both
                 figures[name] = [figures[first][0] - figures[second][0]]
         self.weights[mode].clear()
 
