@@ -354,6 +354,7 @@ def test_lines_that_are_lists_of_messages(prepare: Any, lines: Callable[..., Pat
     (tmp_path / "rows.json").write_text(json.dumps(list(rows)))
     assert prepare(str(tmp_path / "rows.json")).train.to_list() == wanted
     assert prepare(list(rows)).train.to_list() == wanted
+    assert prepare(str(lines(tmp_path / "one.jsonl", [json.dumps([ASK, SAY])]))).train.to_list() == wanted[:1]
 
 
 # --- hints -----------------------------------------------------------------------------------------------------------
