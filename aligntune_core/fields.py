@@ -20,7 +20,7 @@ from pydantic_core import PydanticUndefined
 
 Owner = Literal["core", "backend"]
 Only = Literal["", "supervised", "generates", "offline", "rewards", "cut"]
-OnResume = Literal["", "held", "changes"]
+OnResume = Literal["", "held", "changes", "free"]
 
 
 def option(
@@ -62,7 +62,7 @@ def option(
         secret: never written out.
         on_resume: what a value means that differs from the one in the run whose checkpoint is resumed. "held": the
             checkpoint holds it itself, so it is refused; "changes": it takes effect from here on, so it is remarked
-            on; "": as its section says, or else nothing.
+            on; "free": what is learnt does not depend on it; "": as its section says, or else "free".
         example: a value other than the default, where type and range alone give no valid one. With it the conformance
             kit sees whether a change of the field arrives.
         beside: config path -> value: what has to be set beside the example to give it a meaning; None: taken back.

@@ -63,7 +63,10 @@ if TYPE_CHECKING:
     from aligntune_core.model.source import adapter_config as adapter_config
     from aligntune_core.model.source import check_base as check_base
     from aligntune_core.model.source import check_model as check_model
+    from aligntune_core.model.source import located as located
     from aligntune_core.model.tokenizer import check_ends as check_ends
+    from aligntune_core.model.tokenizer import check_padding as check_padding
+    from aligntune_core.model.tokenizer import embedding_rows as embedding_rows
     from aligntune_core.model.tokenizer import load_tokenizer as load_tokenizer
     from aligntune_core.rewards import Reward as Reward
     from aligntune_core.rewards import RewardSet as RewardSet

@@ -133,6 +133,7 @@ class Prepared:
     Attributes:
         device: the device judged fit for the run.
         tokenizer: a transformers tokenizer, or None where the backend has its own way.
+        vocabulary: rows of the model's token embedding, before the run changes it; None where that is not known.
         versions: distribution -> version of what takes part in the run.
         topology: this process among the others.
         state: the plugin's own, handed on to every later hook and never looked at by core.
@@ -140,6 +141,7 @@ class Prepared:
 
     device: Device
     tokenizer: Any = None
+    vocabulary: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     topology: Topology = field(default_factory=Topology.from_environment)
     state: Any = None

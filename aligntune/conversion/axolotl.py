@@ -7,8 +7,9 @@ from typing import Any
 
 from aligntune.conversion import datasets
 from aligntune.conversion.draft import MISSING, Draft
-from aligntune.conversion.peer import Peer, chat_template, continues_adapter, nothing, share_of_rows
+from aligntune.conversion.peer import Peer, chat_template, continues_adapter, expects, nothing, share_of_rows
 from aligntune.conversion.source import Source
+from aligntune_core.config import keywords as kw
 from aligntune_core.wording import listed
 
 # Its algorithms that are settings of one of ours.
@@ -16,6 +17,9 @@ _VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "ipo": ("dpo", {"loss_type": "ipo"}),
     "gdpo": ("grpo", {"multi_objective_aggregation": "normalize_then_sum"}),
 }
+LOSSES: dict[str, dict[str, Any]] = {"grpo": {"loss_type": "dapo"}}
+"""The loss that TRL, which trains them there, takes where none is named and ours is another."""
+
 _PLAIN_TEXT = frozenset({"completion", "pretrain"})
 # Formats whose rows are read here too, by their columns; the text around them is the chat template's.
 _TEMPLATED = frozenset({"chat_template", "sharegpt", "passthrough"})
@@ -55,9 +59,13 @@ _FIELDS = {
     "field_label": "label",
 }
 # What its data sets say, and what happens here anyway.
-_USUAL = frozenset(
-    {"type", "ds_type", "data_files", "field", "roles", "trust_remote_code", "conversation", "revision"}
-)
+_USUAL = frozenset({"type", "ds_type", "data_files", "field", "roles", "trust_remote_code", "conversation"})
+_READ = frozenset(
+    {*_USUAL, *_OF_DATASET, *_FIELDS, "message_property_mappings", "message_field_role", "message_field_content",
+     "roles_to_train", "text_column"}
+)  # fmt: skip
+_MESSAGE_KEYS = ("role", "content", "from", "value")
+_USUAL_VALUES = {"train_on_eos": ("turn",), "train_on_eot": ("turn",), "revision": ("main",)}
 _REPLIES = (["assistant"], ["gpt"], ["assistant", "gpt"], ["gpt", "assistant"])
 FAMILY = "liger_"
 """How keys begin that are read together when all others have been."""
@@ -75,11 +83,14 @@ def _rl(draft: Draft, key: str, value: Any) -> None:
         draft.put(keyword, setting, key)
 
 
-def _datasets(draft: Draft, key: str, value: Any) -> None:
+@expects(str, list, dict)
+def data_sets(draft: Draft, key: str, value: Any) -> None:
+    """A list of data sets, each with its path."""
     entries = value if isinstance(value, list) else [value]
     datasets.put(draft, key, [_entry(draft, key, n, entry) for n, entry in enumerate(entries) if entry])
 
 
+@expects(list)
 def _test_datasets(draft: Draft, key: str, value: Any) -> None:
     entries = [_entry(draft, key, n, entry) for n, entry in enumerate(value or [])]
     if not entries:
@@ -136,13 +147,9 @@ def _own_prompt(draft: Draft, key: str, number: int, kind: Mapping[str, Any]) ->
 def _left_of(draft: Draft, key: str, number: int, about: Mapping[str, Any]) -> None:
     """What else a data set says."""
     mappings = about.get("message_property_mappings") or {}
-    renamed = {
-        ours: theirs
-        for ours, theirs in mappings.items()
-        if theirs not in ("role", "content", "from", "value")
-    }
-    renamed |= {k: about[k] for k in ("message_field_role", "message_field_content") if about.get(k) not in
-                (None, "role", "content", "from", "value")}  # fmt: skip
+    renamed = {ours: theirs for ours, theirs in mappings.items() if theirs not in _MESSAGE_KEYS}
+    fields = {k: about.get(k) for k in ("message_field_role", "message_field_content")}
+    renamed |= {k: name for k, name in fields.items() if name not in (None, *_MESSAGE_KEYS)}
     if renamed:
         draft.leave_out(
             key, renamed, f"{key}[{number}]: keys of messages are role and content: rename {listed(renamed)}"
@@ -151,15 +158,14 @@ def _left_of(draft: Draft, key: str, number: int, about: Mapping[str, Any]) -> N
         roles = about["roles_to_train"]
         why = "loss is on the assistant's replies; completion_only_loss=False puts it on all of a row"
         draft.leave_out(key, roles, f"{key}[{number}].roles_to_train: {why}")
-    known = {*_USUAL, *_OF_DATASET, *_FIELDS, "message_property_mappings", "message_field_role",
-             "message_field_content", "roles_to_train", "text_column"}  # fmt: skip
     for name, value in about.items():
-        if name not in known and value not in (None, False, "", [], {}) and "format" not in name:
-            draft.leave_out(
-                key, value, f"{key}[{number}].{name} has no counterpart; aligntune plan shows what is learnt"
-            )
+        usual = name in _READ or "format" in name or value in _USUAL_VALUES.get(name, ())
+        if not usual and value not in (None, False, "", [], {}):
+            why = f"{key}[{number}].{name} has no counterpart; aligntune plan shows what is learnt"
+            draft.leave_out(key, value, why)
 
 
+@expects(str, list, dict)
 def _pretraining(draft: Draft, key: str, value: Any) -> None:
     entries = value if isinstance(value, list) else [value]
     if not value:
@@ -171,12 +177,35 @@ def _pretraining(draft: Draft, key: str, value: Any) -> None:
     draft.put("streaming", True, key)
 
 
+@expects(dict)
 def _nested(draft: Draft, key: str, value: Any) -> None:
     """The section of online algorithms, whose keys are keywords of ours."""
     for name, setting in (value or {}).items():
         draft.take(f"{key}.{name}", setting, name)
 
 
+def _schedule(draft: Draft, key: str, value: Any) -> None:
+    if "lr_scheduler" not in draft.settings:  # the end of a cosine may have named it
+        draft.take(key, value)
+
+
+@expects(int, float)
+def _min_ratio(draft: Draft, key: str, value: Any) -> None:
+    """The rate that a cosine ends at, as a share of its peak."""
+    rate = draft.value("learning_rate")
+    if (
+        value
+        and rate
+        and "min_learning_rate" in kw.flat()
+        and draft.value("lr_scheduler") in (None, "cosine")
+    ):
+        draft.settings["lr_scheduler"], draft.origins["lr_scheduler"] = "cosine_with_min_lr", key
+        draft.put("min_learning_rate", float(rate) * float(value), key)
+    elif value:
+        draft.take(key, value)
+
+
+@expects(dict)
 def _special_tokens(draft: Draft, key: str, value: Any) -> None:
     """Each token by itself, so that one that is not offered takes no other along."""
     for name, token in (value or {}).items():
@@ -184,6 +213,7 @@ def _special_tokens(draft: Draft, key: str, value: Any) -> None:
             draft.take(f"{key}.{name}", token, name)
 
 
+@expects(int)
 def _batch_size(draft: Draft, key: str, value: Any) -> None:
     """Rows of an optimiser step, where the accumulation follows from it."""
     micro = draft.value("micro_batch_size") or 1
@@ -202,6 +232,7 @@ def _template(draft: Draft, key: str, value: Any) -> None:
         chat_template(draft, key, value)
 
 
+@expects(list)
 def _plugins(draft: Draft, key: str, value: Any) -> None:
     for plugin in value or []:
         if "liger" in str(plugin).lower():
@@ -228,6 +259,7 @@ def _defaults(draft: Draft) -> Mapping[str, Any]:
         "max_seq_length": 512,
         "lr_scheduler": "cosine",
         **({} if "warmup_steps" in draft.settings else {"warmup_ratio": 0.03}),
+        **LOSSES.get(draft.algorithm.name, {}),
     }
 
 
@@ -261,11 +293,13 @@ PEER = Peer(
     by_hand={
         "rl": _rl,
         "reward_model": nothing,
-        "datasets": _datasets,
+        "datasets": data_sets,
         "test_datasets": _test_datasets,
         "pretraining_dataset": _pretraining,
         "trl": _nested,
         "special_tokens": _special_tokens,
+        "lr_scheduler": _schedule,
+        "cosine_min_lr_ratio": _min_ratio,
         "batch_size": _batch_size,
         "adapter": _adapter,
         "chat_template": _template,

@@ -116,9 +116,6 @@ class Draft:
         Raises:
             ConfigError: nothing of it can be left out to make it valid.
         """
-        for keyword, word in MISSING.items():
-            if not (keyword == "dataset_name" and "datasets" in self.settings):
-                self.settings.setdefault(keyword, word)
         while problems := self._problems(self.settings):
             dropped = next(filter(self._helps(problems), reversed(self.settings)), None)
             if dropped is None:
@@ -127,6 +124,13 @@ class Draft:
             rest = self._problems(self.settings)
             origin = self.origins.get(dropped, dropped)
             self.leave_out(origin, value, "; ".join(p for p in problems if p not in rest))
+
+        self.settings = self._filled(self.settings)
+
+    def _filled(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings with a word in place of what is missing; several data sets stand in for the one."""
+        words = {k: word for k, word in MISSING.items() if k != "dataset_name" or "datasets" not in settings}
+        return {**words, **settings}
 
     def _helps(self, problems: list[str]) -> Callable[[str], bool]:
         """Whether the configuration has fewer problems without a keyword."""
@@ -141,7 +145,7 @@ class Draft:
         logger = logging.getLogger("aligntune.config")
         before, logger.disabled = logger.disabled, True  # what has no effect is said when the file is read
         try:
-            resolve_config(config={"algorithm": self.algorithm.name, **settings})
+            resolve_config(config={"algorithm": self.algorithm.name, **self._filled(settings)})
         except ConfigError as error:
             return error.problems
         finally:

@@ -9,7 +9,7 @@ from typing import Any
 
 from aligntune.conversion import datasets
 from aligntune.conversion.draft import Draft
-from aligntune.conversion.peer import Peer, chat_template, continues_adapter, nothing, share_of_rows
+from aligntune.conversion.peer import Peer, chat_template, continues_adapter, expects, nothing, share_of_rows
 from aligntune.conversion.source import Source
 from aligntune_core.errors import ConfigError
 from aligntune_core.wording import listed
@@ -32,6 +32,7 @@ _ROLES = {
     "rejected": "rejected",
     "kto_tag": "label",
 }
+_GENERATION = {"max_completion_length": 1024, "temperature": 0.95, "top_p": 0.7, "top_k": 50}
 _TAGS = {"role_tag": ("from", "role"), "content_tag": ("value", "content")}
 
 
@@ -50,6 +51,7 @@ def _is_plain_text(draft: Draft) -> bool:
     return draft.value("stage") in _PLAIN_TEXT
 
 
+@expects(str, list)
 def _dataset(draft: Draft, key: str, value: Any) -> None:
     names = [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value or [])
     entries = [entry for entry in (_entry(draft, key, str(name)) for name in names) if entry]
@@ -60,6 +62,7 @@ def _dataset(draft: Draft, key: str, value: Any) -> None:
     datasets.put(draft, key, entries)
 
 
+@expects(str, list)
 def _eval_dataset(draft: Draft, key: str, value: Any) -> None:
     names = [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value or [])
     if not names:
@@ -157,6 +160,7 @@ def _defaults(draft: Draft) -> Mapping[str, Any]:
         "num_epochs": 3.0,
         "max_seq_length": 2048,
         **({"packing": True} if _is_plain_text(draft) else {}),
+        **(_GENERATION if draft.algorithm.generates else {}),
     }
 
 

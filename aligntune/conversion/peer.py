@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any
 
 from aligntune.conversion.draft import Draft
 from aligntune.conversion.source import Source
+from aligntune_core.config.values import excerpt
+
+_WORDS = {str: "a text", list: "a list", dict: "a mapping", int: "a number", float: "a share"}
 
 ByHand = Callable[[Draft, str, Any], None]
 
@@ -35,10 +39,30 @@ class Peer:
     finish: Callable[[Draft], None] = field(default=lambda _: None)
 
 
+def expects(*kinds: type) -> Callable[[ByHand], ByHand]:
+    """What a key's value has to be; nothing is done where it is not given, and a value of another type is left out."""
+
+    def decorate(read: ByHand) -> ByHand:
+        @wraps(read)
+        def checked(draft: Draft, key: str, value: Any) -> None:
+            if value is None:
+                return
+            if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+                names = " or ".join(_WORDS[kind] for kind in kinds)
+                draft.leave_out(key, value, f"{key}={excerpt(value)} must be {names}")
+                return
+            read(draft, key, value)
+
+        return checked
+
+    return decorate
+
+
 def nothing(_: Draft, __: str, ___: Any) -> None:
     """A key that is read with another one."""
 
 
+@expects(str, list)
 def continues_adapter(draft: Draft, key: str, value: Any) -> None:
     """A folder of an adapter that goes on training, which is what ``model_name`` says here."""
     folders = value.split(",") if isinstance(value, str) else list(value or [])
@@ -68,6 +92,7 @@ def chat_template(draft: Draft, key: str, value: Any) -> None:
         )
 
 
+@expects(int, float)
 def share_of_rows(draft: Draft, key: str, value: Any) -> None:
     """Held-out rows as a share, or as a number of rows: a split where there is no field for it."""
     from aligntune_core.config import keywords as kw

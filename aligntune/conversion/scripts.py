@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from aligntune.conversion.axolotl import LOSSES, data_sets
 from aligntune.conversion.draft import Draft
-from aligntune.conversion.peer import Peer, nothing
+from aligntune.conversion.peer import Peer, expects, nothing, share_of_rows
 from aligntune.conversion.source import Source
 from aligntune_core.algorithms import known
 from aligntune_core.config import keywords as kw
@@ -27,7 +28,6 @@ _HAS_ADAPTER = "peft_config"
 _ADAPTER = {"r": "lora_r", "bias": "lora_bias", "alpha": "lora_alpha", "revision": "base_model_name_or_path"}
 # Rates of its configurations that ours, for an adapter or for all weights, differ from.
 _RATES = {"sft": 2e-5, "dpo": 1e-6, "kto": 1e-6, "grpo": 1e-6, "reward": 1e-4}
-_LOSSES = {"grpo": "dapo"}
 
 
 def flattened(source: Source) -> Source:
@@ -87,8 +87,8 @@ def algorithm(source: Source) -> str:
     if named := _class_of(source):
         return named
     flat = flattened(source).values
-    given = {name for name, value in flat.items() if value is not None} - set(kw.flat())
-    counts = {a.name: len(given & set(kw.parameter_names(a.parameters))) for a in known().values()}
+    arguments = {name for name, value in flat.items() if value is not None} - set(kw.flat())
+    counts = {a.name: len(arguments & set(kw.parameter_names(a.parameters))) for a in known().values()}
     return max(counts, key=counts.__getitem__)
 
 
@@ -113,6 +113,7 @@ def _warmup(draft: Draft, key: str, value: Any) -> None:
         draft.take(key, value)
 
 
+@expects(dict)
 def _accelerator(draft: Draft, key: str, value: Any) -> None:
     """Its own defaults ask for nothing; transformers writes them out."""
     usual = {
@@ -130,6 +131,7 @@ def _accelerator(draft: Draft, key: str, value: Any) -> None:
         draft.take(key, others)
 
 
+@expects(int)
 def _generation_batch(draft: Draft, key: str, value: Any) -> None:
     """Completions drawn at a time, which is given here by the micro-batches that they are."""
     size = draft.value("per_device_train_batch_size") or 8
@@ -168,8 +170,7 @@ def _defaults(draft: Draft) -> Mapping[str, Any]:
     name = draft.algorithm.name
     if name in _RATES:
         defaults["learning_rate"] = _RATES[name]
-    if name in _LOSSES:
-        defaults["loss_type"] = _LOSSES[name]
+    defaults |= LOSSES.get(name, {})
     if "max_steps" not in draft.settings:
         defaults["num_epochs"] = 3.0
     return defaults
@@ -177,6 +178,11 @@ def _defaults(draft: Draft) -> Mapping[str, Any]:
 
 def _finish(draft: Draft) -> None:
     name = draft.algorithm.name
+    if draft.algorithm.supervised and "completion_only_loss" not in draft.settings:
+        draft.remark(
+            "assistant_only_loss", None, "TRL puts the loss on every token of conversations unless assistant_only_loss "
+            "is true; here it is on replies: completion_only_loss=false does as TRL does"
+        )  # fmt: skip
     if not any(key in draft.source.values for key in ("algorithm", *_NAMES_CLASS)):
         draft.remark(
             "algorithm", name, f"algorithm={name}: by its arguments; add algorithm=NAME if it is another"
@@ -199,6 +205,8 @@ PEER = Peer(
     algorithm=algorithm,
     by_hand={
         **dict.fromkeys(("algorithm", _HAS_ADAPTER, *_NAMES_CLASS), nothing),
+        "datasets": data_sets,
+        "test_split_size": share_of_rows,
         "max_length": _length,
         "dataset_text_field": _text_column,
         "warmup_steps": _warmup,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from aligntune_core.data.vocabulary import within
 from aligntune_core.entrypoints import Distribution, EntryPoint
 from aligntune_core.errors import BackendUnavailable, HookError
 from aligntune_core.model.device import probe
@@ -131,7 +132,7 @@ class Backend:
                 f"hook tokenize of {self} returned rows with different columns of tokens: "
                 f"{'; '.join(sorted(listed(names) for names in columns))}. All rows have the same, or none has any"
             )
-        return list(answer)
+        return within(rows, answer, prepared.tokenizer, prepared.vocabulary)
 
     def load_model(self, config: Config, prepared: Prepared) -> LoadedModel:
         """Load the policy's weights."""

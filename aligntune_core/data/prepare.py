@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from aligntune_core.config import written
 from aligntune_core.data import lengths, unused
+from aligntune_core.data.ends import Ending, agree
 from aligntune_core.data.formats.base import Row, Shape, Wishes
 from aligntune_core.data.nested import paths, unfolded, with_paths
 from aligntune_core.data.reader import Part, Reader, Tokenize, bad_rows_error
@@ -134,9 +135,10 @@ def _reader(
     """Recognise a data set; decide template, loss and canonical columns. The rest of ``wishes`` is filled in here."""
     data = config.data
     shape = _shape(columns, wishes, origin, config, algorithm, tokenizer, data.column_mapping)
-    template = ""
+    template, ending = "", Ending()
     if shape.format.conversational:
         template = ensure_template(tokenizer, shape.dialogue, config.model.chat_template)
+        ending = Ending() if tokenizer is None else agree(tokenizer, config.model.eos_token)
     wishes = replace(
         wishes,
         completion_only=data.completion_only_loss,
@@ -154,6 +156,7 @@ def _reader(
         rendered=data.rendered,
         quiet=data.unused_columns == "ignore",
         template=template,
+        ending=ending,
     )
 
 

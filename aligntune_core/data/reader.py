@@ -14,6 +14,7 @@ from typing import Any
 from aligntune_core.data import cells
 from aligntune_core.data.columns import shown
 from aligntune_core.data.conversations import message_keys
+from aligntune_core.data.ends import Ending
 from aligntune_core.data.formats.base import TOOLS, CanonicalRow, RowProblem, Shape
 from aligntune_core.data.rows import Broken, RowSource
 from aligntune_core.data.tables import Canonical, Extras, carried
@@ -101,6 +102,7 @@ class Reader:
     max_seq_length: int  # tokens of a row, for the report
     drop: bool  # leave bad rows out instead of raising
     template: str  # what to say of the chat template
+    ending: Ending  # what to say of the end of replies
     quiet: bool = False  # whether unused columns are no warning
     rendered: bool = (
         False  # whether rows are said to be rendered already, so that it is no warning that they are
@@ -203,6 +205,8 @@ class Reader:
         ]
         less = [f"{count} rows: {remark}." for remark, count in counts.remarks.items()]
         loud = [target.sentence] if target.warning else []
+        ends = [self.ending.sentence] if self.ending.sentence else []
+        loud += ends if self.ending.warning else []
         warnings = [*(() if self.quiet else idle), *loud, *(() if self.rendered else less)]
         return DataReport(
             source=origin,
@@ -214,6 +218,7 @@ class Reader:
             saw=(
                 *self.shape.saw,
                 *idle,
+                *ends,
                 *((target.sentence,) if target.sentence else ()),
                 *less,
                 *sentences,

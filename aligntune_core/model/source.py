@@ -105,17 +105,29 @@ def _is_cached(name: str, revision: str | None) -> bool:
     return any(isinstance(try_to_load_from_cache(name, file, revision=revision), str) for file in files)
 
 
+def located(name: str) -> str:
+    """A folder's name as an absolute path, so that an adapter made of it names its base for every working directory."""
+    return os.path.abspath(name) if Path(name).is_dir() else name
+
+
 def check_base(adapter: str, base: str) -> None:
-    """Refuse an adapter whose base is a folder that is not there.
+    """Refuse an adapter whose base is neither a folder here nor a model of the hub.
 
     Raises:
         ConfigError: names the adapter's file.
     """
-    if hub.looks_local(base) and not Path(base).exists():
+    if Path(base).exists():
+        return
+    remedy = "Write there where the base model is now: a folder or a hub id."
+    file = Path(adapter) / ADAPTER_FILE
+    if hub.looks_local(base):
         raise ConfigError(
-            f'{Path(adapter) / ADAPTER_FILE}: base_model_name_or_path is "{base}", and there is no such folder. '
-            "Write there where the base model is now: a folder or a hub id."
+            f'{file}: base_model_name_or_path is "{base}", and there is no such folder. {remedy}'
         )
+    try:
+        check_source(base)
+    except ConfigError as error:
+        raise ConfigError(f'{file}: base_model_name_or_path is "{base}": {error} {remedy}') from error
 
 
 def adapter_config(name: Any) -> Mapping[str, Any] | None:

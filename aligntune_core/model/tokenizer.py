@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from aligntune_core.errors import ConfigError
 from aligntune_core.model.source import ADAPTER_FILE, adapter_config, check_base, check_source
 from aligntune_core.model.template import template_text, with_values
-from aligntune_core.wording import a_type, listed, root_cause
+from aligntune_core.wording import a_type, did_you_mean, listed, root_cause
 
 if TYPE_CHECKING:
     from aligntune_core.config.schema.weights import ModelConfig
@@ -44,9 +44,47 @@ def load_tokenizer(model: ModelConfig) -> Any:
         )
     if template is not None:
         tokenizer.chat_template = template
+    for name in ("eos_token", "pad_token"):
+        if (token := getattr(model, name)) is not None:
+            _check_token(tokenizer, name, token)
+            setattr(tokenizer, name, token)
     if model.chat_template_kwargs:
         _set_values(tokenizer, model.chat_template_kwargs)
     return tokenizer
+
+
+def _check_token(tokenizer: Any, name: str, token: str) -> None:
+    """Raise ConfigError for what is no single token of the tokenizer."""
+    if token not in tokenizer.get_vocab():
+        raise ConfigError(
+            f"model.{name}={token!r} is no token of the tokenizer.{did_you_mean(token, tokenizer.get_vocab())} Name "
+            "one that it has; new_tokens adds others"
+        )
+
+
+def check_padding(tokenizer: Any, size: int | None) -> None:
+    """Give a tokenizer without a padding token its end-of-sequence token, and refuse one beyond the embedding.
+
+    Args:
+        tokenizer: changed; padding never enters a loss.
+        size: rows of the model's embedding; None: not known.
+
+    Raises:
+        ConfigError: batches could not be padded.
+    """
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if size is not None and tokenizer.pad_token_id >= size:
+        raise ConfigError(
+            f"the padding token {tokenizer.pad_token} is token {tokenizer.pad_token_id}, and the model's embedding has "
+            f"{size} rows; name another with pad_token"
+        )
+
+
+def embedding_rows(model_config: Any) -> int | None:
+    """Rows of a model's token embedding, as its transformers configuration says; None where it does not."""
+    size = getattr(model_config.get_text_config(), "vocab_size", None)
+    return size if isinstance(size, int) and size > 0 else None
 
 
 def _set_values(tokenizer: Any, values: Mapping[str, Any]) -> None:

@@ -50,6 +50,13 @@ class Plan:
     planned: Mapping[str, Any] = field(default_factory=dict)
 
 
+def _check_push(config: Config) -> None:
+    """Refuse an upload that cannot come about."""
+    if config.run.push_to_hub:
+        token = config.model.token
+        check_upload(upload_name(config), token.get_secret_value() if token is not None else None)
+
+
 def as_config(config: Config | str | Path | Mapping[str, Any]) -> Config:
     """Make a configuration of any form that a caller gives, and show log lines from here on."""
     logs.show_by_default()
@@ -81,13 +88,6 @@ def plan(config: Config | str | Path | Mapping[str, Any]) -> Plan:
     rows = len(datasets.train) if hasattr(datasets.train, "__len__") else None
     config = resolve_steps(config, rows, world_size())
     return Plan(config, backend, reason, prepared, datasets, planned)
-
-
-def _check_push(config: Config) -> None:
-    """Refuse an upload that cannot come about."""
-    if config.run.push_to_hub:
-        token = config.model.token
-        check_upload(upload_name(config), token.get_secret_value() if token is not None else None)
 
 
 def _rewards(config: Config, prepared: Prepared) -> RewardSet | None:

@@ -32,12 +32,12 @@ def check_resume(checkpoint: Path, config: Config, fingerprint: str) -> list[str
     record = manifest.read(checkpoint.parent)
     if record is None or not record.config:
         return []
-    if record.config.get("run", {}).get("save_only_model") and not has_optimizer(checkpoint):
-        raise CheckpointError(weights_alone(checkpoint))
     now = dict(_flat(json.loads(json.dumps(plain(config), default=str))))
     before = dict(_flat(record.config))
-    differences: dict[str, list[str]] = {"held": [], "changes": [], "": []}
+    differences: dict[str, list[str]] = {"held": [], "changes": [], "free": [], "": []}
     for path in sorted(now.keys() & before.keys()):
+        if path == "run.eval_steps" and config.run.eval_strategy != "steps":
+            continue  # read by nobody
         if not _same(path, before[path], now[path]):
             text = f"{keyword_of(path)}={now[path]!r}, there {before[path]!r}"
             differences[on_resume(path, find(config.algorithm))].append(text)
@@ -46,6 +46,8 @@ def check_resume(checkpoint: Path, config: Config, fingerprint: str) -> list[str
             f"{checkpoint} belongs to another run: {'; '.join(fixed)}. Set these as they were, or start a new run from "
             f'its weights with model_name="{checkpoint}" and another output_dir.'
         )
+    if record.config.get("run", {}).get("save_only_model") and not has_optimizer(checkpoint):
+        raise CheckpointError(weights_alone(checkpoint))
     remarks = [f"changed since {checkpoint.name}: {text}" for text in differences["changes"]]
     if record.dataset_fingerprint not in ("", fingerprint):
         remarks.append(f"the training rows are not those of {checkpoint.name}")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from aligntune.conversion.convert import Conversion, convert
+from aligntune.conversion.convert import PEERS, Conversion, convert
 from aligntune_core.config import keywords as kw
 from aligntune_core.config import load_config, paths, resolve_config
 from aligntune_core.errors import ConfigError
@@ -122,9 +122,7 @@ def test_its_own_defaults_are_written_where_ours_are_others(converted: Converted
         ("stage: sft\nflash_attn: fa2\n", {"attn_implementation": "flash_attention_2"}),
     ],
 )  # fmt: skip
-def test_stages_and_settings_of_llamafactory(
-    converted: Converted, lines: str, expected: dict[str, Any]
-) -> None:
+def test_stages_of_llamafactory(converted: Converted, lines: str, expected: dict[str, Any]) -> None:
     conversion = converted(f"model_name_or_path: m\ndataset: org/d\n{lines}")
     assert expected.items() <= conversion.config.items()
     assert not conversion.left_out
@@ -194,10 +192,13 @@ def test_data_sets_of_axolotl(converted: Converted) -> None:
     assert {"dataset_name": "rows.jsonl", "text_column": "body"}.items() <= converted(text).config.items()
     text = "base_model: m\ndatasets:\n  - path: d\n    type: chat_template\n    field_messages: talk\n"
     assert converted(text).config["column_mapping"] == {"talk": "messages"}
-    text = "base_model: m\ndatasets:\n  - {path: d, type: my.rows, roles_to_train: [user]}\n"
+    text = "base_model: m\ndatasets:\n  - {path: d, type: my.rows, roles_to_train: [user], revision: v2}\n"
     reasons = [line.why for line in converted(text).left_out]
     assert any("type=my.rows is code" in why for why in reasons)
     assert any("roles_to_train" in why for why in reasons)
+    assert any("revision has no counterpart" in why for why in reasons)
+    text = "base_model: m\ndatasets: [{path: d, type: chat_template, train_on_eos: turn, roles_to_train: [gpt]}]\n"
+    assert not converted(text).left_out
 
 
 def test_several_data_sets_are_a_mixture_or_named_as_left_out(converted: Converted) -> None:
@@ -207,6 +208,28 @@ def test_several_data_sets_are_a_mixture_or_named_as_left_out(converted: Convert
     else:
         assert conversion.config["dataset_name"] == "a"
         assert "b is left out" in conversion.left_out[0].why
+
+
+@pytest.mark.parametrize("peer", PEERS)
+@pytest.mark.parametrize("value", [True, 3, 0.5, "x", ["a"], {"a": 1}], ids=str)
+def test_values_of_other_types_leave_the_rest_valid(converted: Converted, peer: str, value: Any) -> None:
+    names = set(PEERS[peer].by_hand) - {"stage", "rl", "algorithm"}
+    rest = {"model_name_or_path": "m", "base_model": "m"}
+    for name in names - {"config_class", "class", "trainer", "trainer_class", "_class"}:
+        converted({**rest, name: value}, peer=peer)
+
+
+def test_the_end_of_a_cosine(converted: Converted) -> None:
+    text = "base_model: m\ndatasets: [{path: d}]\nlearning_rate: 0.001\ncosine_min_lr_ratio: 0.1\n"
+    text += "lr_scheduler: cosine\n"
+    config = converted(text).config
+    if "min_learning_rate" in kw.flat():
+        assert (config["lr_scheduler"], config["min_learning_rate"]) == (
+            "cosine_with_min_lr",
+            pytest.approx(1e-4),
+        )
+    else:
+        assert config["lr_scheduler"] == "cosine"
 
 
 def test_rows_held_out_by_share(converted: Converted) -> None:
@@ -221,12 +244,9 @@ def test_rows_held_out_by_share(converted: Converted) -> None:
 
 def test_arguments_of_a_script(converted: Converted) -> None:
     arguments = {
-        "max_length": 512,
-        "learning_rate": 2e-4,
-        "warmup_steps": 0.1,
-        "num_train_epochs": 1,
-        "bf16": True,
-    }
+        "max_length": 512, "learning_rate": 2e-4, "warmup_steps": 0.1, "num_train_epochs": 1, "bf16": True,
+        "assistant_only_loss": True,
+    }  # fmt: skip
     adapter = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
     conversion = converted(
         {"model_name_or_path": "m", "dataset_name": "d", "SFTConfig": arguments, "peft_config": adapter}
@@ -234,7 +254,7 @@ def test_arguments_of_a_script(converted: Converted) -> None:
     assert conversion.config == {
         "algorithm": "sft", "model_name": "m", "dataset_name": "d", "max_seq_length": 512, "learning_rate": 2e-4,
         "warmup_ratio": 0.1, "num_epochs": 1, "precision": "bf16", "use_peft": True, "lora_r": 4, "lora_alpha": 8,
-        "lora_target_modules": "all-linear",
+        "lora_target_modules": "all-linear", "completion_only_loss": True,
     }  # fmt: skip
     assert (conversion.left_out, conversion.missing, conversion.remarks) == ((), (), ())
 
@@ -256,6 +276,11 @@ def test_tokens_are_judged_one_by_one(converted: Converted) -> None:
     assert ("special_tokens.pad_token" in left_out) == ("pad_token" not in kw.flat())
 
 
+def test_a_loss_that_lies_elsewhere_is_said(converted: Converted) -> None:
+    assert "assistant_only_loss" in [line.key for line in converted({"SFTConfig": {"seed": 1}}).remarks]
+    assert "assistant_only_loss" not in [line.key for line in converted({"DPOConfig": {"seed": 1}}).remarks]
+
+
 def test_what_a_script_does_not_say_is_to_be_filled_in(converted: Converted) -> None:
     conversion = converted(
         {"DPOConfig": {"beta": 0.2, "loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.5]}}
@@ -274,6 +299,7 @@ def test_the_algorithm_follows_from_the_arguments(converted: Converted) -> None:
     assert grpo.config["algorithm"] == "grpo"
     assert grpo.config["vllm_options"] == {"vllm_gpu_memory_utilization": 0.5}
     assert "reward_functions" in grpo.missing
+    assert grpo.config["loss_type"] == "dapo"
     assert converted({"desirable_weight": 2.0}).config["algorithm"] == "kto"
     assert converted({"max_length": 64}).config["algorithm"] == "sft"
     assert converted({"beta": 0.3}, "algorithm=kto").config["algorithm"] == "kto"
@@ -285,6 +311,19 @@ def test_rows_that_would_be_cut_and_secrets_are_said(converted: Converted) -> No
     )
     assert sorted(line.key for line in conversion.left_out) == ["hub_token", "max_length"]
     assert "hf_secret" not in conversion.text
+
+
+def test_the_yaml_of_trls_own_command(converted: Converted) -> None:
+    text = "model_name_or_path: m\ndatasets: [{path: org/d, name: en, split: train}]\ntest_split_size: 50\n"
+    conversion = converted(text)
+    assert (conversion.peer, conversion.left_out) == ("trl", ())
+    expected = {
+        "dataset_name": "org/d",
+        "config_name": "en",
+        "split": "train[:-50]",
+        "eval_split": "train[-50:]",
+    }
+    assert expected.items() <= conversion.config.items()
 
 
 def test_what_contradicts_the_rest_is_left_out(converted: Converted) -> None:
@@ -306,9 +345,7 @@ def test_what_contradicts_the_rest_is_left_out(converted: Converted) -> None:
         ("- a\n", "holds a list"),
     ],
 )
-def test_what_cannot_be_converted_is_an_error_with_its_line(
-    converted: Converted, text: str, problem: str
-) -> None:
+def test_what_cannot_be_converted_is_an_error(converted: Converted, text: str, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         converted(text)
 
@@ -341,9 +378,13 @@ def test_the_command_prints_yaml_and_json(command: Command, tmp_path: Path) -> N
     (tmp_path / "ours.yaml").write_text(plain.stdout)
     assert load_config(tmp_path / "ours.yaml").model.name == "org/model"
     assert "loss_watchdog_patience" in plain.stderr
-    told = json.loads(command("convert", theirs, "--json").stdout)
-    assert (told["from"], told["config"]["max_seq_length"], told["fill_in"]) == ("axolotl", 4096, [])
-    assert [(line["line"], line["key"]) for line in told["left_out"]] == [(23, "loss_watchdog_patience")]
+    described = json.loads(command("convert", theirs, "--json").stdout)
+    assert (described["from"], described["config"]["max_seq_length"], described["fill_in"]) == (
+        "axolotl",
+        4096,
+        [],
+    )
+    assert [(line["line"], line["key"]) for line in described["left_out"]] == [(23, "loss_watchdog_patience")]
 
 
 def test_the_command_refuses_what_it_cannot_do(command: Command, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ HELD = {
 }
 CHANGES = {
     *("optim.lr_scheduler_kwargs", "optim.min_learning_rate", "optim.neftune_noise_alpha"),
-    *("run.early_stopping_patience", "run.early_stopping_threshold"),
+    *("run.early_stopping_patience", "run.early_stopping_threshold", "run.eval_steps", "run.evals_per_epoch"),
     *(
         "model.precision",
         "model.quantization",
@@ -30,7 +30,7 @@ CHANGES = {
     ),
     *("data.max_seq_length", "data.truncation_mode", "data.packing", "data.packing_strategy"),
     *("data.completion_only_loss", "data.group_by_length", "data.rendered", "data.train_on"),
-    *("model.chat_template", "model.chat_template_kwargs"),
+    *("model.chat_template", "model.chat_template_kwargs", "model.eos_token"),
 }
 
 

@@ -283,5 +283,5 @@ def test_number_formats_and_held_out_shares_under_other_names(sft: Make) -> None
     assert sft(fp32=True).model.precision == "fp32"
     with pytest.raises(ConfigError, match='torch_dtype is not offered: write precision="bf16"'):
         sft(torch_dtype="bfloat16")
-    with pytest.raises(ConfigError, match=r'test_size=0.1 is not offered: .*eval_split="train\[90%:\]"'):
-        sft(test_size=0.1)
+    with pytest.raises(ConfigError, match=r'test_size=100 is not offered: .*eval_split="train\[-100:\]"'):
+        sft(test_size=100)

@@ -252,6 +252,23 @@ def test_a_slip_names_what_is_meant(name: str, meant: str) -> None:
     assert nearest(name, ["eval_batch_size", "token", meant, "prompt"]) == meant
 
 
+@pytest.mark.parametrize(
+    "value", [True, 3, 0.5, "x", [[1]], {"a": [1]}, object(), b"x"], ids=lambda v: type(v).__name__
+)
+def test_no_value_of_a_peers_keyword_is_more_than_refused(value: Any) -> None:
+    problems = [_problems(name, value) for name in TRANSLATED]
+    assert any(problems)
+    assert not [text for text in problems if "Did you mean" in text]
+
+
+def _problems(name: str, value: Any) -> str:
+    try:
+        resolve_config(algorithm="sft", **{"model_name": "m", "dataset_name": "d", name: value})
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
 def test_a_hint_fits_the_value(sft: Make, refused: Refused) -> None:
     assert refused(sft, warmup_stepz=5)[0].endswith('Did you mean "warmup_steps"?')
     assert "Did you mean" not in refused(sft, warmup_stepz="linear")[0]

@@ -38,7 +38,7 @@ FIELDS = {
     "Support": "ok reason=...",
     "Device": "kind name=... bf16=... count=... memory_bytes=...",
     "Topology": "rank=... local_rank=... world_size=...",
-    "Prepared": "device tokenizer=... versions=... topology=... state=...",
+    "Prepared": "device tokenizer=... vocabulary=... versions=... topology=... state=...",
     "LoadedModel": "model tokenizer roles=...",
     "RowTokens": "length=... truncated=... problem=... column=... remark=... columns=...",
     "Datasets": "train eval=... fingerprint=... report=...",

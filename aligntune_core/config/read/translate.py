@@ -96,7 +96,13 @@ def field_or(keyword: str, reason: str) -> Translation:
 
 def column(role: str) -> Translation:
     """The column that has a role."""
-    return lambda value, _: [("data.column_mapping", {value: role})] if value else []
+
+    def translate(value: Any, _: Context) -> Settings:
+        if not isinstance(value, str):
+            raise Refused(f'must be the name of a column: column_mapping={{"COLUMN": "{role}"}}')
+        return [("data.column_mapping", {value: role})]
+
+    return translate
 
 
 def names_list(path: str) -> Translation:
@@ -105,6 +111,8 @@ def names_list(path: str) -> Translation:
     def translate(value: Any, _: Context) -> Settings:
         if isinstance(value, str):
             value = [part.strip() for part in value.split(",") if part.strip()]
+        if not isinstance(value, (list, tuple)):
+            raise Refused("must be a list of names")
         return [(path, list(value))]
 
     return translate

@@ -119,6 +119,7 @@ class OptimConfig(Section):
         "arguments of torch.utils.checkpoint; use_reentrant is False where it is not among them",
         None,
         off="use_reentrant=False",
+        on_resume="free",
         example={"use_reentrant": True},
         beside={"optim.gradient_checkpointing": True},
     )

@@ -29,7 +29,7 @@ class RunConfig(Section):
         "seed of the order of samples; unset: seed", None, ge=0, on_resume="changes"
     )
     logging_steps: int = option("steps between metric lines", 1, aliases=("log_interval",), ge=1)
-    logging_first_step: bool = option("a metric line of the first step too", False)
+    logging_first_step: bool = option("a metric line of the first step too", False, on_resume="free")
     save_strategy: Literal["no", "steps", "epoch", "best"] = option(
         "when checkpoints are written", "steps", source="transformers", example="epoch"
     )
@@ -39,6 +39,7 @@ class RunConfig(Section):
         aliases=("save_interval",),
         gt=0,
         source="transformers",
+        on_resume="free",
     )
     saves_per_epoch: int | None = ours(
         "checkpoints an epoch, evenly spread; counts before save_steps",
@@ -46,6 +47,7 @@ class RunConfig(Section):
         ge=1,
         off="save_steps decides",
         through="run.save_steps",
+        on_resume="free",
     )
     save_only_model: bool = option(
         "checkpoints hold the weights without the optimiser: smaller, but no run can be resumed from them",
@@ -65,6 +67,7 @@ class RunConfig(Section):
         None,
         aliases=("eval_interval",),
         gt=0,
+        on_resume="changes",
     )
     evals_per_epoch: int | None = ours(
         "evaluations an epoch, evenly spread; counts before eval_steps",
@@ -72,8 +75,11 @@ class RunConfig(Section):
         ge=1,
         off="eval_steps decides",
         through="run.eval_steps",
+        on_resume="changes",
     )
-    eval_on_start: bool = option("evaluate before the first step too", False, beside=_HELD_OUT)
+    eval_on_start: bool = option(
+        "evaluate before the first step too", False, beside=_HELD_OUT, on_resume="free"
+    )
     early_stopping_patience: int | None = option(
         "end the run after this many evaluations in a row without a better metric_for_best_model",
         None,
@@ -106,14 +112,26 @@ class RunConfig(Section):
     callbacks: list[Any] = option("transformers TrainerCallback objects", [])
     dataloader_num_workers: int = option("loader processes; 0: none", 0, ge=0)
     ddp_timeout: int = option(
-        "seconds that a process waits for the others before it gives up", 1800, ge=1, source="transformers"
+        "seconds that a process waits for the others before it gives up",
+        1800,
+        ge=1,
+        source="transformers",
+        on_resume="free",
     )
-    push_to_hub: bool = ours("upload the result to the Hugging Face hub when training is over", False)
+    push_to_hub: bool = ours(
+        "upload the result to the Hugging Face hub when training is over", False, on_resume="free"
+    )
     hub_model_id: str | None = ours(
-        "repository of push_to_hub: owner/name, or a name among your own", None, off="the run folder's name"
+        "repository of push_to_hub: owner/name, or a name among your own",
+        None,
+        off="the run folder's name",
+        on_resume="free",
     )
     hub_private: bool = ours(
-        "whether push_to_hub makes a new repository private", True, aliases=("hub_private_repo",)
+        "whether push_to_hub makes a new repository private",
+        True,
+        aliases=("hub_private_repo",),
+        on_resume="free",
     )
 
     @field_validator("output_dir", mode="before")

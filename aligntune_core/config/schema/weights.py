@@ -61,6 +61,17 @@ class ModelConfig(Section):
     chat_template_kwargs: dict[str, Any] = ours(
         "values that the chat template reads, e.g. enable_thinking; saved with it", {}, on_resume="changes"
     )
+    eos_token: str | None = ours(
+        "token that ends a reply, one of the tokenizer's",
+        None,
+        off="the one that the chat template writes after a reply, else the tokenizer's own",
+        on_resume="changes",
+    )
+    pad_token: str | None = ours(
+        "token that fills batches, one of the tokenizer's",
+        None,
+        off="the tokenizer's own, else the end-of-sequence token",
+    )
     revision: str | None = option(
         "branch, tag or commit on the hub", None, off="the hub's default branch", example="a-branch"
     )

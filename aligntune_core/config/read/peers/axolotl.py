@@ -33,7 +33,7 @@ _LORA_KERNELS = 'use_liger_kernel and backend="unsloth" bring fused kernels'
 _WHOLE = "whole copies train in parallel: start the script with torchrun"
 _RATES = "all weights have the same learning rate"
 _PACKED = "packing, packing_strategy and max_seq_length say how rows are packed"
-_SCHEDULE = "lr_scheduler takes the schedules that need no arguments: linear, cosine, constant, ..."
+_SCHEDULE = "lr_scheduler_kwargs has the settings of a schedule, min_learning_rate the rate that it ends at"
 _TRACKER = "report_to names the trackers; their own environment variables say how"
 _LOADED = "a model is loaded as its own configuration says"
 _OTHER = 'write algorithm="reward" for a reward model; process rewards and diffusion are not offered'

@@ -11,6 +11,7 @@ from aligntune_core.config.read.translate import (
     Translation,
     always,
     column,
+    field_or,
     parameter,
     same,
 )
@@ -46,6 +47,9 @@ TRANSLATED: dict[str, Translation] = {
     "log_every_n_steps": same("run.logging_steps"),
     "num_warmup_steps": same("optim.warmup_steps"),
     "packed": same("data.packing"),
+    "num_cycles": lambda value, context: field_or("lr_scheduler_kwargs", "lr_scheduler names the schedule")(
+        {"num_cycles": value}, context
+    ),
     "keep_last_n_checkpoints": same("run.save_total_limit"),
     "log_peak_memory_stats": always(True, because="aligntune compare measures memory"),
     # OpenRLHF
@@ -97,7 +101,7 @@ NOT_OFFERED: dict[str, str] = {
     **dict.fromkeys(("checkpointer", "metric_logger", "profiler"), _FIELDS),
     "loss": "loss_type names the loss",
     "scheduler": "lr_scheduler names the schedule",
-    "num_cycles": "lr_scheduler takes the schedules that need no arguments: linear, cosine, constant, ...",
+    "min_lr_ratio": "lr_scheduler_kwargs has the settings of a schedule, min_learning_rate the rate that it ends at",
     "optimizer_in_bwd": "one optimiser step updates all weights; gradient_checkpointing saves memory",
     "fused": 'optimizer="adamw_torch_fused" is the fused one',
     "max_steps_per_epoch": "max_steps counts the steps of the whole run",

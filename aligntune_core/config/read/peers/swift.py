@@ -50,7 +50,7 @@ def _columns(value: Any, _: Context) -> Settings:
 
 def _truncation(value: Any, _: Context) -> Settings:
     ends = {"left": "keep_end", "right": "keep_start"}
-    if value not in ends:
+    if str(value) not in ends:
         raise Refused(
             'is not offered: truncation_mode="keep_start" or "keep_end" cuts long rows; leave them out beforehand to '
             "drop them"

@@ -17,7 +17,7 @@ from aligntune_core.config.read.translate import (
 
 _RESUME = "it is said where a run starts: aligntune train CONFIG --resume (or --resume-from FOLDER), train(resume=True)"
 _PROCESSES = "torchrun starts the processes of a run, and says each its rank"
-_HUB = "upload afterwards: trainer.push_to_hub(NAME)"
+_HUB = "the result is uploaded when training is over, by push_to_hub, or by trainer.push_to_hub(NAME)"
 _MEMORY = (
     "set batch_size and gradient_accumulation_steps yourself, so that the run is the same on each machine"
 )
@@ -47,11 +47,11 @@ def _sampling(value: Any, context: Context) -> Settings:
     if value == "sequential":
         return field_or("shuffle", "rows come in a seeded random order")(False, context)
     settings: dict[str, Settings] = {"random": [], "group_by_length": [("data.group_by_length", True)]}
-    if value not in settings:
+    if str(value) not in settings:
         raise Refused(
             "is not offered: rows come in a seeded random order, or with group_by_length=True by length"
         )
-    return settings[value]
+    return settings[str(value)]
 
 
 def _evaluate_during_training(value: Any, _: Context) -> Settings:
@@ -107,7 +107,7 @@ NOT_OFFERED: dict[str, str] = {
     "resume_from_checkpoint": _RESUME,
     **dict.fromkeys(("eval", "evaluate", "evaluation", "do_validation"),
                     "eval_dataset or eval_split gives held-out rows, eval_strategy says when they are evaluated"),
-    "lr_scheduler_kwargs": "lr_scheduler takes the schedules that need no arguments: linear, cosine, constant, ...",
+    "lr_scheduler_kwargs": "lr_scheduler takes schedules that need no arguments: linear, cosine, ...",
     **dict.fromkeys(("optim_args", "optim_target_modules"), _PARTS),
     "label_smoothing_factor": "the loss is cross-entropy on the tokens themselves; loss_type has what else there is",
     **dict.fromkeys(("bf16_full_eval", "fp16_full_eval"), "evaluations run in the precision of the run"),

@@ -14,7 +14,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from aligntune_core import LoadedModel
-from aligntune_core.toolkit import find_algorithm, write
+from aligntune_core.toolkit import find_algorithm, located, write
 from aligntune_torch.table import TABLE
 
 if TYPE_CHECKING:
@@ -44,11 +44,23 @@ def load(config: Config, prepared: Prepared) -> LoadedModel:
     model = config.model.name
     if isinstance(model, str):
         arguments = load_arguments(config)
-        model = AutoModelForCausalLM.from_pretrained(model, config=prepared.state.config, **arguments)
+        model = AutoModelForCausalLM.from_pretrained(
+            located(model), config=prepared.state.config, **arguments
+        )
     # Not model.to(dtype): buffers, as those of rotary embeddings, stay float32.
     for parameter in model.parameters():
         parameter.data = parameter.data.to(frozen_dtype(config))
+    stop_at(model, prepared.tokenizer.eos_token_id)
     return LoadedModel(model.to(prepared.device.kind), prepared.tokenizer)
+
+
+def stop_at(model: Any, token: int) -> None:
+    """Let generation stop at a token too, beside those that the model stops at already; it is saved with the model."""
+    generation = model.generation_config
+    ids = generation.eos_token_id
+    ids = [] if ids is None else ids if isinstance(ids, list) else [ids]
+    if token not in ids:
+        generation.eos_token_id = [token, *ids]
 
 
 def wrap(loaded: LoadedModel, config: Config) -> LoadedModel:

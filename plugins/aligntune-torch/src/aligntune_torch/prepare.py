@@ -13,8 +13,11 @@ from aligntune_core import Prepared
 from aligntune_core.toolkit import (
     ConfigError,
     check_ends,
+    check_padding,
     did_you_mean,
+    embedding_rows,
     language_model_problems,
+    located,
     prepare_by_default,
     read,
     versions,
@@ -52,13 +55,13 @@ def prepare(config: Config) -> Prepared:
     prepared = prepare_by_default(config)
     check_ends(config.model, prepared.tokenizer)
     model = describe(config)
-    problems = _schedule_problems(config)
+    problems = _schedule_problems(config.optim.lr_scheduler) or _settings_problems(config)
     problems += language_model_problems(model.config, model.classes, model.in_memory)
     if problems:
         raise ConfigError(problems)
-    if prepared.tokenizer.pad_token is None:
-        prepared.tokenizer.pad_token = prepared.tokenizer.eos_token  # padding never enters a loss
-    return replace(prepared, versions=versions(DISTRIBUTIONS), state=model)
+    size = embedding_rows(model.config)
+    check_padding(prepared.tokenizer, size)
+    return replace(prepared, vocabulary=size, versions=versions(DISTRIBUTIONS), state=model)
 
 
 def describe(config: Config) -> Description:
@@ -68,7 +71,7 @@ def describe(config: Config) -> Description:
         return Description(model.config, (type(model).__name__,), True)
     arguments = load.load_arguments(config)
     where = {name: arguments.get(name) for name in ("revision", "token", "trust_remote_code")}
-    description = AutoConfig.from_pretrained(model, **where)
+    description = AutoConfig.from_pretrained(located(model), **where)
     return Description(description, tuple(description.architectures or ()), False)
 
 
@@ -78,15 +81,21 @@ def planned(config: Config) -> Mapping[str, Any]:
     return values | read(TABLE, config, "lora", load.lora_config(config)) if config.peft.enabled else values
 
 
-def _schedule_problems(config: Config) -> list[str]:
-    optim, names = config.optim, [kind.value for kind in SchedulerType]
-    name, settings, peak = optim.lr_scheduler, dict(optim.lr_scheduler_kwargs or {}), optim.learning_rate
+def _schedule_problems(name: str) -> list[str]:
+    names = [kind.value for kind in SchedulerType]
     if name not in names:
         return [f'lr_scheduler: there is no "{name}".{did_you_mean(name, names)}']
     if name in ("reduce_lr_on_plateau", "greedy"):
         return [
             f'lr_scheduler="{name}" follows a measured loss; backend "torch" has schedules of the step alone'
         ]
+    return []
+
+
+def _settings_problems(config: Config) -> list[str]:
+    """What a schedule of transformers says to its settings."""
+    optim = config.optim
+    name, settings, peak = optim.lr_scheduler, dict(optim.lr_scheduler_kwargs or {}), optim.learning_rate
     if optim.min_learning_rate is not None:
         return []  # core has the setting that this becomes, and adds it
     try:

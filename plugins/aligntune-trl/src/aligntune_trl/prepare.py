@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aligntune_core import Prepared
-from aligntune_core.toolkit import check_ends, check_model, load_tokenizer, torch_device, versions
+from aligntune_core.toolkit import (
+    check_ends,
+    check_model,
+    check_padding,
+    embedding_rows,
+    load_tokenizer,
+    torch_device,
+    versions,
+)
 from aligntune_trl import refuse, table
 from aligntune_trl.algorithms.recipe import find
 from aligntune_trl.model import adapter, load, source
@@ -38,10 +46,15 @@ def prepare(config: Config) -> Prepared:
     device = torch_device()
     tokenizer = load_tokenizer(config.model)
     check_ends(config.model, tokenizer)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token  # as TRL does; padding never enters a loss
+    model = source.find(config)
+    size = embedding_rows(model.model_config)
+    check_padding(tokenizer, size)
     return Prepared(
-        device=device, tokenizer=tokenizer, versions=versions(DISTRIBUTIONS), state=State(source.find(config))
+        device=device,
+        tokenizer=tokenizer,
+        vocabulary=size,
+        versions=versions(DISTRIBUTIONS),
+        state=State(model),
     )
 
 
@@ -52,15 +65,15 @@ def planned(config: Any, prepared: Prepared) -> Mapping[str, Any]:
         ConfigError: something cannot be run; nothing heavy has been loaded.
     """
     model = State.of(config, prepared).source
-    from aligntune_trl import additions  # imports transformers
-
     refuse.refuse(config, prepared.device, model)
     values: dict[str, Any] = {}
     if find(config.algorithm) is not None:
+        from aligntune_trl import additions  # imports transformers
+
         args = table.planned_arguments(config, prepared)
         refuse.refuse_optimizer(args, config)
         values |= table.read_arguments(config, args)
-        values |= additions.read_patience([additions.patience(config)])
+        values |= additions.read_early_stopping(additions.early_stopping(config))
     values |= table.read(config, "load", load.load_arguments(config))
     if config.model.quantization is not None:
         values |= table.read(config, "quantization", load.quantization_config(config))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aligntune_core.toolkit import ConfigError, check_base
+from aligntune_core.toolkit import ConfigError, check_base, located
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,7 @@ def _on_disk_or_hub(name: str, config: Any) -> Source:
     from transformers import AutoConfig
     from transformers.utils.peft_utils import find_adapter_config_file
 
+    name = located(name)
     file = find_adapter_config_file(name, **hub_arguments(config, config.model.revision))
     base, adapter, adapter_config, revision = name, None, None, config.model.revision
     if file:
@@ -137,7 +138,7 @@ def _base_of(adapter: str, adapter_config: Mapping[str, Any]) -> str:
             '"base_model_name_or_path"'
         )
     check_base(adapter, str(base))
-    return str(base)
+    return located(str(base))
 
 
 def _outputs(model_config: Any, *classes: str) -> int | None:
