@@ -47,6 +47,7 @@ def problem(prepare: Any, row: Any, algorithm: str = "sft", **keywords: Any) -> 
         ({"instruction": "q", "input": "i", "context": "c", "output": "o"}, "q\n\ni\n\nc"),
         ({"context": "q", "response": "o"}, "q"),
         ({"question": "q", "context": None, "answer": "o"}, "q"),
+        ({"instruction": "q", "input": float("nan"), "output": "o"}, "q"),
         ({"problem": "q", "solution": "o"}, "q"),
         ({"Problem": "q", "Solution": "o"}, "q"),
         ({"problem": "q", "answer": "3", "solution": "o"}, "q"),
