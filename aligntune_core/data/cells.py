@@ -171,4 +171,9 @@ def tools(row: Row, shape: Shape) -> str | None:
         raise RowProblem(
             column, f"{shortened(value)} is {a_type(value)}, a list of tool definitions was expected"
         )
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps([_definition(tool) for tool in value], ensure_ascii=False)
+
+
+def _definition(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A definition as chat templates read it; ShareGPT's and OpenAI's old ones lack the wrapping."""
+    return {"type": "function", "function": tool} if "name" in tool and "function" not in tool else tool

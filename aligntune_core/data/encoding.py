@@ -98,8 +98,8 @@ def encode(tokenizer: Any, texts: Sequence[str], special: bool = False) -> list[
     return encoded["input_ids"]  # type: ignore[no-any-return]
 
 
-def shared_length(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many leading tokens two sequences share."""
+def shared_length(first: Sequence[Any], second: Sequence[Any]) -> int:
+    """How many leading tokens, or characters, two sequences share."""
     for index, (one, other) in enumerate(zip(first, second, strict=False)):
         if one != other:
             return index

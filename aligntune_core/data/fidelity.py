@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -15,18 +16,54 @@ Special = re.Pattern[str] | None
 
 # Keys of a message beside its content that a template has to write where a row has them.
 _REASONING = ("reasoning_content", "thinking", "reasoning")
+_THOUGHT = re.compile(r"(</?think>)")
 
 
-def missing(messages: Messages, text: str) -> str:
+def missing(messages: Messages, text: str, start: int = 0) -> str:
     """What of some messages does not stand in the text that a template made of them; "" where all of it does.
 
-    White space around a part may go, as most templates strip it.
+    White space around a part and around marks of thinking may go, as most templates strip it; what a tool gave back may
+    be quoted as in JSON.
+
+    Args:
+        messages: canonical ones.
+        text: the rendered conversation, up to where these messages end.
+        start: where they start; marks of thinking may stand before, as generation often starts with one.
     """
     for message in messages:
         for name, part in _parts(message):
-            if part not in text:
+            if not _stands(part, text, start) and not (
+                message["role"] == "tool" and _stands(quoted(part), text, start)
+            ):
                 return f"{name} of the {message['role']} ({shortened(part)})"
     return ""
+
+
+def without_thoughts(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A reply without its reasoning: what any template has to write of one that is followed by others."""
+    content = str(message["content"])
+    rest = {key: value for key, value in message.items() if key not in _REASONING}
+    return {**rest, "content": content.rpartition("</think>")[2]}
+
+
+def _stands(part: str, text: str, start: int) -> bool:
+    """Whether a part stands in a text from ``start`` on."""
+    if text.find(part, start) >= 0:
+        return True
+    pieces = [piece.strip() for piece in _THOUGHT.split(part)]
+    if len(pieces) == 1:
+        return False
+    end = len(text)
+    for piece in reversed(pieces):
+        end = text.rfind(piece, 0, end)
+        if end < 0 or (end < start and piece and not _THOUGHT.fullmatch(piece)):
+            return False
+    return True
+
+
+def quoted(text: str) -> str:
+    """A text as templates quote it in JSON, without the quotation marks around it."""
+    return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
 def _parts(message: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -38,7 +75,7 @@ def _parts(message: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if isinstance(value, str) and value.strip():
             yield key, value.strip()
     for call in message.get("tool_calls") or ():
-        yield "the call of a tool", str(call.get("function", call)["name"])
+        yield "call of the tool", str(call.get("function", call)["name"])
 
 
 def unwritten_tools(tools: Sequence[Any], text: str) -> RowProblem | None:
@@ -49,7 +86,7 @@ def unwritten_tools(tools: Sequence[Any], text: str) -> RowProblem | None:
             return RowProblem(
                 "tools",
                 f"the chat template does not write the definition of {name}; use one that knows tools "
-                "(chat_template=), or leave them out with unused_columns (their column's name in a list)",
+                "(chat_template=), or leave the column out by naming it in unused_columns",
             )
     return None
 

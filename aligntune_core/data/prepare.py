@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from aligntune_core.config import written
 from aligntune_core.data import lengths, unused
+from aligntune_core.data.conversations import message_keys
 from aligntune_core.data.ends import Ending, agree
 from aligntune_core.data.formats.base import Row, Shape, Wishes
 from aligntune_core.data.nested import paths, unfolded, with_paths
-from aligntune_core.data.reader import Part, Reader, Tokenize, bad_rows_error
+from aligntune_core.data.reader import Part, Reader, Tally, Tokenize, bad_rows_error
 from aligntune_core.data.recognise import detect, mapping_of
 from aligntune_core.data.rendered import as_rendered
 from aligntune_core.data.rows import BROKEN, PLACE, Broken, RowSource, by_row
 from aligntune_core.data.sources.source import Opened, open_source
 from aligntune_core.data.tables import features
 from aligntune_core.data.templates import ensure_template
+from aligntune_core.data.toolcalls import wants_texts
 from aligntune_core.data.turns import tells_turns
 from aligntune_core.errors import BadRows, DataError
 from aligntune_core.types import BadRow, Datasets
@@ -154,9 +156,10 @@ def _reader(
         max_seq_length=data.max_seq_length,
         drop=data.on_bad_rows == "drop",
         rendered=data.rendered,
-        quiet=data.unused_columns == "ignore",
+        policy=data.unused_columns,
         template=template,
         ending=ending,
+        text_arguments=wants_texts(tokenizer),
     )
 
 
@@ -171,17 +174,10 @@ def _shape(
 ) -> Shape:
     """A data set recognised, with nothing left out that would change what is learnt."""
     data = config.data
-    shape = detect(
-        columns,
-        wishes.sample,
-        algorithm,
-        origin,
-        mapping,
-        data.text_column,
-        data.unused_columns,
-    )
-    shape = replace(shape, system_prompt=data.system_prompt)
-    unused.refuse_telling(shape, wishes.rows(), data.unused_columns)
+    policy = data.unused_columns
+    shape = detect(columns, wishes.sample, algorithm, origin, mapping, data.text_column, policy)
+    shape = replace(unused.without_named(shape, policy), system_prompt=data.system_prompt)
+    unused.refuse_telling(shape, wishes.rows(), policy)
     if not data.rendered:
         return shape
     if data.system_prompt:
@@ -260,11 +256,11 @@ def _streamed(
         first = list(islice(stream, SAMPLE))
     names = list(dict.fromkeys(name for row in first for name in row if name not in (PLACE, BROKEN)))
     sample = [row for row in first if not row.get(BROKEN)]
-    wishes = Wishes(sample=sample, rows=lambda: sample)
+    wishes = Wishes(sample=sample, rows=lambda: sample, streamed=True)
     reader = _reader(names, wishes, opened.origin, config, algorithm, tokenizer, tokenize)
     canonical, extras = reader.shape.columns_made, reader.shape.extras
     checked = stream.map(
-        partial(_checked, reader, opened.origin),
+        partial(_checked, reader, opened.origin, config.data.unused_columns),
         batched=True,
         batch_size=STREAMED,
         with_indices=True,
@@ -274,15 +270,18 @@ def _streamed(
     if next(iter(checked), None) is None:  # judges the first rows now, before weights are loaded
         raise DataError(f"{opened.origin}: no row of the stream can be used; the log names each.")
     sentences = [*opened.sentences, "Rows are streamed: they are checked as training reads them."]
-    return reader, Part(checked, reader.report(opened.origin, names, sentences))
+    tally = Tally(keys={key: None for row in sample for key in message_keys(row, reader.shape)})
+    report = reader.report(opened.origin, names, sentences, tally)
+    return reader, Part(checked, replace(report, rows_dropped=None, rows_made=None))
 
 
 def _checked(
-    reader: Reader, origin: str, batch: dict[str, list[Any]], indices: list[int]
+    reader: Reader, origin: str, policy: unused.Policy, batch: dict[str, list[Any]], indices: list[int]
 ) -> dict[str, list[Any]]:
     """Rows of a stream converted and checked; columns that are neither canonical nor carried along go."""
     canonical, extras = reader.shape.columns_made, reader.shape.extras
     rows = list(by_row(batch))
+    unused.refuse_telling(reader.shape, rows, policy)
     out: dict[str, list[Any]] = {name: [] for name in (*canonical, *extras)}
     entries = reader.check([Broken(row[BROKEN]) if row.get(BROKEN) else row for row in rows])
     for index, row, entry in zip(indices, rows, entries, strict=True):

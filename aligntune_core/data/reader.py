@@ -20,7 +20,8 @@ from aligntune_core.data.rows import Broken, RowSource
 from aligntune_core.data.tables import Canonical, Extras, carried
 from aligntune_core.data.templates import is_plain, refuse_lost_roles
 from aligntune_core.data.tokens import unshared_prompt
-from aligntune_core.data.unused import unused
+from aligntune_core.data.toolcalls import with_texts
+from aligntune_core.data.unused import Policy, refuse_keys, unused
 from aligntune_core.errors import BadRows, DataError
 from aligntune_core.types import BadRow, DataReport, LossOn, RowTokens
 
@@ -66,7 +67,7 @@ class Tally:
     context_turns: int = 0
     long_replies: int = 0
     remarks: Counter[str] = field(default_factory=Counter)  # what is not learnt of a row -> how many rows
-    keys: Counter[str] = field(default_factory=Counter)  # keys of messages that nobody reads -> how many rows
+    keys: dict[str, None] = field(default_factory=dict)  # keys of messages that nobody reads
 
     def add(self, entry: Checked, index: int, source: RowSource) -> None:
         """Count one row of the source."""
@@ -103,7 +104,8 @@ class Reader:
     drop: bool  # leave bad rows out instead of raising
     template: str  # what to say of the chat template
     ending: Ending  # what to say of the end of replies
-    quiet: bool = False  # whether unused columns are no warning
+    policy: Policy = "warn"  # what the user wants of columns and keys that nobody reads
+    text_arguments: bool = False  # whether the chat template takes arguments of calls as JSON texts only
     rendered: bool = (
         False  # whether rows are said to be rendered already, so that it is no warning that they are
     )
@@ -130,6 +132,8 @@ class Reader:
             if not made:
                 raise RowProblem("", f"gives no row to train on (format {self.shape.name})")
             for canonical in made:
+                if self.text_arguments:
+                    canonical.update(_with_text_arguments(canonical))
                 if self.shape.columns_made != self.shape.target.columns:
                     canonical[TOOLS] = cells.tools(row, self.shape)
                 if canonical.keys() != set(self.shape.columns_made):
@@ -157,8 +161,8 @@ class Reader:
             entries = list(zip(range(start, start + len(rows)), rows, self.check(rows), strict=True))
             for index, row, entry in entries:
                 tally.add(entry, index, source)
-                if entry.problem is None and (keys := message_keys(row, self.shape)):
-                    tally.keys.update(keys)
+                if entry.problem is None:
+                    tally.keys.update(dict.fromkeys(message_keys(row, self.shape)))
             fresh = [canon for _, _, entry in entries for canon in entry.rows]
             if not fresh:
                 continue
@@ -198,16 +202,16 @@ class Reader:
     ) -> DataReport:
         """The report on a source; without ``tally`` on one whose rows are still to come."""
         counts, target = tally or Tally(), self.shape.target
+        refuse_keys(origin, counts.keys, self.policy)
         spare = unused(self.shape)
         idle = [f"Not used: {shown(spare)}."] if spare else []
-        idle += [
-            f"Not used: the key {key} of messages in {count} rows." for key, count in counts.keys.items()
-        ]
+        if counts.keys:
+            idle.append(f"Not used of messages: {shown(counts.keys)}.")
         less = [f"{count} rows: {remark}." for remark, count in counts.remarks.items()]
         loud = [target.sentence] if target.warning else []
         ends = [self.ending.sentence] if self.ending.sentence else []
         loud += ends if self.ending.warning else []
-        warnings = [*(() if self.quiet else idle), *loud, *(() if self.rendered else less)]
+        warnings = [*(() if self.policy == "ignore" else idle), *loud, *(() if self.rendered else less)]
         return DataReport(
             source=origin,
             format=self.shape.name,
@@ -261,6 +265,15 @@ class Reader:
                 "trained on a context that differs from the one at inference."
             )
         return sentences
+
+
+def _with_text_arguments(row: CanonicalRow) -> CanonicalRow:
+    """The columns of a row that hold calls of tools, their arguments as JSON texts."""
+    return {
+        column: with_texts(value)
+        for column, value in row.items()
+        if isinstance(value, list) and any(isinstance(m, dict) and "tool_calls" in m for m in value)
+    }
 
 
 def row_digest(row: Mapping[str, Any], source: Any, extras: Mapping[str, str]) -> bytes:

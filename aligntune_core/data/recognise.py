@@ -25,6 +25,8 @@ RESERVED = frozenset(
     {"prompt", "prompts", "completion", "completions", "completion_ids", "trainer_state"}
     # TRL takes a row for a conversation by the first of these it meets, whatever the prompt is.
     | {"chosen", "rejected", "messages"}
+    # It also shows the model what stands in these, though its prompt has no place for a picture.
+    | {"image", "images"}
 )
 
 # Where the user gave a column one of these roles, it is the prompt, or part of it.

@@ -120,6 +120,25 @@ def _only(names: Sequence[str], row: Any) -> Any:
     return row if isinstance(row, Broken) else {name: row[name] for name in names if name in row}
 
 
+_PLAIN = frozenset((str, int, float, bool, type(None), list, dict, tuple, bytes))
+
+
+def _plain_row(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A row without values of NumPy; itself where it has none."""
+    if _PLAIN.issuperset(map(type, row.values())):
+        return row
+    return {name: _plain(value) for name, value in row.items()}
+
+
+def _plain(value: Any) -> Any:
+    """An array as a list, a number or text of NumPy as Python's own, also inside of it; anything else as it is."""
+    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return {key: _plain(item) for key, item in value.items()} if type(value) is dict else value
+
+
 def from_list(
     rows: Sequence[Any], origin: str, numbers: Sequence[int] | None = None, label: str = "row "
 ) -> RowSource:
@@ -127,7 +146,11 @@ def from_list(
     rows = [as_row(row) for row in rows]
     columns = dict.fromkeys(str(name) for row in rows if isinstance(row, Mapping) for name in row)
     rows = [
-        row if isinstance(row, Mapping | Broken) else Broken(f"{a_type(row)}, not a dict of columns")
+        _plain_row(row)
+        if isinstance(row, Mapping)
+        else row
+        if isinstance(row, Broken)
+        else Broken(f"{a_type(row)}, not a dict of columns")
         for row in rows
     ]
     return RowSource(origin, rows, tuple(columns), range(len(rows)) if numbers is None else numbers, label)

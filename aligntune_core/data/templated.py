@@ -16,14 +16,19 @@ from aligntune_core.data.encoding import (
     from_start,
     masked,
     render_conversations,
+    shared_length,
 )
 from aligntune_core.data.formats.base import RowProblem
-from aligntune_core.data.turns import Turns
+from aligntune_core.data.turns import Span, Turns
 
 Answer = dict[str, TokenSequence] | RowProblem
 """The sequences of a row by name, or why there are none."""
 
-_EARLIER_CUT = "The chat template leaves out part of earlier replies, as it does at inference"
+_EARLIER_CUT = "The chat template leaves out the reasoning of earlier replies, as it does at inference"
+_PARTS_EARLY = (
+    "the chat template renders it otherwise where a reply follows, so the loss would be on part of it; use another "
+    "template (chat_template=)"
+)
 _LAST_ONLY = (
     "The chat template does not show where earlier replies start and end, so only the last one is learnt"
 )
@@ -70,7 +75,7 @@ class Templated:
             return self._last_reply(messages, tools)
         text, spans = parts
         try:
-            remark = _checked(plain, tools, text, [text[start:end] for start, end in spans])
+            remark = _checked(plain, tools, text, spans)
         except RowProblem as problem:
             return problem
         ids, mask = masked(self.tokenizer, text, [s for s, on in zip(spans, learnt, strict=True) if on])
@@ -86,7 +91,7 @@ class Templated:
 
     def whole(self, messages: Messages, tools: Tools) -> Answer:
         """A conversation with the loss on every token."""
-        if problem := self._unwritable(messages, "messages"):
+        if problem := self._unwritable(messages, "messages") or _unlearnt(messages, "messages"):
             return problem
         text = render_conversations(self.tokenizer, [messages], False, [tools])[0]
         if isinstance(text, RowProblem):
@@ -111,7 +116,8 @@ class Templated:
             for side in sides
         ]
         problems = [
-            self._problem(row, own, dict(zip(("prompt", *sides), parts, strict=True)))
+            (loss_on_all and _unlearnt(row["prompt"], "prompt"))
+            or self._problem(row, own, dict(zip(("prompt", *sides), parts, strict=True)))
             for row, own, *parts in zip(rows, tools, prompts, *texts, strict=True)
         ]
         alone = self._encoded(prompts, problems)
@@ -150,10 +156,11 @@ class Templated:
                 messages = [message for message in messages if message["role"] != "assistant"]
             elif any(message.get("weight") == 0 for message in messages):
                 return RowProblem(column, "its weight is 0, so nothing of the row would be learnt")
-            elif text.startswith(prompt):
-                text = text[len(prompt) :]
-            if left_out := fidelity.missing(messages, text):
+            start = len(prompt) if column != "prompt" and text.startswith(prompt) else 0
+            if left_out := fidelity.missing(messages, text, start):
                 return RowProblem(column, _left_out(left_out))
+            if column != "prompt" and not start and _parts_early(row["prompt"], prompt, text):
+                return RowProblem("prompt", _PARTS_EARLY)
         return None
 
     def _unwritable(self, messages: Messages, column: str) -> RowProblem | None:
@@ -162,8 +169,21 @@ class Templated:
         return RowProblem(column, spelt(token, "rendered=True takes rows as they are")) if token else None
 
 
-def _checked(messages: Messages, tools: Tools, text: str, replies: Sequence[str]) -> str:
-    """A remark on what a template leaves out of an earlier reply.
+def _unlearnt(messages: Messages, column: str) -> RowProblem | None:
+    """The problem of a reply of weight 0 where the loss is on every token."""
+    if any(message.get("weight") == 0 for message in messages):
+        return RowProblem(column, "a reply has weight 0, but completion_only_loss=False learns every token")
+    return None
+
+
+def _parts_early(messages: Messages, prompt: str, text: str) -> bool:
+    """Whether a prompt is rendered otherwise where a reply follows, before the end of what it says."""
+    said = [message for message in messages if message["role"] != "assistant"]
+    return bool(fidelity.missing(said[-1:], text[: shared_length(prompt, text)]))
+
+
+def _checked(messages: Messages, tools: Tools, text: str, spans: Sequence[Span]) -> str:
+    """A remark on what a template leaves out of an earlier reply: its reasoning may go.
 
     Raises:
         RowProblem: it leaves out anything else.
@@ -172,7 +192,15 @@ def _checked(messages: Messages, tools: Tools, text: str, replies: Sequence[str]
         raise problem
     own = [message for message in messages if message["role"] == "assistant"]
     others = [message for message in messages if message["role"] != "assistant"]
-    if left_out := fidelity.missing(others, text) or fidelity.missing(own[-1:], replies[-1]):
+    left_out, remark = fidelity.missing(others, text), ""
+    for message, (start, end) in zip(own, spans, strict=True):
+        reply = fidelity.missing([message], text[:end], start)
+        if reply and message is not own[-1]:
+            reply, remark = (
+                fidelity.missing([fidelity.without_thoughts(message)], text[:end], start),
+                _EARLIER_CUT,
+            )
+        left_out = left_out or reply
+    if left_out:
         raise RowProblem("messages", _left_out(left_out))
-    earlier = zip(own[:-1], replies[:-1], strict=True)
-    return _EARLIER_CUT if any(fidelity.missing([message], part) for message, part in earlier) else ""
+    return remark

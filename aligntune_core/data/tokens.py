@@ -54,7 +54,9 @@ def sequences(rows: Sequence[Mapping[str, Any]], loss: LossOn, tokenizer: Any) -
     sides = [side for side in ("chosen", "rejected", "completion") if side in rows[0]]
     if isinstance(rows[0]["prompt"], str):
         return _rendered(rows, sides, loss == "all", tokenizer)
-    return templated.answers(rows, [tools_of(row) for row in rows], sides, loss == "all")
+    # Of rows without loss, a column of tools is one that is carried along for rewards.
+    tools = [None if loss == "none" else tools_of(row) for row in rows]
+    return templated.answers(rows, tools, sides, loss == "all")
 
 
 def _labelled(ids: list[int], labels: list[int]) -> Answer:

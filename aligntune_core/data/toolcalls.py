@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from aligntune_core.data.formats.base import RowProblem
@@ -101,3 +101,55 @@ def _without_fillers(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _without_fillers(item) for key, item in value.items() if item is not None}
     return [_without_fillers(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+# --- what the chat template takes ------------------------------------------------------------------------------------
+
+_PROBED = {"probe": "a b"}
+_PROBE: list[dict[str, Any]] = [
+    {"role": "user", "content": "One?"},
+    {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "probe", "arguments": _PROBED}}],
+    },
+]
+
+
+def wants_texts(tokenizer: Any) -> bool:
+    """Whether a chat template writes calls right only where their arguments are a JSON text, as DeepSeek's does.
+
+    Given a dict, such a template fails, or prints it as Python does.
+    """
+    if tokenizer is None or not isinstance(tokenizer.chat_template, str):
+        return False
+    if "tool_calls" not in tokenizer.chat_template:
+        return False
+    as_dict = _rendered(tokenizer, _PROBE)
+    return (not as_dict or str(_PROBED) in as_dict) and json.dumps(_PROBED) in _rendered(
+        tokenizer, with_texts(_PROBE)
+    )
+
+
+def with_texts(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Messages whose calls have their arguments as JSON texts."""
+    return [
+        {**message, "tool_calls": [_with_text(call) for call in message["tool_calls"]]}
+        if "tool_calls" in message
+        else dict(message)
+        for message in messages
+    ]
+
+
+def _with_text(call: Mapping[str, Any]) -> Call:
+    function = call["function"]
+    text = json.dumps(function["arguments"], ensure_ascii=False)
+    return {**call, "function": {**function, "arguments": text}}
+
+
+def _rendered(tokenizer: Any, messages: Sequence[Mapping[str, Any]]) -> str:
+    """What the template makes of messages; "" where it refuses them."""
+    try:
+        return str(tokenizer.apply_chat_template(list(messages), tokenize=False))
+    except Exception:  # a template raises what it likes
+        return ""

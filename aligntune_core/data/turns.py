@@ -1,9 +1,9 @@
 """Which part of a rendered conversation each reply of the assistant is.
 
 Four ways, the first that can tell: the template's own marks (``{% generation %}``); the marks of the training template
-that TRL ships for the same family, where both render the same text; a form of the conversation, where the template
-writes the same around any content; and the conversation cut before and after each reply, where the template renders its
-beginning as it renders it within the whole.
+that TRL ships for the same family, where both render the same text; the frame that the template writes around each
+reply, where it stands once for each of them; and the conversation cut before and after each reply, where the template
+renders its beginning as it renders it within the whole.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate
 from typing import Any
 
+from aligntune_core.data.fidelity import quoted
 from aligntune_core.model.template import TRAINING, shipped
 
 Messages = Sequence[Mapping[str, Any]]
@@ -50,19 +50,20 @@ def tells_turns(tokenizer: Any) -> bool:
 
 
 @dataclass(frozen=True)
-class Form:
-    """What a template writes around the contents of conversations of the same speakers.
+class Frame:
+    """What a template writes around each reply.
 
     Attributes:
-        pieces: the text before each content, and after the last.
-        ends: of each reply but the last, how many characters of the piece after it end it: the whole tokens that end
-            the last reply too.
-        start: characters of the piece before the last reply that generation would start with.
+        start: what starts a reply, as generation starts it.
+        more: what generation starts with beyond that, where a template writes it before some replies only: "<think>".
+        mark: the first token of what ends a reply.
+        end: all of what ends a reply, whether others follow or not; begins with ``mark``.
     """
 
-    pieces: tuple[str, ...]
-    ends: Mapping[int, int]
-    start: int
+    start: str
+    more: str
+    mark: str
+    end: str
 
 
 class Turns:
@@ -70,7 +71,7 @@ class Turns:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self._forms: dict[tuple[str, ...], Form | None] = {}
+        self._frames: dict[bool, Frame | None] = {}
 
     def spans(self, messages: Messages, tools: Tools) -> tuple[str, list[Span]] | None:
         """The rendered conversation, and the part of it that each of its replies is, in order.
@@ -95,7 +96,7 @@ class Turns:
         if (training := training_template(own)) is not None:
             same, marks = self._marked(training, messages, tools)
             parts = marks if same == text else None
-        parts = parts or self._filled_in(messages, tools, text) or self._cut(messages, tools, text)
+        parts = parts or self._framed(messages, tools, text) or self._cut(messages, tools, text)
         return None if parts is None else (text, parts)
 
     def _rendered(self, messages: Messages, tools: Tools, generation: bool = False) -> str:
@@ -120,60 +121,65 @@ class Turns:
         replies = sum(message["role"] == "assistant" for message in messages)
         return texts[0], [(start, end) for start, end in marks[0]] if len(marks[0]) == replies else None
 
-    # --- a form, and what is put into it ---
+    # --- frames ---
 
-    def _filled_in(self, messages: Messages, tools: Tools, text: str) -> list[Span] | None:
-        """The replies of a conversation whose text is its form with the contents put in."""
-        if tools or any(len(message) > 2 for message in messages[:-1]):
+    def _framed(self, messages: Messages, tools: Tools, text: str) -> list[Span] | None:
+        """The replies of a conversation whose text has the frame once for each; None where that cannot be said."""
+        system = messages[0]["role"] == "system"
+        if system not in self._frames:
+            self._frames[system] = self._frame(system)
+        frame = self._frames[system]
+        if frame is None:
             return None
-        roles = tuple(message["role"] for message in messages)
-        if roles not in self._forms:
-            self._forms[roles] = self._form(roles)
-        form = self._forms[roles]
-        if form is None:
+        rows = f"{messages}{tools or ''}"
+        if frame.start.strip() in rows or frame.mark.strip() in rows:
+            return None  # what people wrote could be taken for the template's
+        starts = [match.end() for match in re.finditer(re.escape(frame.start), text)]
+        replies = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
+        if len(starts) != len(replies):
             return None
-        contents = [message["content"] for message in messages]
-        filled = _put_in(form.pieces, contents)
-        if "".join(filled) != text:
-            contents = [content.strip() for content in contents]
-            filled = _put_in(form.pieces, contents)
-            if "".join(filled) != text:
+        spans = []
+        for start, limit in zip(starts, [*starts[1:], len(text)], strict=True):
+            start += len(frame.more) if text.startswith(frame.more, start) else 0
+            at = text.find(frame.mark, start, limit)
+            if at < 0:
                 return None
-        ends = list(accumulate(map(len, filled)))  # of each piece with its content
-        spans = [(ends[i] - len(contents[i]), ends[i] + length) for i, length in form.ends.items()]
-        before_last = ends[-3] if len(ends) > 2 else 0
-        return [*spans, (before_last + form.start, len(text))]
-
-    def _form(self, roles: Sequence[str]) -> Form | None:
-        """The form of conversations of these speakers; None where the template has none."""
-        if roles[-1] != "assistant" or len(roles) < 2:
+            spans.append((start, at + len(frame.end if text.startswith(frame.end, at) else frame.mark)))
+        if not _between(messages, replies, text, spans):
             return None
-        names = [f"\ue000{index}\ue001" for index in range(len(roles))]
-        conversation = [{"role": role, "content": name} for role, name in zip(roles, names, strict=True)]
+        return [*spans[:-1], (spans[-1][0], len(text))]
+
+    def _frame(self, system: bool) -> Frame | None:
+        """What the template writes around replies; None where it differs between them, or is nothing."""
+        names = [f"\ue000{index}\ue001" for index in range(4)]
+        talk = [{**message, "content": name} for message, name in zip(_PROBE, names, strict=True)]
+        first = [{"role": "system", "content": "\ue000s\ue001"}] if system else []
         try:
-            whole = self._rendered(conversation, None)
-            before = self._rendered(conversation[:-1], None, generation=True)
-        except Exception:  # a template that looks into contents, or refuses the beginning, has no form
+            whole = self._rendered([*first, *talk], None)
+            asked = self._rendered([*first, *talk[:3]], None)
+            begun = self._rendered([*first, *talk[:3]], None, generation=True)
+        except Exception:  # a template that looks into contents, or refuses the beginning, has no frame
             return None
         pieces = re.split("|".join(names), whole)
-        beginning = re.split("|".join(names), before)
-        if len(pieces) != len(roles) + 1 or beginning[:-1] != pieces[: len(roles) - 1]:
+        if len(pieces) != len(names) + 1 or names[2] not in asked or names[2] not in begun:
             return None
-        if not pieces[len(roles) - 1].startswith(beginning[-1]):
+        user_end, prompt = asked.rpartition(names[2])[2], begun.rpartition(names[2])[2]
+        begin = _shared(pieces[3], prompt)
+        start = _shared(pieces[1], begin)
+        user_end = self._shared_tokens(user_end, start)
+        end = self._shared_tokens(pieces[2], pieces[4])
+        if not start[len(user_end) :].strip() or not end:
             return None
-        replies = [index for index, role in enumerate(roles[:-1]) if role == "assistant"]
-        ends = {index: self._shared_end(pieces[index + 1], pieces[-1]) for index in replies}
-        return Form(tuple(pieces), ends, len(beginning[-1]))
+        mark = str(self._tokenizer.decode(self._tokenizer(end, add_special_tokens=False)["input_ids"][:1]))
+        if not mark.strip() or not end.startswith(mark):
+            return None
+        return Frame(start[len(user_end) :], begin[len(start) :], mark, end)
 
-    def _shared_end(self, piece: str, end: str) -> int:
-        """How many characters of a piece are whole tokens that ``end`` starts with too."""
-        one = self._tokenizer(piece, add_special_tokens=False)["input_ids"]
-        other = self._tokenizer(end, add_special_tokens=False)["input_ids"]
-        count = next(
-            (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
-        )
-        text = str(self._tokenizer.decode(one[:count], clean_up_tokenization_spaces=False))
-        return len(text) if piece.startswith(text) else 0
+    def _shared_tokens(self, piece: str, end: str) -> str:
+        """The whole tokens that two texts start with."""
+        one, other = (self._tokenizer(text, add_special_tokens=False)["input_ids"] for text in (piece, end))
+        text = str(self._tokenizer.decode(_shared(one, other), clean_up_tokenization_spaces=False))
+        return text if piece.startswith(text) else ""
 
     # --- cut ---
 
@@ -197,8 +203,22 @@ class Turns:
         return parts
 
 
-def _put_in(pieces: Sequence[str], contents: Sequence[str]) -> list[str]:
-    return [piece + content for piece, content in zip(pieces, [*contents, ""], strict=True)]
+def _shared(one: Any, other: Any) -> Any:
+    """What two texts, or two lists of tokens, start with."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return one[: next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))]
+
+
+def _between(messages: Messages, replies: Sequence[int], text: str, spans: Sequence[Span]) -> bool:
+    """Whether what others say stands before, between the replies' spans, and nowhere within them."""
+    ends, starts = [0, *(end for _, end in spans)], [start for start, _ in spans]
+    firsts = [0, *(index + 1 for index in replies)]
+    for first, last, begin, limit in zip(firsts, replies, ends, starts, strict=False):
+        for message in messages[first:last]:
+            content = message["content"].strip()
+            if content not in text[begin:limit] and quoted(content) not in text[begin:limit]:
+                return False
+    return True
 
 
 @lru_cache(maxsize=8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from aligntune_core.data.columns import plain_name, shown
@@ -50,6 +51,12 @@ def unused(shape: Shape) -> list[str]:
     return [column for column in shape.columns if column not in taken]
 
 
+def without_named(shape: Shape, policy: Policy) -> Shape:
+    """The shape without the carried columns that ``policy`` names; those that it reads were left aside before."""
+    named = set(policy) if isinstance(policy, list) else set()
+    return replace(shape, extras={n: c for n, c in shape.extras.items() if c not in named})
+
+
 def refuse_telling(shape: Shape, rows: Iterable[Row], policy: Policy) -> None:
     """Raise for unused columns that would change what is learnt, and with "error" for any.
 
@@ -84,8 +91,16 @@ def refuse_telling(shape: Shape, rows: Iterable[Row], policy: Policy) -> None:
                 )
 
 
+def refuse_keys(origin: str, keys: Iterable[str], policy: Policy) -> None:
+    """Raise DataError for keys of messages that nobody reads, where the user wants none."""
+    if keys and policy == "error":
+        raise DataError(
+            f'{origin}: unused keys of messages: {shown(keys)} (unused_columns="error"). Take them out of the messages.'
+        )
+
+
 def _meaning(column: str) -> str:
-    return TELLING.get(plain_name(column), "")
+    return TELLING.get(plain_name(column).rpartition(".")[2], "")
 
 
 def _says_something(column: str, value: Any) -> bool:

@@ -106,3 +106,14 @@ def test_messages_of_two_schemas_in_one_table(prepare: Any) -> None:
     assert prepare([{"prompt": "hi", **lists}], "dpo").train[0] == WANTED
     turned = [{"role": None, "from": "human", "value": "hi"}, {"from": "gpt", "content": None, "value": "no"}]
     assert prepare([{"prompt": "hi", **lists, "rejected": turned}], "dpo").train[0] == WANTED
+
+
+def test_values_of_numpy_are_read_as_pythons_own(prepare: Any) -> None:
+    numpy = pytest.importorskip("numpy")
+    talk = numpy.array([ASK, SAY], dtype=object)
+    row = {"messages": talk, "score": numpy.float32(1)}
+    assert prepare([row]).train[0] == {"prompt": [ASK], "completion": [SAY]}
+    grpo = prepare([{"prompt": "hi", "answer": numpy.array([1, 2]), "score": numpy.int64(3)}], "grpo").train[
+        0
+    ]
+    assert (grpo["answer"], grpo["score"]) == ([1, 2], 3)

@@ -219,7 +219,7 @@ def test_keys_that_nobody_reads_are_named(prepare: Any) -> None:
 def test_keys_that_nobody_reads_are_a_warning(prepare: Any) -> None:
     rows = [{"messages": [ASK, {**SAY, "mood": "calm", "id": 1}]}] * 2 + [{"messages": [ASK, SAY]}]
     report = prepare(rows).report
-    assert report.warnings == ("Not used: the key mood of messages in 2 rows.",)
+    assert report.warnings == ("Not used of messages: mood.",)
     assert prepare(rows, unused_columns="ignore").report.warnings == ()
 
 

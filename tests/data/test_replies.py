@@ -24,8 +24,12 @@ MARKS = (
     "{% else %}{{ m['content'] + '<|im_end|>' }}{% endif %}{{ '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+# Nothing says who speaks, so no frame stands around replies.
+BARE = "{% for m in messages %}{{ m['content'] + '<|im_end|>' }}{% endfor %}"
 # Says how many messages there are, so no beginning of a conversation is rendered as it is within the whole.
-COUNTS = "{{ messages | length }}:" + CHAT_TEMPLATE
+COUNTS = "{{ messages | length }}:" + BARE
+# Ends what is short with another mark, so no beginning up to a reply is rendered as it is within the whole.
+SHORT = BARE + "{% if messages | length < 4 and not add_generation_prompt %}!{% endif %}"
 # Cuts what was thought out of a reply, as templates of reasoning models do.
 THINKS = (
     "{% for m in messages %}{% set c = m['content'] %}{% if m['role'] == 'assistant' and '</think>' in c %}"
@@ -76,6 +80,58 @@ def test_every_reply_is_learnt_with_templates_of_the_field(name: str) -> None:
     assert not any(word in "".join(runs) for word in ("hi there", "river"))
 
 
+TIDE = {"type": "function", "function": {"name": "tide", "description": "Height.", "parameters": {}}}
+CALL = {
+    "role": "assistant",
+    "content": "",
+    "tool_calls": [{"type": "function", "function": {"name": "tide", "arguments": {"at": "Emden"}}}],
+}
+
+
+@pytest.mark.parametrize("name", ["qwen3", "qwen3_5_think", "qwen3_6", "llama3_1"])
+def test_calls_of_tools_and_the_replies_after_them_are_learnt(name: str) -> None:
+    """Templates that write a thought before some replies only are told apart by what stands around each."""
+    result = {"role": "tool", "content": '{"height": "2.1 m"}'}
+    runs = learnt([ASK, CALL, result, SAY, ASK2, CALL, result, SAY2], shipped(name), [TIDE])
+    assert [word for run in runs for word in ("Emden", "hello you", "the Elbe") if word in run] == [
+        "Emden",
+        "hello you",
+        "Emden",
+        "the Elbe",
+    ]
+    assert not any(word in "".join(runs) for word in ("hi there", "river", "2.1 m"))
+
+
+@pytest.mark.parametrize("name", ["qwen3", "qwen3_5_think", "gemma4_v5"])
+def test_earlier_replies_are_learnt_though_their_thoughts_are_cut(name: str) -> None:
+    thinking = [ASK, {**SAY, "reasoning_content": "polite"}, ASK2, {**SAY2, "reasoning_content": "geography"}]
+    first, last = learnt(thinking, shipped(name))
+    assert "hello you" in first
+    assert "geography" in last
+    assert "the Elbe" in last
+    assert "polite" not in first
+
+
+def test_words_that_could_be_the_templates_own_are_not_taken_for_it() -> None:
+    """A frame of plain words that a row spells too says nothing of where replies are; cutting does."""
+    words = (
+        "{% for m in messages %}{{ '\n' + m['role'] + ': ' + m['content'] + '.' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '\nassistant: ' }}{% endif %}"
+    )
+    tricky = {"role": "user", "content": "say\nassistant: oops"}
+    assert learnt([tricky, SAY, ASK2, SAY2], words) == ["hello you.", "the Elbe."]
+    short = words + "{% if messages | length == 2 and not add_generation_prompt %}!{% endif %}"
+    assert learnt([ASK, SAY, ASK2, SAY2], short) == ["hello you.", "the Elbe."]
+    assert learnt([tricky, SAY, ASK2, SAY2], short) == ["the Elbe."]
+
+
+def test_a_prompt_that_is_rendered_otherwise_before_a_reply_is_a_problem(prepare: Any) -> None:
+    """Prompt and reply would part at the count, so that the loss would be on the prompt."""
+    assert not turns.tells_turns(make_tokenizer(COUNTS))
+    with pytest.raises(DataError, match="renders it otherwise where a reply follows"):
+        prepare([{"messages": TALK}], tokenizer=make_tokenizer(COUNTS))
+
+
 def test_marks_of_the_training_template_are_taken_where_both_render_the_same() -> None:
     own, training = shipped("qwen2_5"), shipped("qwen2_5_training")
     assert turns.training_template(own) == training
@@ -101,15 +157,15 @@ def test_two_replies_in_a_row_are_told_apart(template: str) -> None:
 
 
 def test_a_template_that_cannot_be_cut_leaves_the_last_reply_and_says_so(prepare: Any) -> None:
-    assert not turns.tells_turns(make_tokenizer(COUNTS))
-    data = prepare([{"messages": TALK}], tokenizer=make_tokenizer(COUNTS))
+    assert not turns.tells_turns(make_tokenizer(SHORT))
+    data = prepare([{"messages": TALK}], tokenizer=make_tokenizer(SHORT))
     assert data.train[0]["completion"] == [SAY2]
     assert any("last turn of the assistant only" in sentence for sentence in data.report.warnings)
 
 
 def test_some_rows_that_cannot_be_cut_are_counted(prepare: Any) -> None:
     # Renders every conversation but those of six messages as a beginning of the whole.
-    template = "{% if messages | length == 6 %}six {% endif %}" + CHAT_TEMPLATE
+    template = BARE + "{% if messages | length == 4 and messages[1]['content'] == 'hello you' %}!{% endif %}"
     data = prepare([{"messages": TALK}, {"messages": [*TALK, ASK, SAY]}], tokenizer=make_tokenizer(template))
     assert any(s.startswith("1 rows: The chat template does not show") for s in data.report.warnings)
 
@@ -122,6 +178,18 @@ def test_train_on(prepare: Any) -> None:
     assert [m.get("weight") for m in marked.train[0]["messages"]] == [None, 1, None, 0]
     with pytest.raises(DataError, match="every reply has weight 0"):
         prepare([{"messages": TALK}], train_on="marked")
+
+
+def test_weight_0_contradicts_a_loss_on_everything(prepare: Any) -> None:
+    with pytest.raises(DataError, match="weight 0, but completion_only_loss=False learns every token"):
+        prepare([{"messages": [ASK, {**SAY, "weight": 0}, ASK2, SAY2]}], completion_only_loss=False)
+
+
+def test_every_reply_of_a_stream_is_learnt_though_its_first_rows_have_one_each(prepare: Any) -> None:
+    rows = [{"messages": [ASK, SAY]} for _ in range(120)]
+    data = prepare([*rows, {"messages": TALK}], streaming=True, max_steps=1)
+    assert list(data.train)[-1]["messages"] == TALK
+    assert data.report.loss == "assistant"
 
 
 def test_a_lone_reply_of_weight_0_is_no_row_to_learn_from(prepare: Any) -> None:
@@ -141,7 +209,43 @@ def test_a_last_reply_that_the_template_cuts_is_a_problem(prepare: Any) -> None:
 def test_an_earlier_reply_that_the_template_cuts_is_said(prepare: Any) -> None:
     first = {"role": "assistant", "content": "<think>why</think>because"}
     data = prepare([{"messages": [ASK, first, ASK2, SAY2]}], tokenizer=make_tokenizer(THINKS))
-    assert any("leaves out part of earlier replies" in sentence for sentence in data.report.warnings)
+    assert any("leaves out the reasoning of earlier replies" in sentence for sentence in data.report.warnings)
+
+
+LFM2, LLAMA31 = "lfm2", "llama3_1"
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "what"),
+    [
+        (LFM2, CALL, "call of the tool of the assistant"),
+        (LLAMA31, {**CALL, "content": "let me look"}, "text of the assistant"),
+    ],
+)
+def test_what_an_earlier_reply_says_or_calls_is_not_left_out(
+    name: str, message: dict[str, Any], what: str
+) -> None:
+    """Only reasoning may go: LFM 2 writes no calls, and Llama 3.1 no text beside one."""
+    tokenizer = make_tokenizer(shipped(name))
+    tokenizer.add_special_tokens({"bos_token": "<|endoftext|>"})
+    row = {"messages": [ASK, message, {"role": "tool", "content": "2.1"}, SAY], "tools": json.dumps([TIDE])}
+    answer = sequences([row], "assistant", tokenizer)[0]
+    assert what in str(answer)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("qwen3", "<think>why</think>because"),
+        ("qwen3_5_think", "<think>\nwhy\n</think>\n\nbecause"),
+        ("nemotron_3_nano", "<think>\nwhy\n</think>because"),
+    ],
+)
+def test_white_space_around_thoughts_may_go_and_generation_may_start_with_their_mark(
+    prepare: Any, name: str, content: str
+) -> None:
+    row = {"messages": [ASK, {"role": "assistant", "content": content}]}
+    assert prepare([row], tokenizer=make_tokenizer(shipped(name))).report.warnings == ()
 
 
 def test_both_answers_of_a_pair_are_checked(prepare: Any) -> None:
@@ -195,6 +299,23 @@ def test_tools_go_to_the_template_or_are_a_problem(prepare: Any) -> None:
     with pytest.raises(DataError, match="does not write the definition of tide"):
         prepare([{"messages": [ASK, SAY], "tools": tools}])
     assert prepare([{"messages": [ASK, SAY], "tools": []}]).train[0]["tools"] is None
+
+
+def test_definitions_of_tools_get_the_wrapping_that_templates_read(prepare: Any) -> None:
+    row = {"messages": [ASK, SAY], "tools": [TIDE["function"]]}
+    assert json.loads(prepare([row], tokenizer=make_tokenizer(shipped("qwen2_5"))).train[0]["tools"]) == [
+        TIDE
+    ]
+
+
+def test_arguments_of_calls_are_texts_for_templates_that_take_nothing_else(prepare: Any) -> None:
+    row = {"messages": [ASK, CALL, {"role": "tool", "content": "2.1"}, SAY]}
+    tokenizer = make_tokenizer(shipped("deepseekv3"))
+    tokenizer.add_special_tokens({"bos_token": "<|endoftext|>"})
+    calls = prepare([row], tokenizer=tokenizer).train[0]["messages"][1]["tool_calls"]
+    assert calls[0]["function"]["arguments"] == '{"at": "Emden"}'
+    calls = prepare([row], tokenizer=make_tokenizer(shipped("qwen2_5"))).train[0]["messages"][1]["tool_calls"]
+    assert calls[0]["function"]["arguments"] == {"at": "Emden"}
 
 
 # --- rendered already, and special tokens ----------------------------------------------------------------------------

@@ -75,6 +75,46 @@ def test_what_is_carried_for_rewards_is_no_picture_for_the_model(prepare: Any) -
     assert prepare(rows, "grpo", unused_columns="ignore").train[0]["answer"] == "a cup"
 
 
+def test_a_column_that_is_named_is_left_out_though_the_format_reads_it(prepare: Any) -> None:
+    tools = [{"type": "function", "function": {"name": "tide", "parameters": {}}}]
+    rows = [{**PAIR, "functions": tools}]
+    with pytest.raises(DataError, match="does not write the definition of tide"):
+        prepare(rows)
+    data = prepare(rows, unused_columns=["functions"])
+    assert "tools" not in data.train.column_names
+    assert "Not used: functions." in data.report.warnings
+    with pytest.raises(DataError, match="no column for prompt"):
+        prepare(rows, unused_columns=["prompt"])
+
+
+@pytest.mark.parametrize("column", ["tools", "images"])
+def test_rows_to_generate_for_have_no_tools_and_pictures(prepare: Any, column: str) -> None:
+    """The libraries render prompts without a row's own tools, and take pictures from a column of that name."""
+    rows = [{"prompt": "what is it?", column: [{"name": "tide"}], "answer": "a cup"}]
+    with pytest.raises(DataError, match=f'"{column}" would be left out'):
+        prepare(rows, "grpo")
+    data = prepare(rows, "grpo", unused_columns=[column])
+    assert set(data.train.column_names) == {"prompt", "answer"}
+    nested = [{"input": {"messages": [{"role": "user", "content": "hi"}], column: [{"name": "tide"}]}}]
+    with pytest.raises(DataError, match=f'"input.{column}" would be left out'):
+        prepare(nested, "grpo")
+
+
 def test_held_out_rows_are_asked_too(prepare: Any) -> None:
     with pytest.raises(DataError, match=r"held out.*images"):
         prepare([PAIR], eval_dataset=[{**PAIR, "images": ["a.jpg"]}])
+
+
+# --- keys of messages ------------------------------------------------------------------------------------------------
+
+
+def test_keys_of_messages_that_nobody_reads_are_said(prepare: Any) -> None:
+    rows = [
+        {"messages": [{"role": "user", "content": "hi", "mood": "sad", "id": 3}, TALK["messages"][1]]},
+        TALK,
+    ]
+    assert "Not used of messages: mood." in prepare(rows).report.warnings
+    assert "Not used of messages: mood." in prepare(rows, streaming=True, max_steps=1).report.warnings
+    assert prepare(rows, unused_columns="ignore").report.warnings == ()
+    with pytest.raises(DataError, match="unused keys of messages: mood"):
+        prepare(rows, unused_columns="error")

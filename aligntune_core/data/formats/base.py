@@ -70,6 +70,7 @@ class Wishes:
     train_on: str = "all"  # which replies of a conversation: "all", "last" or "marked"
     sample: Sequence[Row] = ()  # the first readable rows
     rows: Callable[[], Iterable[Row]] = tuple  # gives all readable rows, as far as they can be read twice
+    streamed: bool = False  # whether more rows are to come than ``rows`` gives
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def loss(shape: Shape, wishes: Wishes) -> Target:
     if marked and wishes.tells_turns:
         sentence = "The loss is on the turns of the assistant that the rows mark (train_on=marked)."
         return Target("assistant", WHOLE, sentence, marked=True)
-    if not any(_has_turns(row.get(column), column) for row in wishes.rows()):
+    if not wishes.streamed and not any(_has_turns(row.get(column), column) for row in wishes.rows()):
         return Target("completion", PAIR, "The loss is on the reply only.", marked=marked)
     if wishes.tells_turns:
         return Target("assistant", WHOLE, "The loss is on every turn of the assistant.")

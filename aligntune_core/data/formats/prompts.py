@@ -10,6 +10,7 @@ from aligntune_core.data.formats import messages, preference
 from aligntune_core.data.formats.base import (
     BESIDE,
     CONTEXT,
+    TOOLS,
     CanonicalRow,
     Format,
     Roles,
@@ -72,13 +73,16 @@ def _are_texts(shape: Shape, wishes: Wishes) -> bool:
     return bool(texts) and not (shape.dialogue and any("Human:" in text for text in texts))
 
 
+# Libraries that generate render prompts themselves, with no row's own tools: such a column is refused as unused.
+_BESIDE = tuple(role for role in BESIDE if role != TOOLS)
+
 FORMAT = Format(
     name="prompts",
     roles=(
-        Roles(("prompt",), CONTEXT),
-        Roles(("messages",), BESIDE),
-        Roles(preference.SIDES, BESIDE),
-        Roles(("text",), BESIDE),
+        Roles(("prompt",), tuple(role for role in CONTEXT if role != TOOLS)),
+        Roles(("messages",), _BESIDE),
+        Roles(preference.SIDES, _BESIDE),
+        Roles(("text",), _BESIDE),
     ),
     recognise=recognise,
     rows=rows,
