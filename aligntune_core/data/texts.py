@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from aligntune_core.data.formats.base import RowProblem
@@ -21,6 +22,8 @@ def read_text(value: Any, column: str, *, optional: bool = False) -> str:
             return ""
         raise RowProblem(column, "missing (None)" if value is None else "empty")
     if not isinstance(value, str):
+        if isinstance(value, float) and math.isnan(value):  # what pandas has where nothing is
+            return read_text(None, column, optional=optional)
         raise RowProblem(column, f"{shortened(value)} is {a_type(value)}, text was expected")
     if not value.isascii():
         try:
@@ -38,7 +41,7 @@ def read_text(value: Any, column: str, *, optional: bool = False) -> str:
 
 def is_blank(value: Any) -> bool:
     """Whether a value says nothing: None, a blank text, a list or dict without items, or a JSON text of one."""
-    if value is None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return True
     if isinstance(value, str):
         return value.strip() in ("", "[]", "{}", "null")

@@ -47,6 +47,7 @@ def problem(prepare: Any, row: Any, algorithm: str = "sft", **keywords: Any) -> 
         ({"instruction": "q", "input": "i", "context": "c", "output": "o"}, "q\n\ni\n\nc"),
         ({"context": "q", "response": "o"}, "q"),
         ({"question": "q", "context": None, "answer": "o"}, "q"),
+        ({"instruction": "q", "input": float("nan"), "output": "o"}, "q"),
         ({"problem": "q", "solution": "o"}, "q"),
         ({"Problem": "q", "Solution": "o"}, "q"),
         ({"problem": "q", "answer": "3", "solution": "o"}, "q"),
@@ -354,6 +355,7 @@ def test_lines_that_are_lists_of_messages(prepare: Any, lines: Callable[..., Pat
     (tmp_path / "rows.json").write_text(json.dumps(list(rows)))
     assert prepare(str(tmp_path / "rows.json")).train.to_list() == wanted
     assert prepare(list(rows)).train.to_list() == wanted
+    assert prepare(str(lines(tmp_path / "one.jsonl", [json.dumps([ASK, SAY])]))).train.to_list() == wanted[:1]
 
 
 # --- hints -----------------------------------------------------------------------------------------------------------

@@ -65,6 +65,8 @@ def test_tables_and_arrays_of_tokens(prepare: Any) -> None:
         ({"input_ids": None}, "input_ids", "missing"),
         ({"input_ids": "abc"}, "input_ids", "a list of tokens was expected"),
         ({"input_ids": [1, 2.5]}, "input_ids", "2.5 is a float"),
+        ({"input_ids": [5, -3, 7]}, "input_ids", "-3 is no token id"),
+        ({"input_ids": [5, 2**40]}, "input_ids", "is no token id"),
         ({"input_ids": IDS, "labels": [1]}, "labels", "1 numbers beside 4 tokens"),
         ({"input_ids": IDS, "labels": [6, 7, 8, -100]}, "labels", "label 0 is 6, but the token there is 5"),
         ({"input_ids": IDS, "labels": [5, -100, -100, -100]}, "input_ids", "no token of it has loss"),

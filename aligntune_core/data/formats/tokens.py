@@ -23,6 +23,7 @@ from aligntune_core.wording import a_type
 IGNORED = -100
 """The label of a token without loss."""
 
+_LARGEST = 2**31 - 1
 COLUMNS = ("input_ids", "labels")
 # Columns of zeros and ones that put the loss on some of the tokens.
 _MASKS = ("assistant_masks", "completion_mask", "loss_mask")
@@ -59,6 +60,9 @@ def rows(row: Row, shape: Shape) -> Iterator[CanonicalRow]:
     )
     if not any(learnt[place] for place in kept[1:]):
         raise RowProblem(column, "no token of it has loss, the first aside, which is predicted from nothing")
+    odd = next((ids[place] for place in kept if not 0 <= ids[place] <= _LARGEST), None)
+    if odd is not None:
+        raise RowProblem(column, f"{odd} is no token id")
     yield {
         "input_ids": [ids[place] for place in kept],
         "labels": [ids[place] if learnt[place] else IGNORED for place in kept],

@@ -102,7 +102,19 @@ def read_json(open_file: Open, name: str, lines: bool) -> Rows:
     start = _skip(text, 0)
     if text[start : start + 1] != "[":
         raise DataError(f"{name}:1: neither a JSON array nor JSON objects, one a line.")
+    if _is_conversation(text, start + 1):
+        return iter([(1, _checked(json.loads(text), text, 0, len(text)))])
     return _elements(text, start + 1, name)
+
+
+def _is_conversation(text: str, position: int) -> bool:
+    """Whether the array that is the whole of a file holds the messages of one row, rather than rows."""
+    try:
+        first, _ = _DECODER.raw_decode(text, _skip(text, position))
+    except (ValueError, RecursionError):
+        return False
+    bare = isinstance(first, dict) and first.keys() <= {"role", "content", "from", "value"}
+    return bare and is_message(first) and _is_whole(text)
 
 
 def holds_lines(open_file: Open, lines: bool) -> bool:
