@@ -98,7 +98,7 @@ def _kind(module: Any, leaf: str, parameter: Any) -> Kind | None:
         own = type(module).forward is not nn.Linear.forward and "Router" in type(module).__name__
         return ("router" if own else "linear") if leaf == "weight" else None
     shape = tuple(parameter.shape)
-    if len(shape) < 2 or any(part in leaf for part in _NO_MATRICES) and not leaf.endswith("_weight"):
+    if len(shape) < 2 or (any(part in leaf for part in _NO_MATRICES) and not leaf.endswith("_weight")):
         return None
     if isinstance(module, _ConvNd):
         return "convolution"
@@ -165,7 +165,7 @@ def _blind(base: Any, modules: dict[str, Any]) -> Iterator[str]:
 
 
 def covered(model: Any, whole: bool = True) -> set[str]:
-    """Names of the weights of ``model``, a ``PeftModel``, that carry an adapter, or with ``whole`` are trained whole."""
+    """Names of the weights of a ``PeftModel`` that carry an adapter or, with ``whole``, are trained whole beside it."""
     base = model.get_base_model()
     parameters = set()
     for path, module in base.named_modules():

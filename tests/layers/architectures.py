@@ -29,14 +29,10 @@ STATE = {"hidden_size": 64, "num_hidden_layers": 2}
 SHARED = {"shared_expert_intermediate_size": 32}
 NO_HEAD_DIM = {name: value for name, value in WIDTH.items() if name != "head_dim"}
 
+PLAIN = ("llama", "mistral", "qwen3", "gemma2", "gemma3_text", "phi3", "gpt_neox", "olmo2", "starcoder2", "cohere",
+         "cohere2", "granite", "stablelm", "smollm3", "glm4", "exaone4", "nemotron", "phi", "persimmon")  # fmt: skip
 DENSE: dict[str, dict[str, Any]] = {
-    **{
-        kind: WIDTH
-        for kind in (
-            "llama", "mistral", "qwen3", "gemma2", "gemma3_text", "phi3", "gpt_neox", "olmo2", "starcoder2", "cohere",
-            "cohere2", "granite", "stablelm", "smollm3", "glm4", "exaone4", "nemotron", "phi", "persimmon",
-        )
-    },
+    **dict.fromkeys(PLAIN, WIDTH),
     "qwen2": {**WIDTH, "tie_word_embeddings": True},
     "falcon": NO_HEAD_DIM,
     "gpt2": GPT,
@@ -96,7 +92,11 @@ def make(kind: str, tokenizer: Any) -> Any:
     import torch
     from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
-    ends = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
+    ends = {
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "bos_token_id": None,
+    }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         config = CONFIG_MAPPING[kind](**ALL[kind], **ends, vocab_size=len(tokenizer))

@@ -86,7 +86,9 @@ def test_every_weight_carries_an_adapter_or_is_named(kind: str, tmp_path: Path) 
     for _ in range(6):
         ids = torch.randint(5, 400, (2, 32))
         adapted(input_ids=ids, labels=ids, use_cache=False).loss.backward()
-    idle = [n for n, p in adapted.named_parameters() if "lora_B" in n and (p.grad is None or not p.grad.any())]
+    idle = [
+        n for n, p in adapted.named_parameters() if "lora_B" in n and (p.grad is None or not p.grad.any())
+    ]
     assert not idle
 
     for name, parameter in adapted.named_parameters():
