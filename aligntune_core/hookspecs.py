@@ -6,8 +6,8 @@ keyword-only arguments, no ``*`` or ``**``, no defaults. Returning ``None`` mean
 says so, core raises an error that names the hook.
 
 Order of calls: ``backend_info``, ``supports_algorithm``, ``problems``, ``prepare``, ``planned``, ``remarks``,
-``tokenize``, ``load_model``, ``apply_peft``, ``build_trainer``. The first three are light; the others may import torch and friends,
-and do it inside the function. Required are ``backend_info``, ``supports_algorithm``, ``load_model``, ``apply_peft`` and
+``tokenize``, ``load_model``, ``apply_peft``, ``build_trainer``. The first three are light; the others may import torch
+and friends, and do it inside the function. Required are ``backend_info``, ``supports_algorithm``, ``load_model``, ``apply_peft`` and
 ``build_trainer``; core has defaults for the rest.
 
 ``config`` is an ``aligntune_core.Config``. Up to ``prepare`` some of its fields may be "auto" or None; from ``planned``

@@ -165,7 +165,7 @@ def _blind(base: Any, modules: dict[str, Any]) -> Iterator[str]:
 
 
 def covered(model: Any, whole: bool = True) -> set[str]:
-    """Names of the weights of ``model``, a ``PeftModel``, that carry an adapter, or with ``whole`` are trained whole."""
+    """Names of the weights of a ``PeftModel`` that carry an adapter or, with ``whole``, are trained whole beside it."""
     base = model.get_base_model()
     parameters = set()
     for path, module in base.named_modules():
