@@ -117,7 +117,7 @@ def _reads_past(modules: dict[str, Any], name: str) -> bool:
 
 
 @cache
-def _weights_read(kind: type) -> frozenset[str]:
+def _weights_read(kind: Any) -> frozenset[str]:
     """Names of submodules whose weight the code of a class multiplies with by itself."""
     code = ""
     for ancestor in kind.__mro__:

@@ -128,7 +128,7 @@ def callbacks() -> list[Any]:
             return {"args": {"count": self.count}, "attributes": {}}
 
     class StateDict(Counting, TrainerCallback):  # type: ignore[misc]
-        def state_dict(self) -> dict[str, Any]:
+        def state_dict(self) -> dict[Any, Any]:
             return {"count": torch.tensor(self.count), 1: (2, 3)}
 
         def load_state_dict(self, state: dict[Any, Any]) -> None:

@@ -260,7 +260,7 @@ def _names(dtypes: set[Any]) -> str:
 
 def _mean_logged(state: Any) -> float | None:
     """Mean loss of the steps that were logged, from their log."""
-    losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
+    losses: list[float] = [entry["loss"] for entry in state.log_history if "loss" in entry]
     return sum(losses) / len(losses) if losses else None
 
 
