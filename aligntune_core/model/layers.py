@@ -113,7 +113,8 @@ def _kind(module: Any, leaf: str, parameter: Any) -> Kind | None:
 def _reads_past(modules: dict[str, Any], name: str) -> bool:
     """Whether the class that holds the module ``name`` reads its weight."""
     parent, _, leaf = name.rpartition(".")
-    return parent in modules and leaf in _weights_read(type(modules[parent]))
+    kind: Any = type(modules.get(parent))
+    return parent in modules and leaf in _weights_read(kind)
 
 
 @cache

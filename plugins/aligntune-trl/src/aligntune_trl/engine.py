@@ -162,7 +162,8 @@ class TrlEngine:
         if held_by(start) is None:
             return _mean_logged(trainer.state)
         total: float = trainer._total_loss_scalar
-        return total / max(trainer.state.global_step, 1)
+        steps: int = trainer.state.global_step
+        return total / max(steps, 1)
 
     def _is_finished(self, checkpoint: Path) -> bool:
         """Whether ``max_steps`` are done, or a callback had ended the run; transformers would take one step more."""

@@ -48,7 +48,8 @@ def name_body(model: Any) -> None:
     TRL runs the body and the output layer by themselves. The class of Llama 4's texts names a part that only the whole,
     which sees pictures, has.
     """
-    if model is not None and getattr(model, "base_model", None) is model and (body := _body(model)):
+    names_itself: bool = getattr(model, "base_model", None) is model
+    if names_itself and (body := _body(model)):
         model.base_model_prefix = body
 
 
