@@ -5,10 +5,10 @@ implementation takes any subset of a hook's arguments by name (``build_trainer``
 keyword-only arguments, no ``*`` or ``**``, no defaults. Returning ``None`` means "not mine"; if every implementation
 says so, core raises an error that names the hook.
 
-Order of calls: ``backend_info``, ``supports_algorithm``, ``problems``, ``prepare``, ``planned``, ``tokenize``,
-``load_model``, ``apply_peft``, ``build_trainer``. The first three are light; the others may import torch and friends,
-and do it inside the function. Required are ``backend_info``, ``supports_algorithm``, ``load_model``, ``apply_peft`` and
-``build_trainer``; core has defaults for the rest.
+Order of calls: ``backend_info``, ``supports_algorithm``, ``problems``, ``prepare``, ``planned``, ``remarks``,
+``tokenize``, ``load_model``, ``apply_peft``, ``build_trainer``. The first three are light; the others may import torch
+and friends, and do it inside the function. Required are ``backend_info``, ``supports_algorithm``, ``load_model``,
+``apply_peft`` and ``build_trainer``; core has defaults for the rest.
 
 ``config`` is an ``aligntune_core.Config``. Up to ``prepare`` some of its fields may be "auto" or None; from ``planned``
 on it is resolved: no "auto" is left, and None only where a field documents it as off. ``prepared`` is what ``prepare``
@@ -109,6 +109,21 @@ def planned(config: Any, prepared: Prepared) -> Mapping[str, Any] | None:
 
     Raises:
         ConfigError: something cannot be run that shows only with the device or the model's configuration.
+    """
+
+
+@hookspec
+def remarks(config: Any, prepared: Prepared) -> Sequence[str] | None:
+    """Say what a user should know of the run before weights load, and would not see: what of the model does not train.
+
+    Answers of a backend and of its extensions are collected; ``plan`` shows them, ``train`` logs them as warnings, and
+    they stand in ``aligntune.json``.
+
+    Args:
+        config: resolved; step counts may still be open.
+
+    Returns:
+        list[str]: a sentence for each.
     """
 
 

@@ -57,13 +57,20 @@ if TYPE_CHECKING:
     from aligntune_core.launch.environment import recorded_environment as recorded_environment
     from aligntune_core.model.device import probe as probe
     from aligntune_core.model.device import torch_device as torch_device
+    from aligntune_core.model.formats import weight_format_problems as weight_format_problems
     from aligntune_core.model.kind import check_positions as check_positions
     from aligntune_core.model.kind import classifier_problems as classifier_problems
     from aligntune_core.model.kind import language_model_problems as language_model_problems
+    from aligntune_core.model.kind import text_part_remark as text_part_remark
+    from aligntune_core.model.layers import model_skeleton as model_skeleton
     from aligntune_core.model.source import adapter_config as adapter_config
     from aligntune_core.model.source import check_base as check_base
     from aligntune_core.model.source import check_model as check_model
     from aligntune_core.model.source import located as located
+    from aligntune_core.model.targets import Targets as Targets
+    from aligntune_core.model.targets import built_targets as built_targets
+    from aligntune_core.model.targets import resolve_targets as resolve_targets
+    from aligntune_core.model.targets import target_problems as target_problems
     from aligntune_core.model.tokenizer import check_ends as check_ends
     from aligntune_core.model.tokenizer import check_padding as check_padding
     from aligntune_core.model.tokenizer import embedding_rows as embedding_rows

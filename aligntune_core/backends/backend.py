@@ -96,12 +96,7 @@ class Backend:
         Raises:
             HookError: an answer is no list of sentences.
         """
-        sentences: list[str] = []
-        for answer in self._call("problems", config=config):
-            if not isinstance(answer, (list, tuple)) or not all(isinstance(text, str) for text in answer):
-                raise self._wrong("problems", answer, "; it must return a list of strings")
-            sentences += answer
-        return list(dict.fromkeys(sentences))
+        return self._sentences("problems", config=config)
 
     def planned(self, config: Config, prepared: Prepared) -> Mapping[str, Any]:
         """The values that the library would use, read back from its own argument objects."""
@@ -109,6 +104,14 @@ class Backend:
         if not isinstance(answer, Mapping):
             raise self._wrong("planned", answer, "; it must return a mapping")
         return answer
+
+    def remarks(self, config: Config, prepared: Prepared) -> list[str]:
+        """One sentence for each thing that the backend or an extension has to say of a run before weights load.
+
+        Raises:
+            HookError: an answer is no list of sentences.
+        """
+        return self._sentences("remarks", config=config, prepared=prepared)
 
     def tokenize(
         self, rows: Sequence[Mapping[str, Any]], loss: LossOn, config: Config, prepared: Prepared
@@ -164,6 +167,15 @@ class Backend:
             faults = f", which core cannot call: {'; '.join(wrong)}. See aligntune_core.types.Engine."
             raise self._wrong("build_trainer", engine, faults)
         return engine  # type: ignore[no-any-return]
+
+    def _sentences(self, hook: str, **arguments: Any) -> list[str]:
+        """What all answers to a hook say, each sentence once."""
+        sentences: list[str] = []
+        for answer in self._call(hook, **arguments):
+            if not isinstance(answer, (list, tuple)) or not all(isinstance(text, str) for text in answer):
+                raise self._wrong(hook, answer, "; it must return a list of strings")
+            sentences += answer
+        return list(dict.fromkeys(sentences))
 
     def _call(self, hook: str, **arguments: Any) -> Any:
         """The hook's answer, never None."""

@@ -36,6 +36,11 @@ def language_model_problems(
     if model_config.is_encoder_decoder:
         return [f"model_name: {kind} has an encoder and a decoder; {needs}"]
     if type(model_config) not in auto.MODEL_FOR_CAUSAL_LM_MAPPING:
+        if senses := _senses(model_config):
+            return [
+                f"model_name: {kind} is a model of {senses} and texts, which transformers does not load as a language "
+                f"model; {needs}. Give the model of texts that it was made of, or its text part, saved by itself"
+            ]
         return [f"model_name: transformers has no language model head for {kind}; {needs}"]
     fills_gaps = any(name.endswith(_ENCODERS) for name in architectures)
     if fills_gaps and not getattr(model_config, "is_decoder", False):
@@ -60,12 +65,41 @@ def classifier_problems(model_config: Any) -> list[str]:
     return [f"model_name: transformers has no sequence classifier for {kind}, which a reward model is"]
 
 
+def text_part_remark(model_config: Any, model: Any) -> str:
+    """A sentence where only the text part of a multimodal checkpoint is loaded; else empty.
+
+    Args:
+        model_config: transformers' configuration of the checkpoint.
+        model: what is made of it, with weights or without.
+    """
+    if type(model.config) is type(model_config):
+        return ""
+    return (
+        f"model_name: of this {model_config.model_type}, a model of {_senses(model_config) or 'several parts'} and "
+        f"texts, the text part alone ({type(model).__name__}) is loaded, trained and saved"
+    )
+
+
+def _senses(model_config: Any) -> str:
+    """What a multimodal model takes beside texts, after the parts of its configuration; empty for others."""
+    parts = [
+        name
+        for name in getattr(model_config, "sub_configs", {})
+        if getattr(model_config, name, None) is not None
+    ]
+    senses = {"pictures": ("vision", "image", "vit", "qformer"), "sound": ("audio", "speech")}
+    return " and ".join(s for s, words in senses.items() if any(w in part for part in parts for w in words))
+
+
 def _is_bare(model_config: Any, architectures: Sequence[str]) -> bool:
     """Whether the checkpoint is of the model without any head."""
     from transformers.models.auto import modeling_auto as auto
 
     bare = auto.MODEL_MAPPING_NAMES.get(model_config.model_type, ())
     names = (bare,) if isinstance(bare, str) else bare
+    names = [
+        name for name in names if not name.endswith("ForConditionalGeneration")
+    ]  # of llama4 it is the whole
     return bool(architectures) and all(name in names for name in architectures)
 
 

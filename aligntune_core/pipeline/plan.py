@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,11 +83,21 @@ def plan(config: Config | str | Path | Mapping[str, Any]) -> Plan:
         contract.refuse_differences(backend.name, "the library would use", config, planned)
         tokenize = partial(backend.tokenize, config=config, prepared=prepared)
         datasets = prepare_datasets(config, find(config.algorithm), prepared.tokenizer, tokenize)
+        datasets = _with_remarks(datasets, backend.remarks(config, prepared))
         if rewards is not None:
             check_columns(rewards, datasets)
     rows = len(datasets.train) if hasattr(datasets.train, "__len__") else None
     config = resolve_steps(config, rows, world_size())
     return Plan(config, backend, reason, prepared, datasets, planned)
+
+
+def _with_remarks(datasets: Datasets, remarks: list[str]) -> Datasets:
+    """The rows with a report that says, beside what was seen in them, what the backend has to say of the run."""
+    if not remarks or datasets.report is None:
+        return datasets
+    report = datasets.report
+    report = replace(report, saw=(*report.saw, *remarks), warnings=(*report.warnings, *remarks))
+    return replace(datasets, report=report)
 
 
 def _rewards(config: Config, prepared: Prepared) -> RewardSet | None:

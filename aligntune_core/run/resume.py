@@ -32,15 +32,13 @@ def check_resume(checkpoint: Path, config: Config, fingerprint: str) -> list[str
     record = manifest.read(checkpoint.parent)
     if record is None or not record.config:
         return []
-    now = dict(_flat(json.loads(json.dumps(plain(config), default=str))))
-    before = dict(_flat(record.config))
+    now = json.loads(json.dumps(plain(config), default=str))
     differences: dict[str, list[str]] = {"held": [], "changes": [], "free": [], "": []}
-    for path in sorted(now.keys() & before.keys()):
+    for path, was, value in _changed(record.config, now):
         if path == "run.eval_steps" and config.run.eval_strategy != "steps":
             continue  # read by nobody
-        if not _same(path, before[path], now[path]):
-            text = f"{keyword_of(path)}={now[path]!r}, there {before[path]!r}"
-            differences[on_resume(path, find(config.algorithm))].append(text)
+        text = f"{keyword_of(path)}={value!r}, there {was!r}"
+        differences[on_resume(path, find(config.algorithm))].append(text)
     if fixed := differences["held"]:
         raise CheckpointError(
             f"{checkpoint} belongs to another run: {'; '.join(fixed)}. Set these as they were, or start a new run from "
@@ -71,19 +69,38 @@ def weights_alone(checkpoint: Path) -> str:
     )
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in tree.items():
-        if isinstance(value, Mapping) and IN_MEMORY not in value:
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
+def _changed(
+    before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """Path, value before and value now of each field that differs; one that either lacks is another version's."""
+    for name in sorted(now.keys() & before.keys()):
+        path, was, value = prefix + name, before[name], now[name]
+        if _is_section(path) and isinstance(was, Mapping) and isinstance(value, Mapping):
+            yield from _changed(was, value, f"{path}.")
+        elif not _same(path, was, value):
+            yield path, was, value
+
+
+def _is_section(path: str) -> bool:
+    from aligntune_core.config.keywords import section_of, sections, tree
+
+    return path in sections() or (path in tree() and section_of(tree()[path].info) is not None)
 
 
 def _same(path: str, before: Any, now: Any) -> bool:
-    """Whether two values are equal; a model may be named by another path to the same folder."""
+    """Whether two values are equal; a model may be named by another path to the same folder.
+
+    Rows in memory are compared by the fingerprint of what was read of them.
+    """
     if path == "model.name" and isinstance(before, str) and isinstance(now, str):
         return before == now or Path(before).resolve() == Path(now).resolve()
+    if path in ("data.dataset", "data.eval_dataset") and _in_memory(before) and _in_memory(now):
+        return True
     return bool(before == now)
+
+
+def _in_memory(value: Any) -> bool:
+    return isinstance(value, Mapping) and IN_MEMORY in value
 
 
 def step_of(checkpoint: Path) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -10,7 +10,7 @@ from aligntune_core.algorithms import find
 from aligntune_core.algorithms.catalogue import own
 from aligntune_core.config import load_config, paths
 from aligntune_core.config.keywords import entry_of, on_resume, parameters_of, sections, tree
-from aligntune_core.fields import extra_of, option
+from aligntune_core.fields import OnResume, extra_of, option
 from aligntune_core.testing.fixtures import changes
 
 HELD = {
@@ -18,19 +18,19 @@ HELD = {
     *("optim.adam_beta1", "optim.adam_beta2", "optim.adam_epsilon", "optim.loraplus_lr_ratio"),
 }
 CHANGES = {
-    *("optim.lr_scheduler_kwargs", "optim.min_learning_rate", "optim.neftune_noise_alpha"),
-    *("run.early_stopping_patience", "run.early_stopping_threshold", "run.eval_steps", "run.evals_per_epoch"),
-    *(
-        "model.precision",
-        "model.quantization",
-        "optim.lr_scheduler",
-        "optim.max_grad_norm",
-        "run.seed",
-        "run.data_seed",
-    ),
-    *("data.max_seq_length", "data.truncation_mode", "data.packing", "data.packing_strategy"),
-    *("data.completion_only_loss", "data.group_by_length", "data.rendered", "data.train_on"),
+    *("model.precision", "model.quantization", "model.tokenizer", "model.revision"),
     *("model.chat_template", "model.chat_template_kwargs", "model.eos_token"),
+    *("optim.lr_scheduler", "optim.max_grad_norm", "optim.warmup_steps", "optim.warmup_ratio", "optim.tf32"),
+    *("optim.num_epochs", "optim.max_steps", "optim.batch_size", "optim.gradient_accumulation_steps"),
+    *("run.seed", "run.data_seed", "run.eval_strategy", "run.eval_steps", "run.load_best_model_at_end"),
+    *("run.metric_for_best_model", "run.greater_is_better"),
+    *("data.dataset", "data.config_name", "data.split", "data.eval_dataset", "data.eval_split"),
+    *("data.max_samples", "data.max_eval_samples", "data.column_mapping", "data.text_column"),
+    *("data.streaming", "data.on_bad_rows", "data.system_prompt", "data.rendered", "data.train_on"),
+    *("data.max_seq_length", "data.truncation_mode", "data.packing", "data.packing_strategy"),
+    *("data.completion_only_loss", "data.group_by_length"),
+    *("optim.lr_scheduler_kwargs", "optim.min_learning_rate", "optim.neftune_noise_alpha"),
+    *("run.early_stopping_patience", "run.early_stopping_threshold", "run.evals_per_epoch"),
 }
 
 
@@ -42,6 +42,16 @@ def test_what_a_checkpoint_holds_and_what_changes_from_there_on() -> None:
     quantization = {path for path in meaning if path.startswith("model.quantization.")}
     assert {path for path, is_ in meaning.items() if is_ == "held"} == HELD | peft
     assert {path for path, is_ in meaning.items() if is_ == "changes"} == CHANGES | rewards | quantization
+
+
+def test_every_field_of_rows_schedule_and_run_has_a_decided_meaning() -> None:
+    sft = find("sft")
+    undecided = [
+        path
+        for path in tree()
+        if path.startswith(("data.", "optim.", "run.")) and on_resume(path, sft) not in get_args(OnResume)[1:]
+    ]
+    assert undecided == []
 
 
 def test_parameters_change_from_there_on() -> None:

@@ -272,7 +272,7 @@ def test_reasoning_and_calls_reach_the_template() -> None:
         "type": "function",
         "function": {"name": "tide", "description": "Height.", "parameters": {}},
     }
-    talk = [
+    talk: list[dict[str, Any]] = [
         ASK,
         {"role": "assistant", "content": "", "tool_calls": [call]},
         {"role": "tool", "content": "2.1"},

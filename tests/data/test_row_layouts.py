@@ -77,7 +77,7 @@ def test_problems_of_prompts(prepare: Any) -> None:
     row = {"instruction": "", "input": "", "output": "o"}
     assert 'column "instruction": empty' in problem(prepare, row)
     assert 'column "question": empty' in problem(prepare, {"question": "", "context": "c", "answer": "o"})
-    row = {"prompt": [ASK], "input": "more", "completion": "o"}
+    row: dict[str, Any] = {"prompt": [ASK], "input": "more", "completion": "o"}
     assert 'column "input": the prompt is a list of messages' in problem(prepare, row)
     row = {"prompt": [ASK], "options": ["x", "y"], "completion": "o"}
     assert "does not hold these options" in problem(prepare, row)

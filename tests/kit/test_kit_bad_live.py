@@ -103,7 +103,7 @@ FAULTS: dict[str, tuple[str, str]] = {
                     return objective(batch, share)
                 own = int((batch["labels"][:, 1:] != -100).sum())
                 loss, figures = objective(batch, replace(share, tokens=own))
-                return loss / share.micro_batches, figures
+                return loss / self.batches.accumulation, figures
             self.objective = mean_of_means
         """,
         "test_live_loss[sft]",

@@ -114,9 +114,11 @@ def test_what_the_built_adapter_lacks_is_told_too(
 ) -> None:
     """The comparison with the built model stands by itself: a model whose modules cannot be listed needs it."""
     from aligntune_core.errors import ContractViolation
+    from aligntune_trl.model import adapter
     from aligntune_trl.model import problems as early
 
     monkeypatch.setattr(early, "problems", lambda *_, **__: [])
+    monkeypatch.setattr(adapter, "target_problems", lambda *_, **__: [])
     with pytest.raises(ContractViolation, match=named):
         build("sft", **keywords)
 

@@ -16,34 +16,50 @@ class DataConfig(Section):
         "hub id, local file or folder, datasets.Dataset, or a list of dicts",
         keyword="dataset_name",
         aliases=("dataset", "train_dataset"),
+        on_resume="changes",
     )
     config_name: str | None = ours(
         "the dataset's configuration on the hub",
         None,
         aliases=("subset", "dataset_config_name", "dataset_config"),
         off="the only one",
+        on_resume="changes",
     )
-    split: str = ours("split, with slices: train[:1%]", "train", aliases=("dataset_split", "train_split"))
-    eval_dataset: Any = ours("held-out rows: as dataset_name", None, off="none, unless eval_split is given")
-    eval_split: str | None = ours("held-out split of the same dataset, or of eval_dataset", None, off="none")
-    max_samples: int | None = ours("use the first N rows", None, ge=1, off="all rows")
-    max_eval_samples: int | None = ours("use the first N held-out rows", None, ge=1, off="all rows")
+    split: str = ours(
+        "split, with slices: train[:1%]",
+        "train",
+        aliases=("dataset_split", "train_split"),
+        on_resume="changes",
+    )
+    eval_dataset: Any = ours(
+        "held-out rows: as dataset_name", None, off="none, unless eval_split is given", on_resume="changes"
+    )
+    eval_split: str | None = ours(
+        "held-out split of the same dataset, or of eval_dataset", None, off="none", on_resume="changes"
+    )
+    max_samples: int | None = ours("use the first N rows", None, ge=1, off="all rows", on_resume="changes")
+    max_eval_samples: int | None = ours(
+        "use the first N held-out rows", None, ge=1, off="all rows", on_resume="changes"
+    )
     column_mapping: dict[str, str] | None = ours(
         "column -> role, or role -> column",
         None,
         aliases=("field_mappings",),
         off="columns are recognised by name",
+        on_resume="changes",
     )
     text_column: str | None = ours(
         "column of plain text for language modelling",
         None,
         aliases=("dataset_text_field",),
         off="text, where there is no other known column",
+        on_resume="changes",
     )
     unused_columns: Literal["warn", "ignore", "error"] | list[str] = ours(
         "columns that nobody reads: warn (an error where what is learnt would be another, e.g. images), ignore, error; "
         "or names of columns to leave out",
         "warn",
+        on_resume="free",
     )
     rendered: bool = ours(
         "rows hold the chat template's marks already: they are taken as they are", False, on_resume="changes"
@@ -54,13 +70,20 @@ class DataConfig(Section):
         only="supervised",
         on_resume="changes",
     )
-    streaming: bool = ours("read rows as training goes; needs max_steps", False)
-    on_bad_rows: Literal["error", "drop"] = ours("what to do with rows that cannot be used", "error")
+    streaming: bool = ours("read rows as training goes; needs max_steps", False, on_resume="changes")
+    on_bad_rows: Literal["error", "drop"] = ours(
+        "what to do with rows that cannot be used", "error", on_resume="changes"
+    )
     system_prompt: str | None = ours(
-        "system message put before every conversation that has none", None, off="none"
+        "system message put before every conversation that has none", None, off="none", on_resume="changes"
     )
     num_proc: int | None = option(
-        "processes for the library's tokenisation", None, keyword="dataset_num_proc", ge=1, off="one process"
+        "processes for the library's tokenisation",
+        None,
+        keyword="dataset_num_proc",
+        ge=1,
+        off="one process",
+        on_resume="free",
     )
     max_seq_length: int = option(
         "tokens a row may have; longer rows are cut",
@@ -92,7 +115,9 @@ class DataConfig(Section):
         on_resume="changes",
         beside={"data.packing": True},
     )
-    padding_free: bool = option("one flat sequence a batch instead of padding", False, only="offline")
+    padding_free: bool = option(
+        "one flat sequence a batch instead of padding", False, only="offline", on_resume="free"
+    )
     group_by_length: bool = option("batch rows of similar length", False, only="offline", on_resume="changes")
 
     @field_validator("config_name", mode="before")

@@ -45,7 +45,11 @@ class OptimConfig(Section):
         on_resume="changes",
     )
     warmup_steps: int | None = option(
-        "steps of linear warm-up", None, ge=0, off="warmup_ratio decides (where rows are packed)"
+        "steps of linear warm-up",
+        None,
+        ge=0,
+        off="warmup_ratio decides (where rows are packed)",
+        on_resume="changes",
     )
     warmup_ratio: float = option(
         "share of the steps that warm up, 0..1; warmup_steps wins",
@@ -54,6 +58,7 @@ class OptimConfig(Section):
         le=1,
         beside={"optim.max_steps": 20},
         alone=True,
+        on_resume="changes",
     )
     weight_decay: float = option("decoupled weight decay", 0.0, ge=0, on_resume="held")
     max_grad_norm: float = option(
@@ -90,12 +95,14 @@ class OptimConfig(Section):
         gt=0,
         beside={"optim.max_steps": None},
         alone=True,
+        on_resume="changes",
     )
     max_steps: int | None = option(
         "optimiser steps (PPO: updates); -1 or unset: num_epochs decides",
         None,
         ge=1,
         off="num_epochs decides (where rows are packed)",
+        on_resume="changes",
     )
     batch_size: int = option(
         "rows a device and micro-batch",
@@ -103,17 +110,23 @@ class OptimConfig(Section):
         aliases=("per_device_train_batch_size",),
         ge=1,
         source="transformers",
+        on_resume="changes",
     )
     eval_batch_size: int | None = option(
-        "rows a device in evaluation; unset: batch_size", None, aliases=("per_device_eval_batch_size",), ge=1
+        "rows a device in evaluation; unset: batch_size",
+        None,
+        aliases=("per_device_eval_batch_size",),
+        ge=1,
+        on_resume="free",
     )
     gradient_accumulation_steps: int = option(
-        "micro-batches an optimiser step, as one process would have", 1, ge=1
+        "micro-batches an optimiser step, as one process would have", 1, ge=1, on_resume="changes"
     )
     gradient_checkpointing: bool | Literal["auto", "unsloth"] = option(
         "recompute activations in the backward pass; auto: on where the device is not a CPU",
         "auto",
         aliases=("use_gradient_checkpointing",),
+        on_resume="free",
     )
     gradient_checkpointing_kwargs: dict[str, Any] | None = option(
         "arguments of torch.utils.checkpoint; use_reentrant is False where it is not among them",
@@ -123,10 +136,12 @@ class OptimConfig(Section):
         example={"use_reentrant": True},
         beside={"optim.gradient_checkpointing": True},
     )
-    activation_offloading: bool = option("keep activations in host memory", False)
-    torch_compile: bool = option("compile the model with torch.compile", False)
-    use_liger_kernel: bool = option("liger's fused kernels", False)
-    tf32: bool | None = option("TF32 matrix products on CUDA", None, off="torch's default")
+    activation_offloading: bool = option("keep activations in host memory", False, on_resume="free")
+    torch_compile: bool = option("compile the model with torch.compile", False, on_resume="free")
+    use_liger_kernel: bool = option("liger's fused kernels", False, on_resume="free")
+    tf32: bool | None = option(
+        "TF32 matrix products on CUDA", None, off="torch's default", on_resume="changes"
+    )
 
     @field_validator("gradient_checkpointing_kwargs")
     @classmethod

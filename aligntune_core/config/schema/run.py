@@ -21,17 +21,23 @@ class RunConfig(Section):
     """The run: folder, seed, logging, checkpoints, evaluation."""
 
     output_dir: str | None = ours(
-        "run folder; unset: aligntune_output/ALGORITHM-MODEL below the current directory", None
+        "run folder; unset: aligntune_output/ALGORITHM-MODEL below the current directory",
+        None,
+        on_resume="free",
     )
-    run_name: str | None = option("name in trackers", None, off="the tracker's choice", example="a-name")
+    run_name: str | None = option(
+        "name in trackers", None, off="the tracker's choice", example="a-name", on_resume="free"
+    )
     seed: int = ours("seed of every random choice", 42, ge=0, on_resume="changes")
     data_seed: int | None = option(
         "seed of the order of samples; unset: seed", None, ge=0, on_resume="changes"
     )
-    logging_steps: int = option("steps between metric lines", 1, aliases=("log_interval",), ge=1)
+    logging_steps: int = option(
+        "steps between metric lines", 1, aliases=("log_interval",), ge=1, on_resume="free"
+    )
     logging_first_step: bool = option("a metric line of the first step too", False, on_resume="free")
     save_strategy: Literal["no", "steps", "epoch", "best"] = option(
-        "when checkpoints are written", "steps", source="transformers", example="epoch"
+        "when checkpoints are written", "steps", source="transformers", example="epoch", on_resume="free"
     )
     save_steps: int | float = option(
         "steps between checkpoints; below 1: a share of all steps",
@@ -54,13 +60,14 @@ class RunConfig(Section):
         False,
     )
     save_total_limit: int | None = option(
-        "checkpoints kept; older ones are removed", None, ge=1, off="all are kept"
+        "checkpoints kept; older ones are removed", None, ge=1, off="all are kept", on_resume="free"
     )
     eval_strategy: Strategy | Literal["auto"] = option(
         "when held-out rows are evaluated; auto: every eval_steps where given, else each epoch, where "
         "there are any",
         "auto",
         example="steps",
+        on_resume="changes",
     )
     eval_steps: int | float | None = option(
         "steps between evaluations; below 1: a share of all steps; unset: logging_steps",
@@ -98,19 +105,36 @@ class RunConfig(Section):
         beside={"run.early_stopping_patience": 2, **_HELD_OUT},
     )
     load_best_model_at_end: bool = option(
-        "finish with the best checkpoint instead of the last", False, beside=_EACH_EPOCH, alone=True
+        "finish with the best checkpoint instead of the last",
+        False,
+        beside=_EACH_EPOCH,
+        alone=True,
+        on_resume="changes",
     )
     metric_for_best_model: str | None = option(
-        "metric that decides which is best", None, off="eval_loss", example="eval_loss", beside=_BEST
+        "metric that decides which is best",
+        None,
+        off="eval_loss",
+        example="eval_loss",
+        beside=_BEST,
+        on_resume="changes",
     )
     greater_is_better: bool | None = option(
-        "whether that metric should grow", None, off="the library decides by its name", beside=_BEST
+        "whether that metric should grow",
+        None,
+        off="the library decides by its name",
+        beside=_BEST,
+        on_resume="changes",
     )
     report_to: list[str] = option(
-        "trackers: wandb, tensorboard, trackio, ...; none", [], aliases=("loggers",), example=["tensorboard"]
+        "trackers: wandb, tensorboard, trackio, ...; none",
+        [],
+        aliases=("loggers",),
+        example=["tensorboard"],
+        on_resume="free",
     )
-    callbacks: list[Any] = option("transformers TrainerCallback objects", [])
-    dataloader_num_workers: int = option("loader processes; 0: none", 0, ge=0)
+    callbacks: list[Any] = option("transformers TrainerCallback objects", [], on_resume="free")
+    dataloader_num_workers: int = option("loader processes; 0: none", 0, ge=0, on_resume="free")
     ddp_timeout: int = option(
         "seconds that a process waits for the others before it gives up",
         1800,

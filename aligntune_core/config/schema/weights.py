@@ -50,6 +50,7 @@ class ModelConfig(Section):
         keyword="tokenizer_name",
         aliases=("tokenizer_name_or_path", "tokenizer"),
         off="the model's own tokenizer",
+        on_resume="changes",
     )
     chat_template: str | None = ours(
         "chat template to use: Jinja text, a file of it, or a name (chatml, llama3, qwen3, ...)",
@@ -73,7 +74,11 @@ class ModelConfig(Section):
         off="the tokenizer's own, else the end-of-sequence token",
     )
     revision: str | None = option(
-        "branch, tag or commit on the hub", None, off="the hub's default branch", example="a-branch"
+        "branch, tag or commit on the hub",
+        None,
+        off="the hub's default branch",
+        example="a-branch",
+        on_resume="changes",
     )
     token: SecretStr | None = option(
         "hub access token; never written out",

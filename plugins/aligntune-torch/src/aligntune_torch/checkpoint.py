@@ -55,7 +55,8 @@ def load(folder: Path, model: Any, optimizer: Any, schedule: Any) -> dict[str, A
     if state["cuda"]:
         torch.cuda.set_rng_state_all(state["cuda"])
     progress: dict[str, Any] = json.loads((folder / STATE).read_text())
-    return {"patience": {}, **progress}  # checkpoints of release 1.0 have no patience
+    # Checkpoints of release 1.0 have none of these.
+    return {"patience": {}, "epoch": 0.0, "unlogged": [], **progress}
 
 
 def rotate(output_dir: Path, keep: int | None) -> None:

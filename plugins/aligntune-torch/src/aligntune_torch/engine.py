@@ -17,10 +17,10 @@ from peft.optimizers import create_loraplus_optimizer
 from transformers import get_scheduler
 
 from aligntune_core import LoadedModel, TrainResult
-from aligntune_core.toolkit import RunError, find_algorithm, read, write
+from aligntune_core.toolkit import RunError, built_targets, find_algorithm, read, write
 from aligntune_torch import algorithms, checkpoint, load
 from aligntune_torch.batches import Batch, Batches, Encoder, Sample, collate
-from aligntune_torch.losses import Share, loss_tokens
+from aligntune_torch.losses import Means, share_of
 from aligntune_torch.patience import Patience
 from aligntune_torch.table import MIXED_PRECISION, TABLE
 
@@ -106,8 +106,8 @@ class Engine:
         values |= {"model.precision": self._precision(), "data.rows": len(self.rows)}
         if self.adapted:
             values |= self._read("lora", self.model.peft_config["default"])
-            if self.config.peft.target_modules == "all-linear":
-                del values["peft.target_modules"]  # peft has put in the names that it stands for
+            asked, built = self.config.peft.target_modules, self.model.aligntune_targets
+            values["peft.target_modules"] = built_targets(self.model, asked, built)
         parameters = algorithms.PARAMETERS[self.config.algorithm]
         return values | read(parameters, self.config, "objective", self.objective)
 
@@ -131,6 +131,7 @@ class Engine:
             progress = checkpoint.load(resume_from, self.model, self.optimizer, self.schedule)
             self.step, self.loss_sum = progress["global_step"], progress["loss_sum"]
             self.patience = replace(self.patience, **progress["patience"])
+            self.epoch, self.unlogged = progress["epoch"], progress["unlogged"]
         stopped = None
         if self.loop.eval_on_start:
             self.evaluate()
@@ -155,13 +156,13 @@ class Engine:
     def _update(self, batches: list[Batch]) -> dict[str, float]:
         """One optimiser step over the micro-batches of a global batch."""
         metrics: dict[str, float] = {"loss": 0.0, "learning_rate": self.schedule.get_last_lr()[0]}
-        share = Share(loss_tokens(*batches), len(batches))
+        share, means = share_of(batches, len(self.rows[0])), Means()
         for batch in batches:
             loss, figures = self.objective(batch, share)
             self.accelerator.backward(loss)
             metrics["loss"] += loss.item()
-            for key, value in figures.items():
-                metrics[key] = metrics.get(key, 0.0) + value / len(batches)
+            means.add(figures)
+        metrics |= means.means()
         limit = self.loop.max_grad_norm or math.inf
         metrics["grad_norm"] = float(self.accelerator.clip_grad_norm_(self.policy.parameters(), limit))
         self.optimizer.step()
@@ -184,7 +185,12 @@ class Engine:
             if not loop.save_only_model:
                 checkpoint.save_optimizer(folder, self.optimizer, self.schedule)
             checkpoint.save_progress(
-                folder, global_step=self.step, loss_sum=self.loss_sum, patience=self.patience.seen
+                folder,
+                global_step=self.step,
+                loss_sum=self.loss_sum,
+                epoch=self.epoch,
+                unlogged=self.unlogged,
+                patience=self.patience.seen,
             )
             checkpoint.rotate(self.run.output_dir, loop.save_total_limit)
         return stopped
@@ -211,14 +217,14 @@ class Engine:
                 "there are no rows to evaluate on: pass some, or create the trainer with eval_dataset"
             )
         self.policy.eval()
-        size, sums = self.loop.eval_batch_size, {"loss": 0.0}
-        for start in range(0, len(samples), size):
-            part = samples[start : start + size]
-            batch = self._batch(part)
-            loss, figures = self.objective(batch, Share(loss_tokens(batch)))
-            for key, value in {"loss": float(loss), **figures}.items():
-                sums[key] = sums.get(key, 0.0) + value * len(part) / len(samples)
-        figures = {f"eval_{key}": value for key, value in sums.items()}
+        size, means, loss_sum = self.loop.eval_batch_size, Means(), 0.0
+        batches = [samples[start : start + size] for start in range(0, len(samples), size)]
+        share = share_of((collate(part, 0) for part in batches), len(samples[0]))
+        for part in batches:
+            loss, figures = self.objective(self._batch(part), share)
+            loss_sum += float(loss)
+            means.add(figures)
+        figures = {f"eval_{key}": value for key, value in {"loss": loss_sum, **means.means()}.items()}
         self.run.emit({"step": self.step, "epoch": self.epoch, **figures})
         if "perplexity" in find_algorithm(self.config.algorithm).figures:
             figures["perplexity"] = math.exp(figures["eval_loss"])

@@ -14,13 +14,21 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from aligntune_core import LoadedModel
-from aligntune_core.toolkit import find_algorithm, located, write
+from aligntune_core.toolkit import (
+    ConfigError,
+    find_algorithm,
+    located,
+    resolve_targets,
+    target_problems,
+    write,
+)
 from aligntune_torch.table import TABLE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from aligntune_core import Config, Prepared
+    from aligntune_core.toolkit import Targets
     from aligntune_core.types import Form
 
 
@@ -34,9 +42,10 @@ def frozen_dtype(config: Config) -> Any:
     return torch.bfloat16 if config.peft.enabled and config.model.precision == "bf16" else torch.float32
 
 
-def lora_config(config: Config) -> Any:
-    """peft's description of the adapter."""
-    return LoraConfig(task_type="CAUSAL_LM", **write(TABLE, config, "lora", "peft"))
+def lora_config(config: Config, targets: Targets | None = None) -> Any:
+    """peft's description of the adapter; ``targets`` says where on this model it goes, in peft's own words."""
+    where = {} if targets is None else targets.arguments()
+    return LoraConfig(task_type="CAUSAL_LM", **{**write(TABLE, config, "lora", "peft"), **where})
 
 
 def load(config: Config, prepared: Prepared) -> LoadedModel:
@@ -70,7 +79,11 @@ def wrap(loaded: LoadedModel, config: Config) -> LoadedModel:
     if compares and not (config.peft.enabled and config.peft.bias == "none"):
         roles["reference"] = copy.deepcopy(model).eval().requires_grad_(False)
     if config.peft.enabled:
-        model = get_peft_model(model, lora_config(config), autocast_adapter_dtype=True)
+        if problems := target_problems(model, config.peft):
+            raise ConfigError(problems)
+        targets = resolve_targets(model, config.peft)
+        model = get_peft_model(model, lora_config(config, targets), autocast_adapter_dtype=True)
+        model.aligntune_targets = targets
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,17 +16,42 @@ class Share:
     """What the loss of a micro-batch is divided by.
 
     Attributes:
-        tokens: loss tokens of the whole global batch.
-        micro_batches: micro-batches in it.
+        tokens: loss tokens of the whole global batch, or of all held-out rows.
+        rows: rows, or pairs, in it.
     """
 
     tokens: int
-    micro_batches: int = 1
+    rows: int
 
 
-def loss_tokens(*batches: dict[str, Tensor]) -> int:
-    """How many tokens of these micro-batches are learnt."""
-    return sum(int((batch["labels"][:, 1:] != IGNORED).sum()) for batch in batches)
+Sums = Mapping[str, tuple[float, int]]
+"""Figure -> sum over the tokens or pairs of a micro-batch, and their number."""
+
+
+class Means:
+    """Puts the figures of micro-batches together: each counts by what it holds."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._numbers: dict[str, int] = {}
+
+    def add(self, figures: Sums) -> None:
+        """Take in the sums of one micro-batch."""
+        for name, (total, number) in figures.items():
+            self._sums[name] = self._sums.get(name, 0.0) + total
+            self._numbers[name] = self._numbers.get(name, 0) + number
+
+    def means(self) -> dict[str, float]:
+        """Figure -> mean."""
+        return {name: total / max(self._numbers[name], 1) for name, total in self._sums.items()}
+
+
+def share_of(batches: Iterable[Mapping[str, Tensor]], samples: int) -> Share:
+    """What the losses of these micro-batches are divided by; a row has that many samples, the pair of DPO two."""
+    labels = [batch["labels"] for batch in batches]
+    return Share(
+        sum(int((part[:, 1:] != IGNORED).sum()) for part in labels), sum(map(len, labels)) // samples
+    )
 
 
 def token_logps(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:

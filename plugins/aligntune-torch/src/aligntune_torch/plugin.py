@@ -47,10 +47,17 @@ def prepare(config: Config) -> Prepared:
 
 
 @hookimpl
-def planned(config: Config) -> Mapping[str, Any]:
-    from aligntune_torch import prepare
+def planned(config: Config, prepared: Prepared) -> Mapping[str, Any]:
+    from aligntune_torch import prepare as stage
 
-    return prepare.planned(config)
+    return stage.planned(config, prepared)
+
+
+@hookimpl
+def remarks(config: Config, prepared: Prepared) -> Sequence[str]:
+    from aligntune_torch import prepare as stage
+
+    return stage.remarks(config, prepared)
 
 
 @hookimpl

@@ -18,9 +18,14 @@ from aligntune_core.toolkit import (
     embedding_rows,
     language_model_problems,
     located,
+    model_skeleton,
     prepare_by_default,
     read,
+    resolve_targets,
+    target_problems,
+    text_part_remark,
     versions,
+    weight_format_problems,
 )
 from aligntune_torch import load
 from aligntune_torch.table import TABLE
@@ -57,6 +62,7 @@ def prepare(config: Config) -> Prepared:
     model = describe(config)
     problems = _schedule_problems(config.optim.lr_scheduler) or _settings_problems(config)
     problems += language_model_problems(model.config, model.classes, model.in_memory)
+    problems += weight_format_problems(model.config, prepared.device.kind, trained_packed=False)
     if problems:
         raise ConfigError(problems)
     size = embedding_rows(model.config)
@@ -75,10 +81,42 @@ def describe(config: Config) -> Description:
     return Description(description, tuple(description.architectures or ()), False)
 
 
-def planned(config: Config) -> Mapping[str, Any]:
-    """What goes to ``from_pretrained`` and to ``LoraConfig``."""
+def planned(config: Config, prepared: Prepared) -> Mapping[str, Any]:
+    """What goes to ``from_pretrained`` and to ``LoraConfig``.
+
+    Raises:
+        ConfigError: the adapter is to go on modules that the model has not.
+    """
+    refuse_targets(config, prepared.state)
     values = read(TABLE, config, "load", load.load_arguments(config))
     return values | read(TABLE, config, "lora", load.lora_config(config)) if config.peft.enabled else values
+
+
+def refuse_targets(config: Config, description: Description) -> None:
+    """Refuse names of modules that the model has not.
+
+    Raises:
+        ConfigError: says which it has.
+    """
+    model = skeleton(config, description)
+    if config.peft.enabled and model is not None and (problems := target_problems(model, config.peft)):
+        raise ConfigError(problems)
+
+
+def remarks(config: Config, prepared: Prepared) -> list[str]:
+    """What of the checkpoint is not loaded, and what of the model carries no adapter and why."""
+    model = skeleton(config, prepared.state)
+    if model is None:
+        return []
+    sentences = [text_part_remark(prepared.state.config, model)]
+    if config.peft.enabled:
+        sentences.append(resolve_targets(model, config.peft).remark())
+    return [sentence for sentence in sentences if sentence]
+
+
+def skeleton(config: Config, description: Description) -> Any:
+    """The model without its weights, or as it is in memory; None where making it takes a repository's code."""
+    return config.model.name if description.in_memory else model_skeleton(description.config)
 
 
 def _schedule_problems(name: str) -> list[str]:

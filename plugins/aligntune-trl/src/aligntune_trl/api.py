@@ -3,8 +3,8 @@
 - an algorithm: ``Recipe`` says what TRL has for it, ``register`` makes it known; planning, arguments, figures and
   engine are then as for our own
 - arguments: ``write``, ``read`` and ``rows`` of the table, ``training_arguments``
-- a run: ``prepare``, ``planned``, ``tokenize``, ``build``, ``State``, ``Source``, ``TrlEngine``, ``problems`` (of the
-  configuration alone)
+- a run: ``prepare``, ``planned``, ``remarks``, ``tokenize``, ``build``, ``State``, ``Source``, ``TrlEngine``,
+  ``problems`` (of the configuration alone)
 - weights: ``apply_adapter``, ``merged``, ``continued``, ``base_dtype``, ``quantization_config``, ``hub_arguments``,
   ``float32_kept``, ``frozen_policy``, ``scores``
 - peace: ``known_warnings_hidden``, ``no_bars``
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aligntune_trl.model.reward_head import scores
     from aligntune_trl.model.source import Source, continued, hub_arguments
     from aligntune_trl.online.rewards_bridge import build as build_rewards
-    from aligntune_trl.prepare import planned, prepare
+    from aligntune_trl.prepare import planned, prepare, remarks
     from aligntune_trl.problems import shared as problems
     from aligntune_trl.quiet import known_warnings_hidden, no_bars
     from aligntune_trl.state import State
@@ -41,7 +41,7 @@ _LATER = {
     **{name: f"model.adapter:{name}" for name in ("float32_kept", "frozen_policy")},
     **{name: f"model.load:{name}" for name in ("base_dtype", "merged", "quantization_config")},
     **{name: f"model.source:{name}" for name in ("Source", "continued", "hub_arguments")},
-    **{name: f"prepare:{name}" for name in ("planned", "prepare")},
+    **{name: f"prepare:{name}" for name in ("planned", "prepare", "remarks")},
     **{name: f"quiet:{name}" for name in ("known_warnings_hidden", "no_bars")},
     "State": "state:State",
     "TrlEngine": "engine:TrlEngine",
@@ -81,6 +81,7 @@ __all__ = [
     "quantization_config",
     "read",
     "register",
+    "remarks",
     "rows",
     "scores",
     "training_arguments",

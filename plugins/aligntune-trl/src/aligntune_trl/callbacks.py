@@ -1,4 +1,4 @@
-"""What we hang into transformers' Trainer: events for core, and the stop flag."""
+"""What we hang into transformers' Trainer: events for core, the stop flag, and what a checkpoint holds of both."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from aligntune_core import RunContext
+from aligntune_trl.memory import Memory
 
 
 class Events(TrainerCallback):  # type: ignore[misc]
@@ -15,7 +16,8 @@ class Events(TrainerCallback):  # type: ignore[misc]
 
     def __init__(self, emit: Callable[[Mapping[str, Any]], None]) -> None:
         self._emit = emit
-        self._tokens = 0.0
+        self.tokens = 0.0
+        """Tokens of the run at the last log."""
 
     def on_log(
         self,
@@ -31,15 +33,18 @@ class Events(TrainerCallback):  # type: ignore[misc]
         total = event.pop("num_tokens", None)
         event.pop("eval_num_tokens", None)
         event.pop("total_flos", None)
-        if total is None and self._tokens:
-            total = self._tokens  # GSPO: a step that learns again from earlier completions
+        if total is None and self.tokens:
+            total = self.tokens  # GSPO: a step that learns again from earlier completions
         if total is not None and "loss" in event:
-            event["tokens"], self._tokens = total - self._tokens, total
+            event["tokens"], self.tokens = total - self.tokens, total
         self._emit(event)
 
 
 class Stop(TrainerCallback):  # type: ignore[misc]
-    """Save and end where ``run.stop()`` gives a reason; one rank's reason stops all."""
+    """Save and end where ``run.stop()`` gives a reason; one rank's reason stops all.
+
+    Training is ended after the save: the checkpoint is then that of a run that goes on.
+    """
 
     def __init__(self, stop: Callable[[], str | None]) -> None:
         self._stop = stop
@@ -54,6 +59,13 @@ class Stop(TrainerCallback):  # type: ignore[misc]
         if reason is not None and state.global_step < state.max_steps:
             self.reason = reason
             control.should_save = True
+            if args.save_strategy == "best":
+                control.should_evaluate = False  # whose figure would decide whether to save
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
+    ) -> None:
+        if self.reason is not None:
             control.should_training_stop = True
 
 
@@ -65,13 +77,14 @@ def _any_rank(reason: str | None, device: Any) -> str | None:
     return (reason or "another process of the run was told to stop") if flag.item() else None
 
 
-def attach(trainer: Any, run: RunContext) -> Stop:
-    """Add both callbacks and take out those of transformers that print or draw: core does that."""
+def attach(trainer: Any, run: RunContext, weights: Any = None) -> tuple[Stop, Memory]:
+    """Add ours after the user's, and take out those of transformers that print or draw: core does that."""
     from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
     for printing in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(printing)
-    stop = Stop(run.stop)
-    trainer.add_callback(Events(run.emit))
-    trainer.add_callback(stop)
-    return stop
+    events, stop = Events(run.emit), Stop(run.stop)
+    memory = Memory(trainer, events, weights)
+    for callback in (memory, events, stop):
+        trainer.add_callback(callback)
+    return stop, memory

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,12 @@ from aligntune_core.toolkit import (
 )
 from aligntune_core.types import Form
 from aligntune_trl import evaluation, table
-from aligntune_trl.algorithms.recipe import find
+from aligntune_trl.algorithms.recipe import Counts, find
 from aligntune_trl.model import adapter, merging, reward_head
 from aligntune_trl.online.generation import generate
 from aligntune_trl.quiet import known_warnings_hidden, no_bars
+
+logger = logging.getLogger("aligntune")
 
 
 class TrlEngine:
@@ -39,15 +42,18 @@ class TrlEngine:
     def __init__(
         self, trainer: Any, loaded: LoadedModel, config: Any, datasets: Datasets, run: RunContext
     ) -> None:
-        from aligntune_trl import additions, callbacks
+        from aligntune_trl import additions, callbacks, order
 
         additions.attach(trainer, config)
         self._trainer = trainer
         self._tokenizer = loaded.tokenizer
         self._config = config
         self._run = run
-        self._stop = callbacks.attach(trainer, run)
-        evaluation.share(trainer)
+        recipe = find(config.algorithm)
+        means = evaluation.attach(trainer, recipe.counts if recipe is not None else Counts())
+        self._stop, self._memory = callbacks.attach(trainer, run, means and means.weights["train"])
+        if config.data.group_by_length:
+            order.attach(trainer)
 
     @property
     def native(self) -> Any:
@@ -112,14 +118,12 @@ class TrlEngine:
         values = table.read(config, "lora", model.peft_config[adapter.NAME])
         if adapter.is_fresh(model):
             values["peft.init"] = getattr(model, "aligntune_init", values["peft.init"])
-            values["peft.target_modules"] = adapter.targets(model)
+            values["peft.target_modules"] = adapter.targets(model, config.peft.target_modules)
             values |= adapter.built(model, config)
         else:  # continued: its own settings hold, and model/problems.py has compared those of the configuration
             values = {path: value for path, value in values.items() if path in written(config)}
-        if config.peft.target_modules == adapter.ALL_LINEAR and (
-            adapter.spelt_out(config) or not adapter.is_fresh(model)
-        ):
-            values.pop("peft.target_modules", None)
+        if config.peft.target_modules == adapter.ALL_LINEAR and not adapter.is_fresh(model):
+            values.pop("peft.target_modules", None)  # a saved adapter has names in its place
         if reward_head.scores(config):
             values |= reward_head.own_modules(values, config)
         return {"peft.enabled": True, **values}
@@ -133,28 +137,49 @@ class TrlEngine:
         adapter.place_merged_base(self._run.output_dir, self._config)
         additions.begin(self._trainer)
         self._stop.reason = None
-        start = str(resume_from) if resume_from else None
-        if start is not None:
-            _check_origin(Path(start))
+        if resume_from is not None:
+            _check_origin(resume_from)
         with known_warnings_hidden(), no_bars():
-            if start is not None and self._is_finished(start):
-                metrics = self._take(start)
+            if resume_from is not None and self._is_finished(resume_from):
+                loss = self._take(str(resume_from))
             else:
-                metrics = {"train_loss": self._trainer.train(resume_from_checkpoint=start).training_loss}
+                loss = self._trained(resume_from)
         state = self._trainer.state
-        losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
-        if start is not None and losses:
-            metrics["train_loss"] = sum(losses) / len(
-                losses
-            )  # transformers counts the steps since the resume
+        metrics = {} if loss is None else {"train_loss": loss}
         return TrainResult(steps=state.global_step, metrics=metrics, stopped=self._stop.reason)
 
-    def _is_finished(self, checkpoint: str) -> bool:
-        """Whether ``max_steps`` are done; in the middle of an epoch transformers would take one step more."""
-        return bool(0 < self._trainer.args.max_steps <= step_of(Path(checkpoint)))
+    def _trained(self, start: Path | None) -> float | None:
+        """Train; the mean loss of all steps, also of those before a resume, which transformers leaves out."""
+        from aligntune_trl.memory import held_by
 
-    def _take(self, checkpoint: str) -> dict[str, float]:
-        """What is left of a finished run: its weights, and what it logged."""
+        trainer = self._trainer
+        self._memory.start = start
+        loss: float = trainer.train(resume_from_checkpoint=start and str(start)).training_loss
+        if start is None:
+            return loss
+        if trainer.state.global_step == step_of(start):
+            logger.warning("%s: no row is left to train on within num_epochs", start.name)
+        if held_by(start) is None:
+            return _mean_logged(trainer.state)
+        total: float = trainer._total_loss_scalar
+        return total / max(trainer.state.global_step, 1)
+
+    def _is_finished(self, checkpoint: Path) -> bool:
+        """Whether ``max_steps`` are done, or a callback had ended the run; transformers would take one step more."""
+        if 0 < self._trainer.args.max_steps <= step_of(checkpoint):
+            return True
+        ending = self._memory.ended(checkpoint)
+        if ending:
+            logger.warning(
+                "%s: the run was ended at step %s by its callbacks (%s): nothing is left to train",
+                checkpoint.name,
+                step_of(checkpoint),
+                ending,
+            )
+        return bool(ending)
+
+    def _take(self, checkpoint: str) -> float | None:
+        """What is left of a finished run: its weights, and the mean loss that it logged."""
         from transformers import TrainerState
 
         trainer = self._trainer
@@ -162,7 +187,7 @@ class TrlEngine:
         trainer._load_from_checkpoint(checkpoint)
         if trainer.args.load_best_model_at_end and trainer.state.best_model_checkpoint:
             trainer._load_best_model()
-        return {}
+        return _mean_logged(trainer.state)
 
     def evaluate(self, rows: Any = None) -> Mapping[str, float]:
         """Loss and the algorithm's figures on ``rows``, by default on the run's held-out rows.
@@ -231,6 +256,12 @@ class TrlEngine:
 
 def _names(dtypes: set[Any]) -> str:
     return "/".join(sorted(str(d).removeprefix("torch.") for d in dtypes)) or "none"
+
+
+def _mean_logged(state: Any) -> float | None:
+    """Mean loss of the steps that were logged, from their log."""
+    losses: list[float] = [entry["loss"] for entry in state.log_history if "loss" in entry]
+    return sum(losses) / len(losses) if losses else None
 
 
 def _accepted_rows(trainer: Any) -> int | None:

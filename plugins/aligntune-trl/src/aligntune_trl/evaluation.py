@@ -1,41 +1,49 @@
-"""An evaluation by several processes, with the figures that one process gives.
+"""An evaluation whose loss and figures are means over all tokens, pairs or rows, by one process or by several.
 
-Left alone, transformers fills the last batches up with rows from the front, and their loss counts; TRL takes a figure's
-mean over what all processes have at once, which is another number than the mean over batches that one process takes.
-Here the batches are those of one process, dealt out in turn; each process keeps the figures of its batches to itself,
-and at the end all are put together.
+Left alone, transformers counts the last batch as a full one, and with several processes fills the last batches up with
+rows from the front. Here each batch counts by what it holds (``means``), and the batches are those of one process,
+dealt out in turn; each process keeps the figures of its batches to itself, and at the end all are put together.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
+from aligntune_trl.algorithms.recipe import Counts
+from aligntune_trl.means import Means
 
-def share(trainer: Any) -> None:
-    """Have the processes of a run share the evaluations of ``trainer``, those during training included.
 
-    A trainer that evaluates in a way of its own (PPO, GRPO), and one that trains alone, is left as it is.
+def attach(trainer: Any, counts: Counts) -> Means | None:
+    """Have ``trainer`` weigh what it trains on and evaluates, evaluations during training included.
+
+    A trainer that evaluates in a way of its own (PPO, GRPO) is left as it is; the answer is None then.
     """
     from transformers import Trainer
 
     own_way = type(trainer).evaluation_loop is not Trainer.evaluation_loop or not hasattr(trainer, "_metrics")
-    if trainer.args.world_size > 1 and not own_way:
-        shared = SharedEvaluation(trainer)
-        trainer.get_eval_dataloader, trainer.evaluation_loop = shared.dataloader, shared.evaluation_loop
+    if own_way:
+        return None
+    means = Means(trainer, counts)
+    evaluation = Evaluation(trainer, means)
+    trainer.evaluation_loop = evaluation.loop
+    if trainer.args.world_size > 1:
+        trainer.get_eval_dataloader = evaluation.dataloader
+    return means
 
 
-class SharedEvaluation:
+class Evaluation:
     """Stands for two methods of a trainer, whose own it calls.
 
     Args:
         trainer: a transformers ``Trainer`` of TRL, which keeps figures of each batch in ``_metrics``.
+        means: weighs its batches.
     """
 
-    def __init__(self, trainer: Any) -> None:
-        self._trainer = trainer
+    def __init__(self, trainer: Any, means: Means) -> None:
+        self._trainer, self._means = trainer, means
         self._whole: Callable[..., Any] = trainer.get_eval_dataloader
         self._loop: Callable[..., Any] = trainer.evaluation_loop
 
@@ -43,40 +51,52 @@ class SharedEvaluation:
         """This process's batches of ``eval_dataset``, by default of the run's held-out rows."""
         with replaced(self._trainer.accelerator, prepare=lambda loader: loader):
             whole = self._whole(eval_dataset)
-        return Share(whole, self._trainer.args, self._trainer._metrics["eval"])
+        return Share(whole, self._trainer.args)
 
-    def evaluation_loop(self, dataloader: Share, *arguments: Any, **named: Any) -> Any:
+    def loop(self, dataloader: Any, *arguments: Any, metric_key_prefix: str = "eval", **named: Any) -> Any:
         """transformers' loop over this process's batches; loss and figures are of the batches of all processes."""
-        from accelerate.utils import gather_object
+        trainer, means = self._trainer, self._means
+        means.begin()
+        with self._apart(dataloader) if isinstance(dataloader, Share) else nullcontext():
+            output = self._loop(dataloader, *arguments, metric_key_prefix=metric_key_prefix, **named)
+        figures = {name: list(values) for name, values in trainer._metrics["eval"].items()}
+        parts = [(list(means.losses), figures, dict(means.weights["eval"]))]
+        if trainer.args.world_size > 1:
+            from accelerate.utils import gather_object
 
-        trainer, figures = self._trainer, self._trainer._metrics["eval"]
-        losses: list[float] = []
+            parts = gather_object(parts)
+        loss = means.end(parts)
+        if f"{metric_key_prefix}_loss" in output.metrics:
+            output.metrics[f"{metric_key_prefix}_loss"] = loss
+        return output
 
-        def kept(loss: Any) -> Any:
-            """Takes a batch's loss, once a row; gives back nothing, and after the last batch the losses of all rows."""
-            if not dataloader.surplus:
-                losses.extend(loss[: dataloader.rows].tolist())
-            return loss.new_tensor(gather_object(losses)) if dataloader.last else loss[:0]
+    @contextmanager
+    def _apart(self, dataloader: Share) -> Iterator[None]:
+        """No process sees another's batches, and one that does not count leaves nothing."""
+        trainer, means = self._trainer, self._means
+        compute_loss = trainer.compute_loss
 
         def alone(values: Any, *_: Any, **__: Any) -> Any:
             return values
 
-        trainer.gather_function = kept
+        def counted(*arguments: Any, **named: Any) -> Any:
+            before = {name: len(values) for name, values in trainer._metrics["eval"].items()}
+            loss = compute_loss(*arguments, **named)
+            if dataloader.surplus:
+                means.forget_last(before)
+            return loss
+
+        trainer.gather_function = alone
         try:
             with (
+                replaced(trainer, compute_loss=counted),
                 replaced(trainer.accelerator, gather=alone, gather_for_metrics=alone),
                 # A batch's loss is by its own tokens, which transformers would count in all processes.
                 replaced(trainer.args, average_tokens_across_devices=False),
             ):
-                output = self._loop(dataloader, *arguments, **named)
+                yield
         finally:
             trainer.gather_function = trainer.accelerator.gather_for_metrics
-        parts = gather_object([dataloader.counted(figures)])
-        figures.clear()
-        for part in parts:
-            for name, values in part.items():
-                figures[name].extend(values)
-        return output
 
 
 class Share:
@@ -88,10 +108,9 @@ class Share:
     Args:
         whole: transformers' loader of all rows, as one process has it.
         args: the trainer's arguments.
-        figures: name -> values of each batch, to which the trainer adds while it goes through the batches.
     """
 
-    def __init__(self, whole: Any, args: Any, figures: dict[str, list[float]]) -> None:
+    def __init__(self, whole: Any, args: Any) -> None:
         from accelerate.utils import broadcast_object_list
 
         batches = [list(batch) for batch in whole.batch_sampler]
@@ -99,9 +118,8 @@ class Share:
         self._batches = batches[args.process_index :: args.world_size]
         self._own = len(self._batches)
         self._batches += batches[:1] * (math.ceil(len(batches) / args.world_size) - self._own)
-        self._whole, self._figures = whole, figures
+        self._whole = whole
         self._number = -1
-        self._before: dict[str, int] | None = None
         self.dataset = whole.dataset
 
     def __len__(self) -> int:
@@ -121,31 +139,12 @@ class Share:
             prefetch_factor=whole.prefetch_factor,
         )
         for self._number, batch in enumerate(loader):
-            if self.surplus:
-                self._before = {name: len(values) for name, values in self._figures.items()}
             yield batch
-
-    @property
-    def rows(self) -> int:
-        """Rows of the batch at hand."""
-        return len(self._batches[self._number])
 
     @property
     def surplus(self) -> bool:
         """Whether the batch at hand is one that does not count."""
         return self._number >= self._own
-
-    @property
-    def last(self) -> bool:
-        """Whether the batch at hand is this process's last."""
-        return self._number + 1 == len(self._batches)
-
-    def counted(self, figures: dict[str, list[float]]) -> dict[str, list[float]]:
-        """The figures without those of a batch that does not count."""
-        if self._before is None:
-            return dict(figures)
-        before = self._before
-        return {name: values[: before[name]] for name, values in figures.items() if name in before}
 
 
 @contextmanager

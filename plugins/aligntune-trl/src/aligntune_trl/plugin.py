@@ -59,6 +59,13 @@ def planned(config: Config, prepared: Prepared) -> Mapping[str, Any]:
 
 
 @hookimpl
+def remarks(config: Config, prepared: Prepared) -> Sequence[str]:
+    from aligntune_trl import prepare as stage
+
+    return stage.remarks(config, prepared)
+
+
+@hookimpl
 def tokenize(
     rows: Sequence[Mapping[str, Any]], loss: LossOn, config: Config, prepared: Prepared
 ) -> Sequence[RowTokens]:

@@ -11,6 +11,8 @@ from aligntune_core.toolkit import (
     check_padding,
     embedding_rows,
     load_tokenizer,
+    resolve_targets,
+    text_part_remark,
     torch_device,
     versions,
 )
@@ -64,8 +66,9 @@ def planned(config: Any, prepared: Prepared) -> Mapping[str, Any]:
     Raises:
         ConfigError: something cannot be run; nothing heavy has been loaded.
     """
-    model = State.of(config, prepared).source
-    refuse.refuse(config, prepared.device, model)
+    state = State.of(config, prepared)
+    model = state.source
+    refuse.refuse(config, prepared.device, state)
     values: dict[str, Any] = {}
     if find(config.algorithm) is not None:
         from aligntune_trl import additions  # imports transformers
@@ -82,7 +85,20 @@ def planned(config: Any, prepared: Prepared) -> Mapping[str, Any]:
         values |= table.read(config, "lora", adapter.lora_config(config))
         if config.peft.init == "loftq":
             del values["peft.init"]  # applied to the built adapter, and read from it
-        if adapter.spelt_out(config):
+        if adapter.layers_of_all_linear(config):
             del values["peft.target_modules"]
     values["peft.merge_adapter"] = model.adapter_config is not None and not continued
     return values
+
+
+def remarks(config: Any, prepared: Prepared) -> list[str]:
+    """What of the checkpoint is not loaded, and what of the model carries no adapter and why."""
+    state = State.of(config, prepared)
+    model = state.skeleton(config)
+    if model is None:
+        return []
+    sentences = [text_part_remark(state.source.model_config, model)]
+    if config.peft.enabled and not source.continued(config, state.source):
+        packed = state.source.quantised or config.model.quantization is not None
+        sentences.append(resolve_targets(model, config.peft, packed).remark())
+    return [sentence for sentence in sentences if sentence]

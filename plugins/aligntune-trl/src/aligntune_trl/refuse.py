@@ -9,10 +9,10 @@ from aligntune_core import Device
 from aligntune_core.toolkit import ConfigError, did_you_mean, listed, named, value_at
 from aligntune_trl.model import loraplus
 from aligntune_trl.model import problems as model_problems
-from aligntune_trl.model.source import Source
+from aligntune_trl.state import State
 
 
-def refuse(config: Any, device: Device, source: Source) -> None:
+def refuse(config: Any, device: Device, state: State) -> None:
     """Check a resolved configuration against device, libraries and model.
 
     Raises:
@@ -24,7 +24,7 @@ def refuse(config: Any, device: Device, source: Source) -> None:
         *_checkpointing_problems(config),
         *_name_problems(config),
         *_tracker_problems(config),
-        *model_problems.problems(config, source),
+        *model_problems.problems(config, state, device.kind),
     ]
     if problems:
         raise ConfigError(problems)

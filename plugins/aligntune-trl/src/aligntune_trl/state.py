@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from aligntune_core.toolkit import find_algorithm
 from aligntune_trl.model import source
 from aligntune_trl.model.source import Source
 
@@ -23,6 +24,15 @@ class State:
 
     source: Source
     arguments: tuple[dict[str, Any], Any] | None = None
+    _skeleton: list[Any] = field(default_factory=list)
+
+    def skeleton(self, config: Any) -> Any:
+        """The model as far as it is there before weights load; None where making it would run a repository's code."""
+        if not self._skeleton:
+            self._skeleton.append(
+                source.skeleton(self.source, find_algorithm(config.algorithm).head == "score")
+            )
+        return self._skeleton[0]
 
     @classmethod
     def of(cls, config: Any, prepared: Prepared) -> State:

@@ -133,6 +133,8 @@ def _attach(model: Any, settings: Any, config: Any) -> Any:
     arguments = {name: getattr(settings, name) for name in LORA}
     if isinstance(arguments["target_modules"], set):
         arguments["target_modules"] = sorted(arguments["target_modules"])
+    if settings.target_parameters:
+        arguments["target_parameters"] = sorted(settings.target_parameters)
     return FastLanguageModel.get_peft_model(
         model,
         **arguments,

@@ -28,6 +28,14 @@ class TokenCount(TrainerCallback):  # type: ignore[misc]
         self.total += inputs["input_ids"].numel() if mask is None else mask.sum()
         return self._step(model, inputs, *more, **keywords)
 
+    def state_dict(self) -> dict[str, float]:
+        """What a checkpoint holds of it, so that a resumed run counts on."""
+        return {"total": float(self.total)}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Count on from here."""
+        self.total = state["total"]
+
     def on_log(self, *_: Any, logs: Any = None, **more: Any) -> None:
         if logs and "loss" in logs:
             logs.setdefault(FIGURE, float(self.total))

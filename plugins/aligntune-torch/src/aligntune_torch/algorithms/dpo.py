@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aligntune_torch.losses import Share, token_logps
+from aligntune_torch.losses import Share, Sums, token_logps
 
 if TYPE_CHECKING:
     from aligntune_core import LoadedModel
 
 
 class Objective:
-    """Mean over the pairs of a micro-batch, then over the micro-batches of the global batch.
+    """Mean over the pairs of the global batch.
 
     Args:
         loaded: the policy, and the reference where it is a model of its own; else it is the policy without its adapter.
@@ -31,16 +31,16 @@ class Objective:
                 if isinstance(module, torch.nn.Dropout):
                     module.p = 0.0
 
-    def __call__(self, batch: dict[str, Any], share: Share) -> tuple[Tensor, dict[str, float]]:
+    def __call__(self, batch: dict[str, Any], share: Share) -> tuple[Tensor, Sums]:
         logps = token_logps(self.policy, batch)[0].sum(1)
         # Of each completion, first all chosen, then all rejected ones.
         chosen, rejected = (self.beta * (logps - self._reference_logps(batch))).chunk(2)
         margin = chosen - rejected
         figures = {
-            "reward_margin": float(margin.detach().mean()),
-            "reward_accuracy": float((margin > 0).float().mean()),
+            "reward_margin": (float(margin.detach().sum()), len(margin)),
+            "reward_accuracy": (float((margin > 0).sum()), len(margin)),
         }
-        return -F.logsigmoid(margin).mean() / share.micro_batches, figures
+        return -F.logsigmoid(margin).sum() / share.rows, figures
 
     @torch.no_grad()
     def _reference_logps(self, batch: dict[str, Any]) -> Tensor:

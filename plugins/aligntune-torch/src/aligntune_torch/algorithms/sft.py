@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from aligntune_torch.losses import Share, token_logps
+from aligntune_torch.losses import Share, Sums, token_logps
 
 if TYPE_CHECKING:
     from aligntune_core import LoadedModel
@@ -18,6 +18,6 @@ class Objective:
     def __init__(self, loaded: LoadedModel) -> None:
         self.policy = loaded.model
 
-    def __call__(self, batch: dict[str, Any], share: Share) -> tuple[Tensor, dict[str, float]]:
+    def __call__(self, batch: dict[str, Any], share: Share) -> tuple[Tensor, Sums]:
         logps, mask, likeliest = token_logps(self.policy, batch)
-        return -logps.sum() / share.tokens, {"token_accuracy": float(likeliest.sum() / mask.sum())}
+        return -logps.sum() / share.tokens, {"token_accuracy": (float(likeliest.sum()), int(mask.sum()))}

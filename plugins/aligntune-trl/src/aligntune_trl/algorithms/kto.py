@@ -5,14 +5,35 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from aligntune_trl.algorithms.recipe import NO_ROUTER_LOSS, Figure, Recipe
+from aligntune_trl.algorithms.recipe import NO_ROUTER_LOSS, Counts, Figure, Recipe
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aligntune_core import Datasets, LoadedModel, Prepared, RunContext
     from aligntune_trl.engine import TrlEngine
 
 BLOCK = 1000
 """Preference rows that TRL takes at a time when it splits them."""
+
+
+def counts(inputs: Mapping[str, Any]) -> dict[str, int]:
+    """Rows of a micro-batch; figures of one side are by the rows, or the tokens, of that label."""
+    desirable = inputs["label"].bool()
+    tokens = inputs["completion_mask"][:, 1:].sum(1)
+    rows, chosen = len(desirable), int(desirable.sum())
+    sides = {"chosen": (chosen, desirable), "rejected": (rows - chosen, ~desirable)}
+    return {
+        "": rows,
+        "entropy": int(tokens.sum()),
+        **{
+            f"{figure}/{side}": number
+            for side, (number, _) in sides.items()
+            for figure in ("rewards", "logps")
+        },
+        **{f"logits/{side}": int(tokens[which].sum()) for side, (_, which) in sides.items()},
+    }
+
 
 KTO = Recipe(
     name="kto",
@@ -34,6 +55,7 @@ KTO = Recipe(
         *(f"{figure}/{side}" for figure in ("rewards", "logps", "logits") for side in ("chosen", "rejected")),
         "rewards/margins",
     ),
+    counts=Counts(counts, differences={"rewards/margins": ("rewards/chosen", "rewards/rejected")}),
     build="aligntune_trl.algorithms.kto:build",
 )
 

@@ -38,6 +38,32 @@ class Figure:
     of: Callable[[float], float] = keep
 
 
+def rows_of(inputs: Mapping[str, Any]) -> dict[str, int]:
+    """Loss and figures are means over the rows of a micro-batch: as many as its tensors are long."""
+    return {"": next((len(value) for value in inputs.values() if getattr(value, "ndim", 0)), 1)}
+
+
+def tokens_of(labels: Any) -> int:
+    """Trained tokens: labels (rows, tokens) that are not -100; the first of a row is predicted from nothing."""
+    return int((labels[..., 1:] != -100).sum())
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What TRL's loss and figures of one micro-batch are means over; with it means of many are put together.
+
+    Attributes:
+        of: inputs of a micro-batch -> TRL's name of a figure, or "loss" -> how many tokens, pairs or rows it is the
+            mean of here; "" is for all that are not named.
+        ends: figures that are no means, but the least or the greatest value.
+        differences: figure -> the two whose difference it is.
+    """
+
+    of: Callable[[Mapping[str, Any]], Mapping[str, int]] = rows_of
+    ends: Mapping[str, Callable[[Iterable[float]], float]] = field(default_factory=dict)
+    differences: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """What TRL has for one algorithm.
@@ -51,6 +77,7 @@ class Recipe:
         own: arguments that are written or read otherwise than in the table, or than by a parameter's own name.
         figures: our names of its evaluation's figures.
         native_figures: all that TRL calls them; empty where they are named after rewards.
+        counts: what its loss and figures are means over; by default the rows of a batch.
         copies_policy: whether its reference becomes a frozen copy of the policy where biases train beside an adapter.
         problems: configuration, not resolved -> a sentence for each combination that cannot run. Light.
         build: "module:function" of (loaded, config, datasets, prepared, run) that returns the engine; where empty,
@@ -64,6 +91,7 @@ class Recipe:
     own: Table = ()
     figures: Mapping[str, Figure] = field(default_factory=dict)
     native_figures: tuple[str, ...] = ()
+    counts: Counts = Counts()
     copies_policy: bool = True
     problems: Callable[[Any], Iterable[str]] = lambda _: ()
     build: str = ""

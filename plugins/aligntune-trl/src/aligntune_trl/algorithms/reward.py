@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aligntune_trl.algorithms.recipe import Figure, Recipe
+from aligntune_trl.algorithms.recipe import Counts, Figure, Recipe
 
 REWARD = Recipe(
     name="reward",
@@ -11,4 +11,5 @@ REWARD = Recipe(
     fixed={"eos_token": None, "chat_template_path": None},
     figures={"reward_accuracy": Figure("accuracy"), "reward_margin": Figure("margin")},
     native_figures=("accuracy", "margin", "min_reward", "mean_reward", "max_reward"),
+    counts=Counts(ends={"min_reward": min, "max_reward": max}),
 )

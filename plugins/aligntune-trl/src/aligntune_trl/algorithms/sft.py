@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from aligntune_core.toolkit import Argument
-from aligntune_trl.algorithms.recipe import NO_ROUTER_LOSS, Figure, Recipe, imported
+from aligntune_trl.algorithms.recipe import NO_ROUTER_LOSS, Counts, Figure, Recipe, imported, tokens_of
 
 if TYPE_CHECKING:
     from aligntune_core import Datasets, LoadedModel, Prepared, RunContext
@@ -27,6 +27,12 @@ def _loss_name(loss: Any) -> Any:
 
 def _perplexity(loss: float) -> float:
     return math.exp(min(loss, 700.0))  # exp(710) is beyond a float
+
+
+def counts(inputs: Mapping[str, Any]) -> dict[str, int]:
+    """Trained tokens of a micro-batch; labels that come shifted already have no first token to leave out."""
+    shifted = inputs.get("shift_labels")
+    return {"": tokens_of(inputs["labels"]) if shifted is None else int((shifted != -100).sum())}
 
 
 def problems(config: Any) -> Iterator[str]:
@@ -62,6 +68,7 @@ SFT = Recipe(
         "perplexity": Figure("loss", _perplexity),  # grows with the loss: the same best
     },
     native_figures=("mean_token_accuracy",),
+    counts=Counts(counts),
     problems=problems,
     build="aligntune_trl.algorithms.sft:build",
 )

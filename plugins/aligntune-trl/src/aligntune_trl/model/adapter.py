@@ -5,14 +5,23 @@ from __future__ import annotations
 import copy
 import functools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from aligntune_core import LoadedModel
-from aligntune_core.toolkit import MERGED_BASE, cache_folder, world
+from aligntune_core.toolkit import (
+    MERGED_BASE,
+    ConfigError,
+    Targets,
+    built_targets,
+    cache_folder,
+    resolve_targets,
+    target_problems,
+    world,
+)
 from aligntune_trl import table
 from aligntune_trl.model import loftq, reward_head
 from aligntune_trl.quiet import known_warnings_hidden, no_bars
@@ -54,24 +63,19 @@ def is_adapted(model: Any) -> bool:
     return hasattr(model, "peft_config")
 
 
-def lora_config(config: Any, model: Any = None) -> Any:
-    """peft's configuration object, from the table.
-
-    peft takes ``layers_to_transform`` with names of modules only, so "all-linear" is spelt out for it, from ``model``.
-    """
+def lora_config(config: Any, targets: Mapping[str, Any] | None = None) -> Any:
+    """peft's configuration object, from the table; ``targets`` are its arguments that say where the adapter goes."""
     from peft import LoraConfig
 
     values = table.write(config, "lora")
-    if spelt_out(config):
-        values["target_modules"] = (
-            sorted({n.rsplit(".", 1)[-1] for n in _linear(model)}) if model else [ALL_LINEAR]
-        )
+    if targets is None and layers_of_all_linear(config):
+        targets = {"target_modules": [ALL_LINEAR]}
     task = "SEQ_CLS" if reward_head.scores(config) else "CAUSAL_LM"
-    return LoraConfig(task_type=task, **values)
+    return LoraConfig(task_type=task, **{**values, **(targets or {})})
 
 
-def spelt_out(config: Any) -> bool:
-    """Whether "all-linear" has to be replaced by names."""
+def layers_of_all_linear(config: Any) -> bool:
+    """Whether some layers only are to have an adapter on "all-linear": peft takes that with names of modules only."""
     return config.peft.target_modules == ALL_LINEAR and config.peft.layers_to_transform is not None
 
 
@@ -79,9 +83,13 @@ def wrap(model: Any, config: Any, attach: Attach | None = None) -> Any:
     """A ``PeftModel`` around ``model`` with float32 adapter weights."""
     from peft import get_peft_model
 
-    settings = lora_config(config, model)
-    targets = settings.target_modules  # peft replaces "all-linear" by the names that it stands for
-    model = (attach or get_peft_model)(model, settings)
+    if problems := target_problems(model, config.peft):  # of a model whose code its repository brings
+        raise ConfigError(problems)
+    targets = resolve_targets(model, config.peft)
+    if attach is None:
+        model = get_peft_model(model, lora_config(config, targets.arguments()))
+    else:
+        model = attach(model, lora_config(config, _left_open(targets, config)))
     model.aligntune_fresh, model.aligntune_targets = True, targets
     if config.peft.init == "loftq":
         loftq.initialise(model, config)
@@ -91,6 +99,18 @@ def wrap(model: Any, config: Any, attach: Attach | None = None) -> Any:
         model.aligntune_initial = initial_matrices(model)
     keep_only_policy(model)
     return model
+
+
+def _left_open(targets: Targets, config: Any) -> dict[str, Any]:
+    """Arguments for a library that has a way of its own with "all-linear", which is right but for fused experts.
+
+    Layers to transform go with names only.
+    """
+    if targets.parameters:
+        return targets.arguments()
+    if not layers_of_all_linear(config):
+        return {"target_modules": config.peft.target_modules}
+    return {"target_modules": sorted({name.rpartition(".")[2] for name in targets.modules})}
 
 
 def to_float32(model: Any) -> None:
@@ -270,20 +290,9 @@ def starts_at_base(model: Any) -> bool:
     )
 
 
-def targets(model: Any) -> Any:
-    """What carries the adapter, in peft's spelling: "all-linear", a regex, or those of the names that were found."""
-    configured = model.aligntune_targets
-    carried = {n for n, m in model.get_base_model().named_modules() if _carries(m)}
-    if configured == ALL_LINEAR:
-        return configured if not _linear(model.get_base_model()) else sorted(carried)
-    if isinstance(configured, str):
-        return configured
-    return sorted(name for name in configured if any(n == name or n.endswith(f".{name}") for n in carried))
-
-
-def _carries(module: Any) -> bool:
-    """Whether a layer has the adapter's matrices; those of embeddings have a name of their own."""
-    return any(NAME in getattr(module, matrices, ()) for matrices in ("lora_A", "lora_embedding_A"))
+def targets(model: Any, configured: Any) -> Any:
+    """What carries the adapter, as the configuration would say it: ``configured`` where nothing of it is missing."""
+    return built_targets(model, configured, model.aligntune_targets)
 
 
 def built(model: Any, config: Any) -> dict[str, Any]:
@@ -298,18 +307,3 @@ def built(model: Any, config: Any) -> dict[str, Any]:
         numbers = [re.match(r".*\.[^.]*\.(\d+)\.", n) for n in carried]  # peft's own idea of a layer's number
         values["peft.layers_to_transform"] = sorted({int(m[1]) for m in numbers if m})
     return values
-
-
-def _linear(model: Any) -> list[str]:
-    """Names of linear layers that carry no adapter, but for the output head and full copies beside an adapter."""
-    import torch
-
-    head = model.get_output_embeddings()
-    inside = ("lora_", "base_layer", "original_module", "modules_to_save")
-    return [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear)
-        and module is not head
-        and not any(part in name for part in inside)
-    ]

@@ -32,6 +32,7 @@ def load(config: Any, prepared: Prepared) -> LoadedModel:
     if find_algorithm(config.algorithm).scored_by == "rewards":
         rewards_bridge.build(config, prepared.tokenizer)  # what cannot be used shows before weights load
     model = source.base if source.in_memory else _from_pretrained(config, prepared, source)
+    name_body(model)
     if source.in_memory:
         set_precision(model, config)
     if continued(config, source):
@@ -39,6 +40,22 @@ def load(config: Any, prepared: Prepared) -> LoadedModel:
     elif source.adapter_config is not None:
         model = merged(model, config, source)
     return LoadedModel(model, prepared.tokenizer)
+
+
+def name_body(model: Any) -> None:
+    """Let a language model that keeps its body under another name than its class says give it as ``base_model``.
+
+    TRL runs the body and the output layer by themselves. The class of Llama 4's texts names a part that only the whole,
+    which sees pictures, has.
+    """
+    if model is not None and getattr(model, "base_model", None) is model and (body := _body(model)):
+        model.base_model_prefix = body
+
+
+def _body(model: Any) -> str | None:
+    from transformers import PreTrainedModel
+
+    return next((name for name, part in model.named_children() if isinstance(part, PreTrainedModel)), None)
 
 
 def load_arguments(config: Any) -> dict[str, Any]:

@@ -2,43 +2,49 @@
 
 from __future__ import annotations
 
-import copy
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from aligntune_core.toolkit import (
     classifier_problems,
-    did_you_mean,
     find_algorithm,
     keyword_of,
     language_model_problems,
     listed,
     named,
     same,
+    target_problems,
     value_at,
+    weight_format_problems,
     weights_problem,
     written,
 )
 from aligntune_trl.model.reward_head import scores
 from aligntune_trl.model.source import Source, continued
 from aligntune_trl.problems import QUANTISED_MERGE, quantised_biases
+from aligntune_trl.state import State
 from aligntune_trl.table import TABLE
 
 
-def problems(config: Any, source: Source) -> list[str]:
+def problems(config: Any, state: State, device: str) -> list[str]:
     """One sentence for each.
 
     Args:
         config: resolved configuration.
-        source: what ``model_name`` is.
+        state: what ``model_name`` is.
+        device: kind of the device that the run is on.
     """
+    source = state.source
     sentences = [*_head(config, source), *_weights(config, source), *_files(source)]
+    if not source.in_memory:
+        sentences += weight_format_problems(source.model_config, device)
     if continued(config, source):
         sentences += _differences(config, source.adapter_config or {})
     elif config.peft.enabled:
-        sentences += [*_adapter(config, source), *_layers(config, source), *_modules(config, source)]
+        sentences += [*_adapter(config, source), *_layers(config, source)]
+        if not sentences and (model := state.skeleton(config)) is not None:
+            sentences += target_problems(model, config.peft)
     return sentences
 
 
@@ -154,82 +160,3 @@ def _layers(config: Any, source: Source) -> list[str]:
         f"{named('peft.layers_to_transform')}: there is no layer {listed(beyond)}; this model has {number}: 0 to "
         f"{number - 1}"
     ]
-
-
-def _modules(config: Any, source: Source) -> list[str]:
-    targets, whole = config.peft.target_modules, config.peft.modules_to_save
-    if (targets == "all-linear" or not targets) and not whole:
-        return []
-    modules = modules_of(config, source)
-    if modules is None:
-        return []
-    sentences = []
-    if isinstance(targets, str) and targets != "all-linear":
-        sentences += _pattern(targets, modules)
-    elif not isinstance(targets, str):
-        sentences += _unknown("peft.target_modules", targets or (), modules, carries)
-        if not source.in_memory:
-            sentences += _containers(targets or (), modules)
-    return sentences + _unknown("peft.modules_to_save", whole or (), modules, str.endswith)
-
-
-def carries(module: str, name: str) -> bool:
-    """Whether peft takes ``name`` for the module of that full name."""
-    return module == name or module.endswith(f".{name}")
-
-
-def _pattern(pattern: str, modules: Iterable[str]) -> list[str]:
-    where = named("peft.target_modules")
-    try:
-        if any(re.fullmatch(pattern, module) for module in modules):
-            return []
-    except re.error as error:
-        return [f"{where}: {pattern!r} is no regular expression: {error}. For names of modules give a list"]
-    return [
-        f"{where}: {pattern!r} matches no module: a plain string is a regular expression for whole names such as "
-        f"{_example(modules)}. For names of modules give a list: [{pattern!r}]"
-    ]
-
-
-def _example(modules: Iterable[str]) -> str:
-    return max(modules, key=lambda name: name.count("."))
-
-
-def _unknown(path: str, configured: Iterable[str], modules: Iterable[str], match: Any) -> list[str]:
-    names = sorted({module.rpartition(".")[2] for module in modules} - {""})
-    names = [name for name in names if not name.isdigit()]
-    return [
-        f"{named(path)}: this model has no module {name!r}.{did_you_mean(name.rpartition('.')[2], names)} "
-        f"It has: {listed(names)}"
-        for name in configured
-        if not any(match(module, name) for module in modules)
-    ]
-
-
-def _containers(targets: Iterable[str], modules: Mapping[str, Any]) -> Iterator[str]:
-    """Targets that are no layers but hold them: peft has no adapter for those."""
-    from torch import nn
-
-    for name in targets:
-        inside = {inner: kind for inner, kind in modules.items() if f".{name}." in f".{inner}"}
-        if inside and any(carries(module, name) for module in modules):
-            layers = {inner.rpartition(".")[2] for inner, kind in inside.items() if kind is nn.Linear}
-            yield (
-                f"{named('peft.target_modules')}: {name!r} is no layer but holds layers: take {listed(sorted(layers))}"
-            )
-
-
-def modules_of(config: Any, source: Source) -> dict[str, type] | None:
-    """Full name -> class of the model's modules, from its configuration alone; None where that takes foreign code."""
-    if source.in_memory:
-        base = source.base.get_base_model() if hasattr(source.base, "get_base_model") else source.base
-        return {name: type(module) for name, module in base.named_modules() if name}
-    import torch
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
-
-    auto = AutoModelForSequenceClassification if scores(config) else AutoModelForCausalLM
-    if type(source.model_config) not in auto._model_mapping:
-        return None
-    with torch.device("meta"):
-        model = auto.from_config(copy.deepcopy(source.model_config))
-    return {name: type(module) for name, module in model.named_modules() if name}

@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aligntune_core.toolkit import ConfigError, check_base, located
+from aligntune_core.toolkit import (
+    ConfigError,
+    check_base,
+    located,
+    model_skeleton,
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,18 @@ def find(config: Any) -> Source:
     if isinstance(name, (str, os.PathLike)):
         return _on_disk_or_hub(os.fspath(name), config)
     return _in_memory(name)
+
+
+def skeleton(source: Source, scores: bool) -> Any:
+    """The base without adapter: itself where it is in memory, else made of its configuration, without weights.
+
+    Args:
+        source: what ``model_name`` is.
+        scores: whether it is loaded as a reward model.
+    """
+    if not source.in_memory:
+        return model_skeleton(source.model_config, scores)
+    return source.base.get_base_model() if hasattr(source.base, "get_base_model") else source.base
 
 
 def _in_memory(model: Any) -> Source:
