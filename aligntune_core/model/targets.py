@@ -83,7 +83,8 @@ def resolve_targets(model: Any, peft: PeftConfig, packed: bool = False) -> Targe
     total = sum(w.size for w in candidates)
     wanted = [w for w in candidates if _means(peft.target_modules, w)]
     old = _older_names(model, {w.module.rpartition(".")[2] for w in wanted if w.kind == "linear"})
-    modules, parameters = [], []
+    modules: list[Weight] = []
+    parameters: list[Weight] = []
     for weight in wanted:
         alone = weight.kind == "linear" and weight.module.rpartition(".")[2] not in old
         reason = _reason(weight, peft, alone, packed)
