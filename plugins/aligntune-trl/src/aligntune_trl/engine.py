@@ -42,7 +42,7 @@ class TrlEngine:
         self._run = run
         recipe = find(config.algorithm)
         means = evaluation.attach(trainer, recipe.counts if recipe is not None else Counts())
-        self._stop, self._memory = callbacks.attach(trainer, run, means and means.weights["train"])
+        self._stop, self._memory = callbacks.attach(trainer, run, means)
         if config.data.group_by_length:
             order.attach(trainer)
 
