@@ -141,15 +141,14 @@ class TrlEngine:
 
         trainer = self._trainer
         self._memory.start = start
-        loss: float = trainer.train(resume_from_checkpoint=start and str(start)).training_loss
+        loss = trainer.train(resume_from_checkpoint=start and str(start)).training_loss
         if start is None:
-            return loss
+            return float(loss)
         if trainer.state.global_step == step_of(start):
             logger.warning("%s: no row is left to train on within num_epochs", start.name)
         if held_by(start) is None:
             return _mean_logged(trainer.state)
-        total: float = trainer._total_loss_scalar
-        return total / max(trainer.state.global_step, 1)
+        return float(trainer._total_loss_scalar / max(trainer.state.global_step, 1))
 
     def _is_finished(self, checkpoint: Path) -> bool:
         """Whether ``max_steps`` are done, or a callback had ended the run; transformers would take one step more."""

@@ -108,7 +108,7 @@ class Means:
         figures = self._trainer._metrics["eval"]
         figures["loss"] = self.losses
         self._gather("eval")
-        return float(next(iter(figures.pop("loss")), 0.0))
+        return float(next(iter(figures.pop("loss", [])), 0.0))
 
     def forget_last(self, kept: Mapping[str, int]) -> None:
         """Take back what the last micro-batch added, which does not count; ``kept``: figure -> values before it."""
@@ -194,7 +194,11 @@ class Means:
             if not values:
                 continue
             end = counts.ends.get(name)
-            figures[name] = [mean(values, numbers) if end is None else end(values)]
+            counted = [value for value, number in zip(values, numbers, strict=True) if number]
+            if not counted:  # of a row that does not count
+                del figures[name]
+                continue
+            figures[name] = [mean(values, numbers) if end is None else end(counted)]
         for name, (first, second) in counts.differences.items():
             if figures.get(first) and figures.get(second):  # no batch need have held both
                 figures[name] = [figures[first][0] - figures[second][0]]
@@ -203,8 +207,8 @@ class Means:
 
 def mean(values: list[float], weights: list[int]) -> float:
     """Mean of ``values``, each by its weight; that of equal weights is TRL's own to the last bit."""
-    if len(set(weights)) <= 1 or not sum(weights):
-        return sum(values) / max(len(values), 1)
+    if len(set(weights)) == 1:
+        return sum(values) / len(values)
     return sum(value * weight for value, weight in zip(values, weights, strict=True)) / sum(weights)
 
 
