@@ -161,13 +161,7 @@ class TrlEngine:
             logger.warning("%s: no row is left to train on within num_epochs", start.name)
         if held_by(start) is None:
             return _mean_logged(trainer.state)
-<<<<<<< HEAD
-        total: float = trainer._total_loss_scalar
-        steps: int = trainer.state.global_step
-        return total / max(steps, 1)
-=======
         return float(trainer._total_loss_scalar / max(trainer.state.global_step, 1))
->>>>>>> resume
 
     def _is_finished(self, checkpoint: Path) -> bool:
         """Whether ``max_steps`` are done, or a callback had ended the run; transformers would take one step more."""
