@@ -211,7 +211,9 @@ def _reason(weight: Weight, peft: PeftConfig, alone: bool, packed: bool) -> str:
         return "in layers whose weight the model's own code or kernels read past any adapter"
     if alone:
         return ""
-    module = {"fused": "fused experts", "router": "routers"}.get(weight.kind, "shared experts and dense layers")
+    module = {"fused": "fused experts", "router": "routers"}.get(
+        weight.kind, "shared experts and dense layers"
+    )
     for setting, used in (
         (f"lora_dropout={peft.dropout}", peft.dropout > 0),
         ("use_dora", peft.use_dora),
