@@ -9,10 +9,13 @@ from __future__ import annotations
 import copy
 import inspect
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
+
+from aligntune_core.errors import ConfigError
 
 Kind = Literal["linear", "fused", "router", "convolution", "other"]
 
@@ -113,21 +116,31 @@ def _kind(module: Any, leaf: str, parameter: Any) -> Kind | None:
 def _reads_past(modules: dict[str, Any], name: str) -> bool:
     """Whether the class that holds the module ``name`` reads its weight."""
     parent, _, leaf = name.rpartition(".")
-    return parent in modules and leaf in _weights_read(type(modules[parent]).__mro__)
+    if parent not in modules:
+        return False
+    return any(leaf in _weights_read(ancestor) for ancestor in type(modules[parent]).__mro__)
 
 
 @cache
-def _weights_read(ancestors: tuple[type, ...]) -> frozenset[str]:
-    """Names of submodules whose weight the code of a class, with its ancestors, multiplies with by itself."""
-    code = ""
-    for ancestor in ancestors:
-        if ancestor.__module__.startswith(("torch.", "builtins", "peft.")):
-            continue
-        try:
-            code += inspect.getsource(ancestor)
-        except (OSError, TypeError):  # made at run time, without a file
-            continue
-    return frozenset(_USE.findall(code))
+def _weights_read(kind: Any) -> frozenset[str]:
+    """Names of submodules whose weight the code of a class multiplies with by itself."""
+    if not _weights_read_in(kind.__module__):
+        return frozenset()
+    try:
+        return frozenset(_USE.findall(inspect.getsource(kind)))
+    except (OSError, TypeError):  # made at run time, without a file
+        return frozenset()
+
+
+@cache
+def _weights_read_in(module: str) -> frozenset[str]:
+    """The same of a whole file, which is quick to look through: few have any."""
+    if module.startswith(("torch.", "builtins", "peft.")):
+        return frozenset()
+    try:
+        return frozenset(_USE.findall(inspect.getsource(sys.modules[module])))
+    except (OSError, TypeError, KeyError):
+        return frozenset()
 
 
 def _heads(base: Any) -> Iterator[Any]:
@@ -185,6 +198,9 @@ def model_skeleton(model_config: Any, classifier: bool = False) -> Any:
     Args:
         model_config: transformers' configuration; it is not changed.
         classifier: a reward model instead of a language model.
+
+    Raises:
+        ConfigError: the configuration is none that the architecture can be made of.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
@@ -193,8 +209,14 @@ def model_skeleton(model_config: Any, classifier: bool = False) -> Any:
     if type(model_config) not in auto._model_mapping:
         return None
     settings = copy.deepcopy(model_config)
-    with torch.device("meta"):
-        return auto.from_config(settings)
+    try:
+        with torch.device("meta"):
+            return auto.from_config(settings)
+    except Exception as reason:  # whatever a model's constructor makes of its configuration
+        raise ConfigError(
+            f"model_name: transformers cannot make a {model_config.model_type} of this configuration: "
+            f"{' '.join(str(reason).split())}"
+        ) from reason
 
 
 def shortest(chosen: Iterable[str], others: Iterable[str]) -> list[str]:

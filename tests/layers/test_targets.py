@@ -190,3 +190,14 @@ def test_an_adapter_on_experts_goes_on_and_is_merged(tmp_path: Path) -> None:
         output_dir=str(tmp_path / "again"), **common,
     )  # fmt: skip
     assert torch.allclose(logits(third.model), trained, atol=1e-4)
+
+
+def test_packed_weights_of_shared_experts_are_told() -> None:
+    """peft reaches them as parameters, which packed weights are not; the same names elsewhere it adapts as layers."""
+    from aligntune_core.model.targets import resolve_targets
+
+    peft = PeftConfig(target_modules="all-linear")
+    remark = resolve_targets(make("deepseek_v3", make_tokenizer()), peft, packed=True).remark()
+    assert "in shared experts and dense layers stored in 4 or 8 bits" in remark
+    assert "self_attn" not in remark
+    assert resolve_targets(make("llama", make_tokenizer()), peft, packed=True).remark() == ""
