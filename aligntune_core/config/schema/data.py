@@ -37,6 +37,9 @@ class DataConfig(Section):
     eval_split: str | None = ours(
         "held-out split of the same dataset, or of eval_dataset", None, off="none", on_resume="changes"
     )
+    eval_share: float | None = ours(
+        "share of the rows to hold out, drawn by data_seed: 0.05 is 5 of 100", None, gt=0, lt=1, off="none"
+    )
     max_samples: int | None = ours("use the first N rows", None, ge=1, off="all rows", on_resume="changes")
     max_eval_samples: int | None = ours(
         "use the first N held-out rows", None, ge=1, off="all rows", on_resume="changes"
@@ -118,6 +121,13 @@ class DataConfig(Section):
     padding_free: bool = option(
         "one flat sequence a batch instead of padding", False, only="offline", on_resume="free"
     )
+    shuffle: bool = option(
+        "each epoch in a seeded random order; false: in the order of the rows",
+        True,
+        only="offline",
+        neutral=(True,),
+        on_resume="changes",
+    )
     group_by_length: bool = option("batch rows of similar length", False, only="offline", on_resume="changes")
 
     @field_validator("config_name", mode="before")
@@ -129,8 +139,5 @@ class DataConfig(Section):
     @classmethod
     def _no_share(cls, value: Any) -> Any:
         if isinstance(value, float) and 0 < value < 1:
-            left = round(100 * (1 - value))
-            raise ValueError(
-                f'must name rows, not a share: split="train[:{left}%]", eval_split="train[{left}%:]"'
-            )
+            raise ValueError(f"must name a split, not a share: eval_share={value:g}")
         return value
