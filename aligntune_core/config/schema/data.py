@@ -2,11 +2,49 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any, Literal
 
 from pydantic import field_validator
 
 from aligntune_core.fields import Section, option, ours
+
+MIXED = (
+    "name",
+    "weight",
+    "split",
+    "config_name",
+    "column_mapping",
+    "text_column",
+    "system_prompt",
+    "max_samples",
+)
+
+
+def entry_of_mixture(index: int, entry: dict[str, Any]) -> dict[str, Any]:
+    """One entry of ``datasets``, under the names of our fields.
+
+    Raises:
+        ValueError: a key means nothing here, or a value is out of its range; names the entry.
+    """
+    where = f"[{index}]"
+    others = {"dataset_name": "name", "path": "name", "count": "max_samples", "subset": "config_name"}
+    made = {others.get(key, key): value for key, value in entry.items()}
+    if len(made) < len(entry):
+        raise ValueError(f"{where}: two keys mean the same: {', '.join(entry)}")
+    strange = [key for key in made if key not in MIXED]
+    if strange:
+        raise ValueError(f"{where}: does not know {', '.join(strange)}. Known: {', '.join(MIXED)}")
+    if made.get("name") is None:
+        raise ValueError(f"{where}: has no name: a hub id, a local file or folder, or rows")
+    weight, count = made.get("weight"), made.get("max_samples")
+    if weight is not None and (
+        isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < inf
+    ):
+        raise ValueError(f"{where}: weight={weight!r} must be a number above 0")
+    if count is not None and (type(count) is not int or count < 1):
+        raise ValueError(f"{where}: max_samples={count!r} must be a whole number of rows, 1 or more")
+    return made
 
 
 class DataConfig(Section):
@@ -14,9 +52,18 @@ class DataConfig(Section):
 
     dataset: Any = ours(
         "hub id, local file or folder, datasets.Dataset, or a list of dicts",
+        None,
+        off="none, where datasets is given",
         keyword="dataset_name",
         aliases=("dataset", "train_dataset"),
         on_resume="changes",
+    )
+    datasets: list[dict[str, Any]] | None = ours(
+        "several data sets in place of dataset_name, each with its name, its weight (share of the rows) or none, and "
+        "split, config_name, column_mapping, text_column, system_prompt, max_samples or count of its own",
+        None,
+        aliases=("dataset_mixture",),
+        off="one: dataset_name",
     )
     config_name: str | None = ours(
         "the dataset's configuration on the hub",
@@ -129,6 +176,15 @@ class DataConfig(Section):
         on_resume="changes",
     )
     group_by_length: bool = option("batch rows of similar length", False, only="offline", on_resume="changes")
+
+    @field_validator("datasets")
+    @classmethod
+    def _entries(cls, entries: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+        return (
+            None
+            if entries is None
+            else [entry_of_mixture(index, entry) for index, entry in enumerate(entries)]
+        )
 
     @field_validator("config_name", mode="before")
     @classmethod
