@@ -63,6 +63,7 @@ class DataConfig(Section):
         "split, config_name, column_mapping, text_column, system_prompt, max_samples or count of its own",
         None,
         aliases=("dataset_mixture",),
+        on_resume="changes",
         off="one: dataset_name",
     )
     config_name: str | None = ours(
@@ -85,7 +86,12 @@ class DataConfig(Section):
         "held-out split of the same dataset, or of eval_dataset", None, off="none", on_resume="changes"
     )
     eval_share: float | None = ours(
-        "share of the rows to hold out, drawn by data_seed: 0.05 is 5 of 100", None, gt=0, lt=1, off="none"
+        "share of the rows to hold out, drawn by data_seed: 0.05 is 5 of 100",
+        None,
+        gt=0,
+        lt=1,
+        off="none",
+        on_resume="changes",
     )
     max_samples: int | None = ours("use the first N rows", None, ge=1, off="all rows", on_resume="changes")
     max_eval_samples: int | None = ours(
