@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -82,11 +82,10 @@ def _conversation(pair: Shape, main: Shape) -> Shape:
     """Prompts with completions as conversations."""
     rows = pair.format.rows
 
-    def joined(row: Row, shape: Shape) -> Sequence[CanonicalRow]:
+    def joined(row: Row, shape: Shape) -> Iterator[CanonicalRow]:
         own = replace(shape, format=pair.format, target=pair.target)
-        return [
-            {"messages": [*map(_context, made["prompt"]), *made["completion"]]} for made in rows(row, own)
-        ]
+        for made in rows(row, own):
+            yield {"messages": [*map(_context, made["prompt"]), *made["completion"]]}
 
     form = replace(pair.format, rows=joined, columns=MESSAGES, types=main.format.types)
     return replace(pair, format=form, target=main.target)

@@ -120,3 +120,17 @@ def test_mixtures_that_cannot_be(keywords: dict[str, Any], words: str) -> None:
 
     with pytest.raises(AligntuneError, match=words):
         resolve(resolve_config("sft", model_name="m", **keywords), Device(kind="cpu"))
+
+
+def test_rows_in_memory_are_recorded_by_their_hash_alone() -> None:
+    from aligntune_core.config.payload import pack, unpack
+    from aligntune_core.config.record import in_memory, plain
+
+    config = resolve_config(
+        "sft",
+        model_name="m",
+        datasets=[{"name": pairs("secret", 2), "weight": 2}, {"name": "d", "weight": 1}],
+    )
+    assert in_memory(config) == ["data.datasets"]
+    assert "secret" not in repr(plain(config))
+    assert unpack(pack(config)).data.datasets == config.data.datasets
