@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     AnyConfig = TypeVar("AnyConfig", bound=Config)
 
-_ROWS = ("data.dataset", "data.eval_dataset")
+_ROWS = ("data.dataset", "data.datasets", "data.eval_dataset")
 # Where a configuration may hold objects of the user's.
 OBJECTS = (*_ROWS, "rewards.functions", "rewards.model", "run.callbacks")
 

@@ -81,6 +81,11 @@ def _plain(value: Any, path: str, digest: str | None) -> Any:
         return str(value)
     if path == "data.dataset" or path == "data.eval_dataset":
         return _object(value, digest or _rows_hash(value))
+    if path == "data.datasets":
+        return [
+            {k: _plain(v, "data.dataset" if k == "name" else path + ".", None) for k, v in entry.items()}
+            for entry in value
+        ]
     if isinstance(value, BaseModel):
         return {k: _plain(getattr(value, k), path, None) for k in type(value).model_fields}
     if isinstance(value, Mapping):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from aligntune_core.config import written
-from aligntune_core.data import lengths, unused
+from aligntune_core.data import lengths, mixture, unused
 from aligntune_core.data.conversations import message_keys
 from aligntune_core.data.ends import Ending, agree
 from aligntune_core.data.formats.base import Row, Shape, Wishes
@@ -19,7 +21,7 @@ from aligntune_core.data.nested import paths, unfolded, with_paths
 from aligntune_core.data.reader import Part, Reader, Tally, Tokenize, bad_rows_error
 from aligntune_core.data.recognise import detect, mapping_of
 from aligntune_core.data.rendered import as_rendered
-from aligntune_core.data.rows import BROKEN, PLACE, Broken, RowSource, by_row
+from aligntune_core.data.rows import BROKEN, PLACE, Broken, RowSource, by_row, pick
 from aligntune_core.data.sources.source import Opened, open_source
 from aligntune_core.data.tables import features
 from aligntune_core.data.templates import ensure_template
@@ -57,16 +59,22 @@ def prepare_datasets(
         DataError: the source cannot be read, columns are missing, or rows cannot be used (``BadRows``); names each
             row by its index or file line, the column and the reason.
     """
-    opened = open_source(config.data.dataset, config)
-    if config.data.streaming or opened.endless:
-        reader, train = _streamed(opened, config, algorithm, tokenizer, tokenize)
+    held_out: Part | None = None
+    if config.data.datasets is not None:
+        reader, train, held_out, opened = _mixed(config, algorithm, tokenizer, tokenize)
     else:
-        source = _first_rows(opened.rows(config.data.split), config.data.max_samples)
-        source = _unfolded(source, config.data.column_mapping)
-        reader = _reader_for(source, config, algorithm, tokenizer, tokenize)
-        train = reader.read(source)
-        train = replace(train, report=replace(train.report, saw=(*train.report.saw, *opened.sentences)))
-    held_out = _held_out(config, algorithm, reader, opened)
+        opened, rest = open_source(config.data.dataset, config), None
+        if config.data.streaming or opened.endless:
+            reader, train = _streamed(opened, config, algorithm, tokenizer, tokenize)
+        else:
+            source, rest = _sources(opened, config)
+            reader = _reader_for(source, config, algorithm, tokenizer, tokenize)
+            train = reader.read(source)
+            train = replace(train, report=replace(train.report, saw=(*train.report.saw, *opened.sentences)))
+        if rest is not None:
+            held_out = reader.read(rest)
+    if held_out is None:
+        held_out = _held_out(config, algorithm, reader, opened)
     report = train.report
     if held_out is None:
         return Datasets(train=train.dataset, fingerprint=report.fingerprint, report=report)
@@ -83,6 +91,60 @@ def prepare_datasets(
         fingerprint=hashlib.sha256(joined.encode()).hexdigest()[:32],
         report=replace(report, eval=held_out.report),
     )
+
+
+def _sources(opened: Opened, config: Config) -> tuple[RowSource, RowSource | None]:
+    """The rows of a data set to train on, and those that ``eval_share`` holds out."""
+    source = _first_rows(opened.rows(config.data.split), config.data.max_samples)
+    source, rest = _shared_out(_unfolded(source, config.data.column_mapping), config)
+    return source, rest and _first_rows(rest, config.data.max_eval_samples)
+
+
+def _mixed(
+    config: Config, algorithm: Algorithm, tokenizer: Any, tokenize: Tokenize | None
+) -> tuple[Reader, Part, Part | None, Opened]:
+    """Training rows of several data sets, and what ``eval_share`` holds out of each of them.
+
+    Raises:
+        DataError: as ``prepare_datasets``, naming the data set; formats that do not go together.
+    """
+    parts, sources = [], []
+    for member in mixture.members(config):
+        opened = mixture.named(member, partial(open_source, member.config.data.dataset, member.config))
+        if opened.endless:
+            raise DataError(f"{member.name}: rows of a mixture are read whole; give a Dataset.")
+        both = mixture.named(member, partial(_sources, opened, member.config))
+        arguments = (both[0], member.config, algorithm, tokenizer, tokenize)
+        parts.append((member, mixture.named(member, partial(_reader_for, *arguments))))
+        sources.append(both)
+    readers = mixture.alike(parts)
+    train, held_out = [], []
+    for (member, _), reader, (source, rest) in zip(parts, readers, sources, strict=True):
+        train.append((member, mixture.named(member, partial(reader.read, source))))
+        if rest is not None:
+            held_out.append((replace(member, weight=None), mixture.named(member, partial(reader.read, rest))))
+    seed = config.run.seed if config.run.data_seed is None else config.run.data_seed
+    rest = mixture.joined(held_out, seed) if held_out else None
+    return readers[0], mixture.joined(train, seed), rest, opened
+
+
+def _shared_out(source: RowSource, config: Config) -> tuple[RowSource, RowSource | None]:
+    """The rows to train on, and those that ``eval_share`` holds out: drawn by the seed, each part in its own order.
+
+    Raises:
+        DataError: one of the two would be empty.
+    """
+    from datasets import Dataset
+
+    share, count = config.data.eval_share, len(source)
+    if share is None:
+        return source, None
+    if not 1 <= ceil(share * count) < count:
+        raise DataError(f"{source.origin}: eval_share={share:g} of {count} rows leaves none to train on.")
+    seed = config.run.seed if config.run.data_seed is None else config.run.data_seed
+    drawn = Dataset.from_dict({"row": range(count)}).train_test_split(test_size=share, seed=seed)
+    train, rest = (pick(source, array("q", sorted(drawn[part]["row"]))) for part in ("train", "test"))
+    return train, replace(rest, origin=f"{source.origin} (held out)")
 
 
 def prepare_rows(
@@ -189,6 +251,8 @@ def _held_out(config: Config, algorithm: Algorithm, reader: Reader, opened: Open
     """The held-out rows, with the canonical columns of the training rows; None where none were asked for."""
     data = config.data
     if data.eval_dataset is None and data.eval_split is None:
+        if data.eval_share is not None:  # of an endless stream: others have been shared out
+            raise DataError(f"{opened.origin}: eval_share needs a count of rows; give eval_dataset.")
         return None
     mapping = data.column_mapping
     if data.eval_dataset is not None:

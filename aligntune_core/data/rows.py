@@ -103,6 +103,40 @@ class Joined(RowSource):
             first += len(part)
 
 
+@dataclass(frozen=True)
+class Picked(RowSource):
+    """Some rows of a source that is no dataset, in its order; ``rows`` is that source, ``numbers`` their indices."""
+
+    def place(self, index: int) -> str:
+        return str(self.rows.place(self.numbers[index]))
+
+    @property
+    def is_dataset(self) -> bool:
+        return False
+
+    def take(self, indices: range) -> RowSource:
+        return replace(self, numbers=self.numbers[indices.start : indices.stop])
+
+    def batches(self, columns: Sequence[str], size: int = BATCH) -> Iterator[tuple[int, list[Any]]]:
+        picked = bytearray(len(self.rows))
+        for index in self.numbers:
+            picked[index] = 1
+        first = 0
+        for start, rows in self.rows.batches(columns, size):
+            some = [row for row, pick in zip(rows, picked[start : start + len(rows)], strict=True) if pick]
+            if some:
+                yield first, some
+            first += len(some)
+
+
+def pick(source: RowSource, indices: Sequence[int]) -> RowSource:
+    """The rows of ``indices``, which go up."""
+    if source.is_dataset:
+        numbers = [source.numbers[index] for index in indices]
+        return replace(source, rows=source.rows.select(indices), numbers=numbers)
+    return Picked(source.origin, source, source.columns, indices)
+
+
 def by_row(batch: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
     """The rows of a batch given as columns."""
     return (dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True))

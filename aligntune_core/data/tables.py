@@ -162,8 +162,29 @@ def _as_json(values: Sequence[Any]) -> Any:
     """Values as a column of JSON, which the ``datasets`` library reads back as they were."""
     import pyarrow as pa
 
+    exact_json()
     texts = [None if value is None else json.dumps(value, ensure_ascii=False) for value in values]
     return pa.array(texts, pa.string()).cast(pa.json_())
+
+
+@lru_cache(maxsize=1)
+def exact_json() -> None:
+    """Let JSON values of the ``datasets`` library be read and written as they are, in this process.
+
+    It reads them with a reader that is fast and off by the last bit in every third float, refuses large integers, and
+    writes ten decimals when a table is mapped. There is no setting for it.
+    """
+    from datasets.features import features as library
+
+    theirs = library.ujson_dumps
+
+    def dumps(value: Any, *arguments: Any, **keywords: Any) -> str:
+        try:
+            return json.dumps(value, ensure_ascii=False)
+        except (TypeError, ValueError):  # no JSON: the library knows dates and the like
+            return str(theirs(value, *arguments, **keywords))
+
+    library.ujson_loads, library.ujson_dumps = json.loads, dumps
 
 
 @lru_cache(maxsize=1)
@@ -189,6 +210,7 @@ def features(columns: Sequence[str], entry: Format) -> Any:
     """Canonical columns of a stream as features of the ``datasets`` library; messages may have any keys."""
     from datasets import Features
 
+    exact_json()
     return Features.from_arrow_schema(_schema(columns, entry, rich=True))
 
 
@@ -239,6 +261,7 @@ class Canonical:
         columns, entry = self._shape.columns_made, self._shape.format
         if not rich:
             return pa.Table.from_pylist(list(rows), schema=_schema(columns, entry))
+        exact_json()
         arrays = []
         for name in columns:
             values = [row[name] for row in rows]

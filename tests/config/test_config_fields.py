@@ -25,10 +25,11 @@ CHANGES = {
     *("run.seed", "run.data_seed", "run.eval_strategy", "run.eval_steps", "run.load_best_model_at_end"),
     *("run.metric_for_best_model", "run.greater_is_better"),
     *("data.dataset", "data.config_name", "data.split", "data.eval_dataset", "data.eval_split"),
+    *("data.datasets", "data.eval_share"),
     *("data.max_samples", "data.max_eval_samples", "data.column_mapping", "data.text_column"),
     *("data.streaming", "data.on_bad_rows", "data.system_prompt", "data.rendered", "data.train_on"),
     *("data.max_seq_length", "data.truncation_mode", "data.packing", "data.packing_strategy"),
-    *("data.completion_only_loss", "data.group_by_length"),
+    *("data.completion_only_loss", "data.group_by_length", "data.shuffle"),
     *("optim.lr_scheduler_kwargs", "optim.min_learning_rate", "optim.neftune_noise_alpha"),
     *("run.early_stopping_patience", "run.early_stopping_threshold", "run.evals_per_epoch"),
 }

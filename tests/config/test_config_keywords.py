@@ -175,7 +175,7 @@ def test_an_evaluation_interval_without_rows_is_said(sft: Make, caplog: pytest.L
         config = sft(eval_interval=100)
     assert config.run.eval_strategy == "no"
     assert caplog.messages == [
-        "eval_interval=100 has no effect without held-out rows: give eval_dataset or eval_split"
+        "eval_interval=100 has no effect without held-out rows: give eval_dataset, eval_split or eval_share"
     ]
 
 

@@ -266,6 +266,13 @@ def test_carried_columns_have_the_values_of_the_rows(prepare: Any, values: list[
     assert [type(value) for value in carried] == [type(row["answer"]) for row in rows]
 
 
+def test_carried_floats_keep_their_last_bit_beside_other_values(prepare: Any) -> None:
+    values = [0.1 + 0.2, *(i / 977 for i in range(300)), {"x": [1 / 3]}, 7]
+    data = prepare([{"prompt": "p", "answer": value} for value in values], "grpo").train
+    assert data["answer"][:] == values
+    assert data.map(lambda row: {"more": 1})["answer"][:] == values
+
+
 def test_values_that_are_no_json_cannot_stand_beside_others(prepare: Any) -> None:
     with pytest.raises(DataError, match='column "answer" holds values of different types'):
         prepare([{"prompt": "a", "answer": b"x"}, {"prompt": "b", "answer": 3}], "grpo")

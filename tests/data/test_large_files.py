@@ -12,7 +12,6 @@ import pytest
 from aligntune_core.data import tables
 from aligntune_core.data.sources.files import read_file
 from aligntune_core.data.sources.jsonfiles import JsonLines
-from aligntune_core.errors import DataError
 
 # What Arrow's JSON reader would unify: dates, whole and broken numbers, keys that some lack, nothing, empty lists.
 VALUES: list[dict[str, Any]] = [

@@ -11,7 +11,7 @@ import pandas
 import pyarrow
 import pytest
 
-from aligntune_core.errors import DataError
+from aligntune_core.errors import AligntuneError, DataError
 
 
 def replies(data: Any) -> list[str]:
@@ -115,3 +115,62 @@ def test_arrays_as_cells(prepare: Any) -> None:
         {"messages": [numpy.array([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])]}
     )
     assert prepare(frame).report.rows_made == 1
+
+
+# --- a share held out ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["list", "dataset", "lines"])
+def test_a_share_of_the_rows_is_held_out(prepare: Any, tmp_path: Path, kind: str) -> None:
+    import datasets
+
+    rows = [{"prompt": f"p{i}", "completion": f"c{i}", "note": i} for i in range(1200)]
+    source: Any = rows
+    if kind == "dataset":
+        source = datasets.Dataset.from_list(rows)
+    elif kind == "lines":
+        source = str(tmp_path / "a.jsonl")
+        Path(source).write_text("\n".join(map(json.dumps, rows)))
+    data = prepare(source, eval_share=0.05)
+    train, held_out = replies(data.train), replies(data.eval)
+    assert (len(train), len(held_out)) == (1140, 60)
+    assert sorted(train + held_out) == sorted(row["completion"] for row in rows)
+    assert train == sorted(train, key=lambda text: int(text[1:]))
+    again = prepare(source, eval_share=0.05)
+    assert (replies(again.eval), again.fingerprint) == (held_out, data.fingerprint)
+    assert replies(prepare(source, eval_share=0.05, data_seed=7).eval) != held_out
+    assert data.report.eval.rows_given == 60
+
+
+@pytest.mark.parametrize("as_dataset", [False, True])
+def test_columns_stay_with_their_rows_where_a_share_is_held_out(prepare: Any, as_dataset: bool) -> None:
+    import datasets
+
+    rows: Any = [{"prompt": f"p{i}", "answer": f"a{i}"} for i in range(40)]
+    data = prepare(datasets.Dataset.from_list(rows) if as_dataset else rows, "grpo", eval_share=0.25)
+    for part in (data.train, data.eval):
+        assert [row["answer"][1:] for row in part] == [row["prompt"][0]["content"][1:] for row in part]
+
+
+def test_a_bad_row_that_is_held_out_is_named_by_its_place(prepare: Any) -> None:
+    rows = [{"prompt": f"p{i}", "completion": "c" if i != 13 else None} for i in range(20)]
+    with pytest.raises(DataError, match="row 13"):
+        prepare(rows, eval_share=0.5)
+
+
+def test_a_share_must_leave_rows_to_train_on(prepare: Any) -> None:
+    with pytest.raises(DataError, match=r"eval_share=0.5 of 1 rows leaves none"):
+        prepare([{"prompt": "p", "completion": "c"}], eval_share=0.5)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "words"),
+    [
+        ({"eval_split": "test"}, "eval_share and eval_split"),
+        ({"streaming": True, "max_steps": 2}, "a stream has not"),
+        ({"eval_share": 1.5}, "eval_share"),
+    ],
+)
+def test_a_share_that_cannot_be_held_out(prepare: Any, keywords: dict[str, Any], words: str) -> None:
+    with pytest.raises(AligntuneError, match=words):
+        prepare([{"prompt": "p", "completion": "c"}] * 9, **{"eval_share": 0.1, **keywords})

@@ -62,6 +62,7 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "data.packing_strategy": ("wrapped", {"data.packing": True}),
     "data.padding_free": (True, {"data.packing": True}),
     "data.group_by_length": (True, {}),
+    "data.shuffle": (False, {}),
     "optim.learning_rate": (3e-4, {}),
     "optim.optimizer": ("adafactor", {}),
     "optim.lr_scheduler": ("cosine", {}),

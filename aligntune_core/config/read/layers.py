@@ -46,6 +46,7 @@ _DECIDES = {
     "run.logging_steps": ("run.eval_steps",),
     "data.eval_dataset": ("run.eval_strategy",),
     "data.eval_split": ("run.eval_strategy",),
+    "data.eval_share": ("run.eval_strategy",),
     "model.precision": ("model.quantization.bnb_4bit_compute_dtype",),
 }
 

@@ -20,7 +20,7 @@ from aligntune_core.fields import extra_of
 
 Settings = Mapping[str, Setting]
 _LOAD_BEST = "load_best_model_at_end=True"
-_HELD_OUT = "held-out rows: give eval_dataset or eval_split"
+_HELD_OUT = "held-out rows: give eval_dataset, eval_split or eval_share"
 
 
 def problems(config: Config, algorithm: Algorithm, settings: Settings) -> list[str]:
@@ -29,11 +29,45 @@ def problems(config: Config, algorithm: Algorithm, settings: Settings) -> list[s
     sentences += [*intervals.problems(config), *schedules.problems(config)]
     if config.data.streaming and config.optim.max_steps is None:
         sentences.append("streaming=True needs max_steps: the number of rows is not known beforehand")
+    sentences += _rows(config)
     if algorithm.generates:
         sentences += _online(config)
     if algorithm.problems:
         sentences += algorithm.problems(config)
     return sentences
+
+
+def _rows(config: Config) -> Iterator[str]:
+    """Which rows are held out, and in which order the others come."""
+    data = config.data
+    if data.datasets is not None:
+        yield from _mixture(config)
+    elif data.dataset is None:
+        yield "dataset_name is missing: give a hub id, a local file or folder, or rows; or several with datasets"
+    if data.eval_share is not None:
+        for name in ("eval_dataset", "eval_split"):
+            if getattr(data, name) is not None:
+                yield f"eval_share and {name} both say which rows are held out: give one"
+        if data.streaming:
+            yield "eval_share needs a count of rows, which a stream has not: give eval_dataset or eval_split"
+    if not data.shuffle and data.group_by_length:
+        yield "shuffle=False and group_by_length=True are two orders of the rows: give one"
+
+
+def _mixture(config: Config) -> Iterator[str]:
+    """Several data sets in place of one."""
+    data, entries = config.data, config.data.datasets or []
+    if data.dataset is not None:
+        yield "dataset_name and datasets both say which rows are trained on: give one"
+    if not entries:
+        yield "datasets is empty: name at least one data set"
+    if data.streaming:
+        yield "datasets cannot be streamed together: read them whole, or stream one with dataset_name"
+    if data.eval_split is not None and data.eval_dataset is None:
+        yield "eval_split names no split of several data sets: give eval_share, or eval_dataset beside it"
+    weighed = [entry.get("weight") is not None for entry in entries]
+    if any(weighed) and not all(weighed):
+        yield f"datasets[{weighed.index(False)}] has no weight, but others have: give all of them one, or none"
 
 
 def notes(config: Config, settings: Settings) -> list[str]:

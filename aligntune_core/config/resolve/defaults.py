@@ -51,7 +51,8 @@ def _defaults(
 
 def has_eval(config: Config) -> bool:
     """Whether there are held-out rows."""
-    return config.data.eval_dataset is not None or config.data.eval_split is not None
+    data = config.data
+    return any(value is not None for value in (data.eval_dataset, data.eval_split, data.eval_share))
 
 
 def _eval_strategy(config: Config, chosen: Collection[str]) -> tuple[str, str]:

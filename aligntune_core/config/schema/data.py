@@ -2,11 +2,49 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any, Literal
 
 from pydantic import field_validator
 
 from aligntune_core.fields import Section, option, ours
+
+MIXED = (
+    "name",
+    "weight",
+    "split",
+    "config_name",
+    "column_mapping",
+    "text_column",
+    "system_prompt",
+    "max_samples",
+)
+
+
+def entry_of_mixture(index: int, entry: dict[str, Any]) -> dict[str, Any]:
+    """One entry of ``datasets``, under the names of our fields.
+
+    Raises:
+        ValueError: a key means nothing here, or a value is out of its range; names the entry.
+    """
+    where = f"[{index}]"
+    others = {"dataset_name": "name", "path": "name", "count": "max_samples", "subset": "config_name"}
+    made = {others.get(key, key): value for key, value in entry.items()}
+    if len(made) < len(entry):
+        raise ValueError(f"{where}: two keys mean the same: {', '.join(entry)}")
+    strange = [key for key in made if key not in MIXED]
+    if strange:
+        raise ValueError(f"{where}: does not know {', '.join(strange)}. Known: {', '.join(MIXED)}")
+    if made.get("name") is None:
+        raise ValueError(f"{where}: has no name: a hub id, a local file or folder, or rows")
+    weight, count = made.get("weight"), made.get("max_samples")
+    if weight is not None and (
+        isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < inf
+    ):
+        raise ValueError(f"{where}: weight={weight!r} must be a number above 0")
+    if count is not None and (type(count) is not int or count < 1):
+        raise ValueError(f"{where}: max_samples={count!r} must be a whole number of rows, 1 or more")
+    return made
 
 
 class DataConfig(Section):
@@ -14,9 +52,19 @@ class DataConfig(Section):
 
     dataset: Any = ours(
         "hub id, local file or folder, datasets.Dataset, or a list of dicts",
+        None,
+        off="none, where datasets is given",
         keyword="dataset_name",
         aliases=("dataset", "train_dataset"),
         on_resume="changes",
+    )
+    datasets: list[dict[str, Any]] | None = ours(
+        "several data sets in place of dataset_name, each with its name, its weight (share of the rows) or none, and "
+        "split, config_name, column_mapping, text_column, system_prompt, max_samples or count of its own",
+        None,
+        aliases=("dataset_mixture",),
+        on_resume="changes",
+        off="one: dataset_name",
     )
     config_name: str | None = ours(
         "the dataset's configuration on the hub",
@@ -36,6 +84,14 @@ class DataConfig(Section):
     )
     eval_split: str | None = ours(
         "held-out split of the same dataset, or of eval_dataset", None, off="none", on_resume="changes"
+    )
+    eval_share: float | None = ours(
+        "share of the rows to hold out, drawn by data_seed: 0.05 is 5 of 100",
+        None,
+        gt=0,
+        lt=1,
+        off="none",
+        on_resume="changes",
     )
     max_samples: int | None = ours("use the first N rows", None, ge=1, off="all rows", on_resume="changes")
     max_eval_samples: int | None = ours(
@@ -118,7 +174,23 @@ class DataConfig(Section):
     padding_free: bool = option(
         "one flat sequence a batch instead of padding", False, only="offline", on_resume="free"
     )
+    shuffle: bool = option(
+        "each epoch in a seeded random order; false: in the order of the rows",
+        True,
+        only="offline",
+        neutral=(True,),
+        on_resume="changes",
+    )
     group_by_length: bool = option("batch rows of similar length", False, only="offline", on_resume="changes")
+
+    @field_validator("datasets")
+    @classmethod
+    def _entries(cls, entries: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+        return (
+            None
+            if entries is None
+            else [entry_of_mixture(index, entry) for index, entry in enumerate(entries)]
+        )
 
     @field_validator("config_name", mode="before")
     @classmethod
@@ -129,8 +201,5 @@ class DataConfig(Section):
     @classmethod
     def _no_share(cls, value: Any) -> Any:
         if isinstance(value, float) and 0 < value < 1:
-            left = round(100 * (1 - value))
-            raise ValueError(
-                f'must name rows, not a share: split="train[:{left}%]", eval_split="train[{left}%:]"'
-            )
+            raise ValueError(f"must name a split, not a share: eval_share={value:g}")
         return value

@@ -124,8 +124,8 @@ def _header(values: list[str], name: str, line: int) -> list[str]:
     other = next((mark for mark in ";\t|" if len(values) == 1 and mark in values[0]), None)
     if other:
         raise DataError(
-            f"{name}:{line}: the header {values[0]!r} is one column; the file seems to be separated by {other!r}. Write it "
-            "with commas (.csv) or tabs (.tsv)."
+            f"{name}:{line}: the header {values[0]!r} is one column; the file seems to be separated by {other!r}. "
+            "Write it with commas (.csv) or tabs (.tsv)."
         )
     return values
 

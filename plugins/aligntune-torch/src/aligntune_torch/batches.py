@@ -75,6 +75,7 @@ class Batches:
         rows: how many there are.
         size: rows a micro-batch.
         accumulation: micro-batches a step; the last step of an epoch takes those that are left.
+        shuffle: whether an epoch takes the rows in a random order, not in their own.
         seed: an epoch's order is the permutation that this seed and the epoch's number give.
     """
 
@@ -82,6 +83,7 @@ class Batches:
     size: int
     accumulation: int
     seed: int
+    shuffle: bool = True
 
     @property
     def steps_an_epoch(self) -> int:
@@ -92,7 +94,8 @@ class Batches:
         epoch, done = divmod(step, self.steps_an_epoch)
         while True:
             generator = torch.Generator().manual_seed(self.seed + epoch)
-            order = torch.randperm(self.rows, generator=generator).tolist()
+            shuffled = torch.randperm(self.rows, generator=generator).tolist()
+            order = shuffled if self.shuffle else list(range(self.rows))
             micro = [order[i : i + self.size] for i in range(0, self.rows, self.size)]
             for index in range(done, self.steps_an_epoch):
                 start = index * self.accumulation

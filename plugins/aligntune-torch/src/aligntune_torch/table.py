@@ -45,6 +45,7 @@ TABLE: Table = (
     Argument("data.max_seq_length", "encoder", "max_length"),
     Argument("data.truncation_mode", "encoder", "truncation_mode"),
     Argument("data.completion_only_loss", "encoder", "completion_only"),
+    Argument("data.shuffle", "batches", "shuffle"),
     Argument("optim.batch_size", "batches", "size"),
     Argument("optim.gradient_accumulation_steps", "batches", "accumulation"),
     Argument("run.data_seed", "batches", "seed"),

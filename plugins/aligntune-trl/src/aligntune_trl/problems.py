@@ -53,7 +53,8 @@ def _packages(config: Any) -> Iterator[str]:
 
 
 def _schedule(config: Any) -> Iterator[str]:
-    held_out = config.data.eval_dataset is not None or config.data.eval_split is not None
+    data = config.data
+    held_out = any(value is not None for value in (data.eval_dataset, data.eval_split, data.eval_share))
     evaluated = held_out and config.run.eval_strategy != "no"
     if config.optim.lr_scheduler == "reduce_lr_on_plateau" and not evaluated:
         yield (

@@ -119,6 +119,15 @@ DATA: Table = (
         lambda value: plain(value) == "group_by_length",
         only="supervised",
     ),
+    Argument(
+        "data.shuffle",
+        "args",
+        "train_sampling_strategy",
+        lambda value: "random" if value else "sequential",
+        lambda value: plain(value) != "sequential",
+        only="offline",
+        off=(None, True),
+    ),
 )
 
 OPTIM: Table = (
@@ -197,12 +206,19 @@ BESIDE_THE_TABLE = (
 HONOURS = frozenset(argument.path for argument in TABLE) | BESIDE_THE_TABLE
 
 
+_ORDER = "train_sampling_strategy"
+
+
 def rows(config: Any) -> Table:
     """The table of this configuration: with the algorithm's parameters and what its recipe has of its own."""
     recipe = find(config.algorithm)
     own = {argument.path: argument for argument in recipe.own} if recipe is not None else {}
     idle = "optim.warmup_ratio" if config.optim.warmup_steps is not None else "optim.warmup_steps"
-    table = [own.get(argument.path, argument) for argument in TABLE if argument.path != idle]
+    idles = {idle}
+    # One argument of the library is the order of rows. Recipes may need one, and groups are one of their own.
+    if config.data.group_by_length or (recipe is not None and _ORDER in recipe.fixed):
+        idles.add("data.shuffle")
+    table = [own.get(argument.path, argument) for argument in TABLE if argument.path not in idles]
     metric = config.run.metric_for_best_model
     if recipe is not None and metric is not None:
         theirs = recipe.metric(metric)
