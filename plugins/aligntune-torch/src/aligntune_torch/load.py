@@ -17,6 +17,7 @@ from aligntune_core import LoadedModel
 from aligntune_core.toolkit import (
     ConfigError,
     find_algorithm,
+    fold,
     located,
     resolve_targets,
     target_problems,
@@ -93,6 +94,6 @@ def wrap(loaded: LoadedModel, config: Config) -> LoadedModel:
 def save(model: Any, tokenizer: Any, path: Path, form: Form) -> None:
     """Write adapter or model, and tokenizer; merging is done in a copy, since the policy may go on training."""
     if form == "merged" and isinstance(model, PeftModel):
-        model = copy.deepcopy(model).merge_and_unload()
+        model = fold(copy.deepcopy(model), safe_merge=True)
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)

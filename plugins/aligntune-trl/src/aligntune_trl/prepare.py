@@ -49,7 +49,7 @@ def prepare(config: Config) -> Prepared:
     tokenizer = load_tokenizer(config.model)
     check_ends(config.model, tokenizer)
     model = source.find(config)
-    size = embedding_rows(model.model_config)
+    size = model.rows or embedding_rows(model.model_config)
     check_padding(tokenizer, size)
     return Prepared(
         device=device,

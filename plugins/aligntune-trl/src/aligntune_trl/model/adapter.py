@@ -18,6 +18,7 @@ from aligntune_core.toolkit import (
     Targets,
     built_targets,
     cache_folder,
+    fold,
     resolve_targets,
     target_problems,
     world,
@@ -292,7 +293,7 @@ def frozen_policy(model: Any) -> Any:
         return None
     reference = copy.deepcopy(model)
     if adapted:
-        reference = reference.merge_and_unload(adapter_names=[NAME])
+        reference = fold(reference, adapter_names=[NAME])
     return reference.requires_grad_(False).eval()
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from aligntune_core import LoadedModel, Prepared
-from aligntune_core.toolkit import find_algorithm
+from aligntune_core.toolkit import find_algorithm, fold
 from aligntune_trl import table
-from aligntune_trl.model import adapter, reward_head
+from aligntune_trl.model import adapter, embedding, reward_head
 from aligntune_trl.model.source import Source, continued, hub_arguments
 from aligntune_trl.online import rewards_bridge
 from aligntune_trl.quiet import known_warnings_hidden, no_bars
@@ -33,6 +33,8 @@ def load(config: Any, prepared: Prepared) -> LoadedModel:
         rewards_bridge.build(config, prepared.tokenizer)  # what cannot be used shows before weights load
     model = source.base if source.in_memory else _from_pretrained(config, prepared, source)
     name_body(model)
+    if source.adapter is not None:
+        embedding.resize(model, source.rows)
     if source.in_memory:
         set_precision(model, config)
     if continued(config, source):
@@ -124,7 +126,7 @@ def merged(model: Any, config: Any, source: Source) -> Any:
             model = reward_head.with_adapter(model, str(source.adapter), hub)
         else:
             model = PeftModel.from_pretrained(model, source.adapter, **hub)
-    return model.merge_and_unload(safe_merge=True)
+    return fold(model, safe_merge=True)
 
 
 def set_precision(model: Any, config: Any) -> None:
