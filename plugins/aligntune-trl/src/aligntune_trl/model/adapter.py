@@ -246,10 +246,10 @@ def has_reference(model: Any) -> bool:
 
 @contextmanager
 def copied_as_it_is(model: Any) -> Iterator[None]:
-    """While TRL copies the adapter for its reference, make the copy whole, and keep PiSSA from splitting the base again.
+    """While TRL copies the adapter for its reference, make the copy whole, and keep PiSSA from splitting the base.
 
-    TRL copies the weights whose names hold ".default.", which those on embeddings and single tokens do not: their copies
-    would be fresh ones.
+    TRL copies the weights whose names hold ".default.", which those on embeddings and single tokens do not: their
+    copies would be fresh ones.
     """
     if not is_adapted(model):
         yield
