@@ -20,7 +20,11 @@ def fold(model: Any, **arguments: Any) -> Any:
     inner, outer = whole.get_input_embeddings(), whole.get_output_embeddings()
     shared = getattr(_plain(outer), "weight", None)
     # One that carries nothing is left alone.
-    if shared is None or shared is not _plain(inner).weight or (_plain(inner), _plain(outer)) == (inner, outer):
+    if (
+        shared is None
+        or shared is not _plain(inner).weight
+        or (_plain(inner), _plain(outer)) == (inner, outer)
+    ):
         return model.merge_and_unload(**arguments)
     _plain(outer).weight = type(shared)(shared.detach().clone(), requires_grad=False)
     folded = model.merge_and_unload(**arguments)

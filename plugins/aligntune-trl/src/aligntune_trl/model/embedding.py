@@ -48,7 +48,9 @@ def resize(model: Any, rows: int | None) -> None:
         return
     # Their values come with the adapter.
     model.resize_token_embeddings(rows, mean_resizing=False)
-    logger.info(f"The adapter was trained with {rows} tokens, its base has {before}: the embedding is resized")
+    logger.info(
+        f"The adapter was trained with {rows} tokens, its base has {before}: the embedding is resized"
+    )
 
 
 def _is_embedding(name: str) -> bool:
