@@ -173,3 +173,32 @@ def test_embeddings_of_two_sizes_in_an_adapter_are_refused(models: dict[str, str
     save_file({**tensors, name: tensors[name][:-1].contiguous()}, file, {"format": "pt"})
     with pytest.raises(ConfigError, match="they must be of one size"):
         trained(str(tmp_path / "a"), tmp_path / "b")
+
+
+@pytest.mark.parametrize("backend", ["trl", "torch"])
+def test_new_tokens_have_rows_that_are_saved_continued_and_merged(
+    models: dict[str, str], tmp_path: Path, backend: str
+) -> None:
+    whole = ["embed_tokens", "lm_head"]
+    trainer = trained(
+        models["tied"],
+        tmp_path / "a",
+        backend=backend,
+        new_tokens=["<tool>", "</tool>"],
+        modules_to_save=whole,
+    )
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "a")
+    assert tokenizer.convert_tokens_to_ids("</tool>") == len(tokenizer) - 1
+    model = trainer._engine.model
+    assert model.get_input_embeddings().weight.shape[0] == len(tokenizer)
+    trainer.save_model(str(tmp_path / "m"), merged=True)
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "m")
+    assert (logits(merged) - logits(model)).abs().max() < 1e-5
+    again = trained(str(tmp_path / "a"), tmp_path / "b", max_steps=1)
+    assert again._engine.model.get_input_embeddings().weight.shape[0] == len(tokenizer)
+
+
+def test_new_tokens_beside_a_continued_adapter_are_refused(models: dict[str, str], tmp_path: Path) -> None:
+    trained(models["tied"], tmp_path / "a", max_steps=1)
+    with pytest.raises(ConfigError, match="new_tokens: the adapter that is continued"):
+        trained(str(tmp_path / "a"), tmp_path / "b", new_tokens=["<tool>"])

@@ -18,6 +18,7 @@ from aligntune_core.toolkit import (
     ConfigError,
     find_algorithm,
     fold,
+    grow,
     located,
     resolve_targets,
     target_problems,
@@ -60,6 +61,7 @@ def load(config: Config, prepared: Prepared) -> LoadedModel:
     # Not model.to(dtype): buffers, as those of rotary embeddings, stay float32.
     for parameter in model.parameters():
         parameter.data = parameter.data.to(frozen_dtype(config))
+    grow(model, config, prepared.tokenizer)
     stop_at(model, prepared.tokenizer.eos_token_id)
     return LoadedModel(model.to(prepared.device.kind), prepared.tokenizer)
 
@@ -95,5 +97,7 @@ def save(model: Any, tokenizer: Any, path: Path, form: Form) -> None:
     """Write adapter or model, and tokenizer; merging is done in a copy, since the policy may go on training."""
     if form == "merged" and isinstance(model, PeftModel):
         model = fold(copy.deepcopy(model), safe_merge=True)
-    model.save_pretrained(path)
+    # peft cannot always tell from the base that the vocabulary has grown.
+    whole = isinstance(model, PeftModel) and getattr(model, "aligntune_resized", False)
+    model.save_pretrained(path, **({"save_embedding_layers": True} if whole else {}))
     tokenizer.save_pretrained(path)

@@ -154,6 +154,8 @@ def keep_only_policy(model: Any) -> None:
 
 def _save_pretrained(model: Any, folder: Any, **more: Any) -> None:
     more["selected_adapters"] = [NAME]
+    if getattr(model, "aligntune_resized", False):
+        more.setdefault("save_embedding_layers", True)
     type(model).save_pretrained(model, folder, **more)
 
 

@@ -48,6 +48,7 @@ def resize(model: Any, rows: int | None) -> None:
         return
     # Their values come with the adapter.
     model.resize_token_embeddings(rows, mean_resizing=False)
+    model.aligntune_resized = True
     logger.info(
         f"The adapter was trained with {rows} tokens, its base has {before}: the embedding is resized"
     )
