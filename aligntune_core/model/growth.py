@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aligntune_core.config.schema.config import Config
+    from aligntune_core.config.schema.sections import Config
 
 logger = logging.getLogger("aligntune")
 

@@ -76,7 +76,8 @@ class ModelConfig(Section):
     new_tokens: list[str] = ours(
         "tokens to add to the vocabulary; the embedding gets a row for each, near the mean of the others",
         [],
-        on_resume="changes",
+        on_resume="held",
+        example=["<tool>"],
     )
     revision: str | None = option(
         "branch, tag or commit on the hub",

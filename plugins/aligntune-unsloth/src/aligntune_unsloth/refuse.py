@@ -34,7 +34,7 @@ def problems(config: Any) -> list[str]:
         )
     if config.model.new_tokens:
         sentences.append(
-            "model.new_tokens: the Unsloth backend adds no tokens; backend trl does, or add them to the model beforehand"
+            "model.new_tokens: the Unsloth backend adds no tokens; trl does, or add them to the model beforehand"
         )
     return sentences
 
