@@ -57,7 +57,10 @@ if TYPE_CHECKING:
     from aligntune_core.launch.environment import recorded_environment as recorded_environment
     from aligntune_core.model.device import probe as probe
     from aligntune_core.model.device import torch_device as torch_device
+    from aligntune_core.model.folding import fold as fold
     from aligntune_core.model.formats import weight_format_problems as weight_format_problems
+    from aligntune_core.model.growth import grow as grow
+    from aligntune_core.model.growth import grown_rows as grown_rows
     from aligntune_core.model.kind import check_positions as check_positions
     from aligntune_core.model.kind import classifier_problems as classifier_problems
     from aligntune_core.model.kind import language_model_problems as language_model_problems

@@ -14,7 +14,8 @@ from aligntune_core.fields import OnResume, extra_of, option
 from aligntune_core.testing.fixtures import changes
 
 HELD = {
-    *("algorithm", "model.name", "optim.learning_rate", "optim.optimizer", "optim.weight_decay"),
+    *("algorithm", "model.name", "model.new_tokens", "optim.learning_rate", "optim.optimizer"),
+    "optim.weight_decay",
     *("optim.adam_beta1", "optim.adam_beta2", "optim.adam_epsilon", "optim.loraplus_lr_ratio"),
 }
 CHANGES = {

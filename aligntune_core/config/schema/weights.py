@@ -73,6 +73,12 @@ class ModelConfig(Section):
         None,
         off="the tokenizer's own, else the end-of-sequence token",
     )
+    new_tokens: list[str] = ours(
+        "tokens to add to the vocabulary; the embedding gets a row for each, near the mean of the others",
+        [],
+        on_resume="held",
+        example=["<tool>"],
+    )
     revision: str | None = option(
         "branch, tag or commit on the hub",
         None,

@@ -17,6 +17,8 @@ from aligntune_core import LoadedModel
 from aligntune_core.toolkit import (
     ConfigError,
     find_algorithm,
+    fold,
+    grow,
     located,
     resolve_targets,
     target_problems,
@@ -59,6 +61,7 @@ def load(config: Config, prepared: Prepared) -> LoadedModel:
     # Not model.to(dtype): buffers, as those of rotary embeddings, stay float32.
     for parameter in model.parameters():
         parameter.data = parameter.data.to(frozen_dtype(config))
+    grow(model, config, prepared.tokenizer)
     stop_at(model, prepared.tokenizer.eos_token_id)
     return LoadedModel(model.to(prepared.device.kind), prepared.tokenizer)
 
@@ -93,6 +96,8 @@ def wrap(loaded: LoadedModel, config: Config) -> LoadedModel:
 def save(model: Any, tokenizer: Any, path: Path, form: Form) -> None:
     """Write adapter or model, and tokenizer; merging is done in a copy, since the policy may go on training."""
     if form == "merged" and isinstance(model, PeftModel):
-        model = copy.deepcopy(model).merge_and_unload()
-    model.save_pretrained(path)
+        model = fold(copy.deepcopy(model), safe_merge=True)
+    # peft cannot always tell from the base that the vocabulary has grown.
+    whole = isinstance(model, PeftModel) and getattr(model, "aligntune_resized", False)
+    model.save_pretrained(path, **({"save_embedding_layers": True} if whole else {}))
     tokenizer.save_pretrained(path)

@@ -16,6 +16,7 @@ from aligntune_core.toolkit import (
     check_padding,
     did_you_mean,
     embedding_rows,
+    grown_rows,
     language_model_problems,
     located,
     model_skeleton,
@@ -65,7 +66,7 @@ def prepare(config: Config) -> Prepared:
     problems += weight_format_problems(model.config, prepared.device.kind, trained_packed=False)
     if problems:
         raise ConfigError(problems)
-    size = embedding_rows(model.config)
+    size = grown_rows(config, prepared.tokenizer, embedding_rows(model.config))
     check_padding(prepared.tokenizer, size)
     return replace(prepared, vocabulary=size, versions=versions(DISTRIBUTIONS), state=model)
 

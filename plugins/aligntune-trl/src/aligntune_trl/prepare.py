@@ -10,6 +10,7 @@ from aligntune_core.toolkit import (
     check_model,
     check_padding,
     embedding_rows,
+    grown_rows,
     load_tokenizer,
     resolve_targets,
     text_part_remark,
@@ -49,7 +50,7 @@ def prepare(config: Config) -> Prepared:
     tokenizer = load_tokenizer(config.model)
     check_ends(config.model, tokenizer)
     model = source.find(config)
-    size = embedding_rows(model.model_config)
+    size = grown_rows(config, tokenizer, model.rows or embedding_rows(model.model_config))
     check_padding(tokenizer, size)
     return Prepared(
         device=device,

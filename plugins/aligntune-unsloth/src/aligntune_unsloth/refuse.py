@@ -32,6 +32,10 @@ def problems(config: Any) -> list[str]:
             f"model_name is {a_type(config.model.name)} in memory; Unsloth loads and patches models itself: "
             "save it (model.save_pretrained(FOLDER)) and give the folder"
         )
+    if config.model.new_tokens:
+        sentences.append(
+            "model.new_tokens: the Unsloth backend adds no tokens; trl does, or add them to the model beforehand"
+        )
     return sentences
 
 

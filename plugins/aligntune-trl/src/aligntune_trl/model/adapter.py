@@ -18,6 +18,7 @@ from aligntune_core.toolkit import (
     Targets,
     built_targets,
     cache_folder,
+    fold,
     resolve_targets,
     target_problems,
     world,
@@ -153,6 +154,8 @@ def keep_only_policy(model: Any) -> None:
 
 def _save_pretrained(model: Any, folder: Any, **more: Any) -> None:
     more["selected_adapters"] = [NAME]
+    if getattr(model, "aligntune_resized", False):
+        more.setdefault("save_embedding_layers", True)
     type(model).save_pretrained(model, folder, **more)
 
 
@@ -292,7 +295,7 @@ def frozen_policy(model: Any) -> Any:
         return None
     reference = copy.deepcopy(model)
     if adapted:
-        reference = reference.merge_and_unload(adapter_names=[NAME])
+        reference = fold(reference, adapter_names=[NAME])
     return reference.requires_grad_(False).eval()
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from aligntune_core import LoadedModel, Prepared
-from aligntune_core.toolkit import find_algorithm
+from aligntune_core.toolkit import ConfigError, find_algorithm, fold, grow, grown_rows
 from aligntune_trl import table
-from aligntune_trl.model import adapter, reward_head
+from aligntune_trl.model import adapter, embedding, reward_head
 from aligntune_trl.model.source import Source, continued, hub_arguments
 from aligntune_trl.online import rewards_bridge
 from aligntune_trl.quiet import known_warnings_hidden, no_bars
@@ -33,13 +33,28 @@ def load(config: Any, prepared: Prepared) -> LoadedModel:
         rewards_bridge.build(config, prepared.tokenizer)  # what cannot be used shows before weights load
     model = source.base if source.in_memory else _from_pretrained(config, prepared, source)
     name_body(model)
+    if source.adapter is not None:
+        embedding.resize(model, source.rows)
     if source.in_memory:
         set_precision(model, config)
     if continued(config, source):
+        _refuse_growth(model, config, prepared)
         model = _continued(model, config, source)
     elif source.adapter_config is not None:
         model = merged(model, config, source)
+    if not continued(config, source):
+        grow(model, config, prepared.tokenizer)
     return LoadedModel(model, prepared.tokenizer)
+
+
+def _refuse_growth(model: Any, config: Any, prepared: Prepared) -> None:
+    """Refuse tokens that a continued adapter has no rows for."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    if (grown_rows(config, prepared.tokenizer, rows) or rows) > rows:
+        raise ConfigError(
+            f"new_tokens: the adapter that is continued has an embedding of {rows} rows, and more are needed; with "
+            "merge_adapter=True it is merged, and a fresh one trained on the larger vocabulary"
+        )
 
 
 def name_body(model: Any) -> None:
@@ -124,7 +139,7 @@ def merged(model: Any, config: Any, source: Source) -> Any:
             model = reward_head.with_adapter(model, str(source.adapter), hub)
         else:
             model = PeftModel.from_pretrained(model, source.adapter, **hub)
-    return model.merge_and_unload(safe_merge=True)
+    return fold(model, safe_merge=True)
 
 
 def set_precision(model: Any, config: Any) -> None:

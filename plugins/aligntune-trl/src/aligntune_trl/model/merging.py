@@ -6,7 +6,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from aligntune_core.toolkit import RunError
+from aligntune_core.toolkit import RunError, fold
 from aligntune_trl.model import adapter
 
 # Largest difference of logits between trained and written model, as a share of the logits' spread. A merge in float32
@@ -32,7 +32,7 @@ def save_merged(model: Any, tokenizer: Any, folder: Path, trainer: Any) -> None:
             "save_model(), load it with peft on the unquantised base and call merge_and_unload()"
         )
     if trainer.is_world_process_zero():
-        merged = _copy_on_cpu(model).merge_and_unload(safe_merge=True, adapter_names=[adapter.NAME])
+        merged = fold(_copy_on_cpu(model), safe_merge=True, adapter_names=[adapter.NAME])
         merged.save_pretrained(str(folder))
         dtype = str(merged.dtype).removeprefix("torch.")
         kind = type(merged)

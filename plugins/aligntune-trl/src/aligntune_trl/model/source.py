@@ -15,6 +15,7 @@ from aligntune_core.toolkit import (
     located,
     model_skeleton,
 )
+from aligntune_trl.model.embedding import adapter_rows
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Source:
         outputs: of a classifier, how many it has; None: a language model.
         model_config: transformers' configuration of ``base``.
         architectures: names of the classes that ``base`` is stored for, or of its class in memory.
+        rows: of the embeddings that ``adapter`` holds whole; None where it holds none.
     """
 
     base: Any
@@ -40,6 +42,7 @@ class Source:
     outputs: int | None = None
     model_config: Any = None
     architectures: tuple[str, ...] = ()
+    rows: int | None = None
 
     @property
     def in_memory(self) -> bool:
@@ -133,8 +136,17 @@ def _on_disk_or_hub(name: str, config: Any) -> Source:
     outputs = _outputs(model_config, *architectures)
     if adapter_config is not None and adapter_config.get("task_type") == "SEQ_CLS":
         outputs = 1 if outputs is None else outputs
-    quantised = _is_quantised(model_config)
-    return Source(base, adapter, adapter_config, revision, quantised, outputs, model_config, architectures)
+    return Source(
+        base,
+        adapter,
+        adapter_config,
+        revision,
+        _is_quantised(model_config),
+        outputs,
+        model_config,
+        architectures,
+        adapter_rows(adapter, hub_arguments(config, config.model.revision)),
+    )
 
 
 def _checked(adapter_config: dict[str, Any], where: str) -> dict[str, Any]:
