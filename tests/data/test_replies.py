@@ -352,6 +352,14 @@ def test_rendered_rows_are_taken_as_they_are(prepare: Any, chat_tokenizer: Any) 
     assert prepare([{"prompt": RENDERED}], "grpo", rendered=True).train[0]["prompt"] == RENDERED
 
 
+def test_a_rendered_answer_without_an_end_gets_one(prepare: Any, chat_tokenizer: Any) -> None:
+    bare = prepare([{"prompt": RENDERED, "completion": "hello you"}], rendered=True).train[0]
+    assert bare == {"prompt": RENDERED, "completion": "hello you" + chat_tokenizer.eos_token}
+    row = {"prompt": RENDERED, "chosen": "hello", "rejected": "no<|endoftext|>"}
+    pair = prepare([row], "dpo", rendered=True).train[0]
+    assert (pair["chosen"], pair["rejected"]) == ("hello" + chat_tokenizer.eos_token, "no<|endoftext|>")
+
+
 def test_rendered_is_not_for_messages(prepare: Any) -> None:
     with pytest.raises(DataError, match="lists of messages, which the template renders"):
         prepare([{"messages": TALK}], rendered=True)
