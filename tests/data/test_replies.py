@@ -360,6 +360,37 @@ def test_a_rendered_answer_without_an_end_gets_one(prepare: Any, chat_tokenizer:
     assert (pair["chosen"], pair["rejected"]) == ("hello" + chat_tokenizer.eos_token, "no<|endoftext|>")
 
 
+# Speakers are marked by words that are no special tokens, as Llama 2's, Alpaca's and Zephyr's are.
+WORDS = (
+    "{% for m in messages %}{% if m['role'] == 'user' %}[INST] {{ m['content'] }} [/INST] "
+    "{% else %}{{ m['content'] }}{{ eos_token }}{% endif %}{% endfor %}"
+)
+
+
+def test_what_a_template_of_words_has_rendered_is_a_problem(prepare: Any) -> None:
+    row = {"prompt": "[INST] hi there [/INST]", "completion": "hello"}
+    with pytest.raises(
+        DataError, match=r"'\[/INST\]' is spelt in it, which the chat template writes between"
+    ):
+        prepare([row], tokenizer=make_tokenizer(WORDS))
+    data = prepare([row], tokenizer=make_tokenizer(WORDS), rendered=True)
+    assert data.train[0]["prompt"] == row["prompt"]
+    assert prepare([{"prompt": "what is [INST]?", "completion": "a mark"}], tokenizer=make_tokenizer(WORDS))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "[INST] hi there [/INST]", "completion": "hello"},
+        {"text": "<start_of_turn>user\nhi there<end_of_turn>\n<start_of_turn>model\nhello<end_of_turn>"},
+        {"messages": [SYSTEM, {"role": "user", "content": "<|start_header_id|>user\nhi"}, SAY, ASK2, SAY2]},
+    ],
+)
+def test_marks_of_other_templates_are_said(prepare: Any, row: dict[str, Any]) -> None:
+    warnings = prepare([row]).report.warnings
+    assert any("a mark of chat templates, which this tokenizer reads as plain text" in w for w in warnings)
+
+
 def test_rendered_is_not_for_messages(prepare: Any) -> None:
     with pytest.raises(DataError, match="lists of messages, which the template renders"):
         prepare([{"messages": TALK}], rendered=True)
