@@ -7,8 +7,8 @@ says so, core raises an error that names the hook.
 
 Order of calls: ``backend_info``, ``supports_algorithm``, ``problems``, ``prepare``, ``planned``, ``remarks``,
 ``tokenize``, ``load_model``, ``apply_peft``, ``build_trainer``. The first three are light; the others may import torch
-and friends, and do it inside the function. Required are ``backend_info``, ``supports_algorithm``, ``load_model``, ``apply_peft`` and
-``build_trainer``; core has defaults for the rest.
+and friends, and do it inside the function. Required are ``backend_info``, ``supports_algorithm``, ``load_model``,
+``apply_peft`` and ``build_trainer``; core has defaults for the rest.
 
 ``config`` is an ``aligntune_core.Config``. Up to ``prepare`` some of its fields may be "auto" or None; from ``planned``
 on it is resolved: no "auto" is left, and None only where a field documents it as off. ``prepared`` is what ``prepare``

@@ -14,6 +14,11 @@ Messages = Sequence[Mapping[str, Any]]
 Special = re.Pattern[str] | None
 """Finds special tokens in a text."""
 
+_PROBE = [
+    {"role": "user", "content": "One?"},
+    {"role": "assistant", "content": "Two."},
+    {"role": "user", "content": "Three?"},
+]
 # Keys of a message beside its content that a template has to write where a row has them.
 _REASONING = ("reasoning_content", "thinking", "reasoning")
 _THOUGHT = re.compile(r"(</?think>)")
@@ -116,10 +121,28 @@ def mark_of_templates(row: Mapping[str, Any]) -> str:
 
 
 def special_tokens(tokenizer: Any) -> Special:
-    """What the tokenizer turns into one special token, the unknown one aside: corpora spell that as a word."""
+    """The marks of texts and turns: BOS, EOS and padding, and the special tokens that the chat template writes.
+
+    The unknown token is none of them, which corpora spell as a word, nor are tokens that were added for the rows' sake.
+    """
     added = getattr(tokenizer, "added_tokens_decoder", {}).values()
     special = {str(token) for token in added if getattr(token, "special", False)}
     special.update(map(str, getattr(tokenizer, "all_special_tokens", ())))
-    special.discard(str(getattr(tokenizer, "unk_token", None)))
-    longest_first = sorted((token for token in special if len(token) > 2), key=len, reverse=True)
+    written = _written(tokenizer)
+    ends = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token}
+    marks = {token for token in special if token in ends or token in written} - {tokenizer.unk_token}
+    longest_first = sorted((token for token in marks if len(token) > 2), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+
+
+def _written(tokenizer: Any) -> str:
+    """What the chat template writes around messages: its own text, and a rendering, since it may put marks together."""
+    template = tokenizer.chat_template
+    if not isinstance(template, str):
+        return ""
+    try:
+        return template + str(
+            tokenizer.apply_chat_template(_PROBE, tokenize=False, add_generation_prompt=True)
+        )
+    except Exception:  # a template that refuses the probe still says its marks in its text
+        return template

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from string import ascii_uppercase
 from typing import Any
 
@@ -15,6 +15,9 @@ from aligntune_core.data.texts import is_blank, shortened
 _NAMES = ("label", "key", "letter", "id")
 _TEXTS = ("text", "value", "option", "content")
 _MARK = re.compile(r"\s*\(?[A-Za-z0-9]{1,2}[.):]\s")
+_LETTERED = re.compile(
+    r"(?P<kind>(?:option|choice|opt|op)[_ ]?)?(?P<letter>[A-Fa-f]|(?<=.)[0-6])$", re.IGNORECASE
+)
 
 
 def is_options(value: Any) -> bool:
@@ -56,6 +59,18 @@ def read_options(value: Any, column: str) -> list[tuple[str, str]]:
         if isinstance(text, bool) or not isinstance(text, str | int | float):
             raise _no_options(text, column)
     return [(letter, str(text)) for letter, text in pairs]
+
+
+def lettered(columns: Iterable[str]) -> list[str]:
+    """Columns that hold one option each: A, B, C, D; option_a, option_b; choice1, choice2. There are two or none."""
+    groups: dict[str, list[str]] = {}
+    for column in columns:
+        match = _LETTERED.match(column.strip())
+        if match and (match["kind"] or match["letter"].isupper()):
+            groups.setdefault((match["kind"] or "").lower(), []).append(column)
+    return (
+        max(groups.values(), key=len, default=[]) if any(len(group) > 1 for group in groups.values()) else []
+    )
 
 
 def below(question: str, options: Sequence[tuple[str, str]]) -> str:

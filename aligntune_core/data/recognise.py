@@ -12,7 +12,7 @@ from aligntune_core.data.formats import formats_of
 from aligntune_core.data.formats.base import Format, Roles, Shape
 from aligntune_core.data.hints import missing_columns
 from aligntune_core.data.nested import parent_of
-from aligntune_core.data.options import is_options
+from aligntune_core.data.options import is_options, lettered
 from aligntune_core.data.texts import is_blank
 from aligntune_core.errors import DataError
 from aligntune_core.wording import did_you_mean, listed
@@ -109,6 +109,8 @@ def detect(
         extras=_carried(columns, mapped) if entry.carries else {},
         dialogue=_holds_dialogues(used, typical),
     )
+    if "options" in roles.may:
+        _refuse_lettered(shape)
     shape = replace(shape, name=entry.recognise(shape))
     return replace(shape, saw=_sentences(shape))
 
@@ -172,6 +174,21 @@ def _settle(slots: dict[str, str], mapped: Mapping[str, str], typical: Mapping[s
     options = slots.get("options")
     if options and options not in mapped and not is_options(typical.get(options)):
         del slots["options"]
+
+
+def _refuse_lettered(shape: Shape) -> None:
+    """Raise where the options of a question stand in a column each, and not in the prompt."""
+    columns = [column for column in lettered(shape.columns) if shape.sample.get(column) is not None]
+    open_ones = [c for c in columns if c not in shape.settled and c not in shape.slots.values()]
+    prompt = shape.value("prompt")
+    if "options" in shape.slots or len(open_ones) < 2 or not isinstance(prompt, str):
+        return
+    if any(str(shape.sample[column]) not in prompt for column in open_ones):
+        raise DataError(
+            f'{shape.origin}: the columns {shown(open_ones)} look like the options of "{shape.slots["prompt"]}", and '
+            'would be missing from the prompt. Put them into one column, options ({"A": ..., "B": ...}), or leave them '
+            f"out with unused_columns={open_ones}."
+        )
 
 
 def _opened(columns: Sequence[str]) -> set[str]:

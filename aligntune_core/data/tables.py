@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any
 
 from aligntune_core.data.formats.base import MESSAGES, TOOLS, Format, Shape
@@ -55,21 +55,31 @@ class Spool:
 
 
 class Extras:
-    """The columns that are carried along, of rows that are no dataset's: of whatever types their values have."""
+    """The columns that are carried along, of rows that are no dataset's, with the values that they have there.
+
+    A column of texts, of whole numbers, of floats, of truth values, or of lists of one of these has that type. Any
+    other (numbers of both kinds, objects, values of several types) is kept as JSON, so that no value becomes another.
+    """
 
     def __init__(self, shape: Shape) -> None:
         self._shape = shape
         self._spools: list[tuple[Any, Spool]] = []  # batches of one type each
 
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Take the columns of some more rows."""
+        """Take the columns of some more rows.
+
+        Raises:
+            DataError: values of a column have no common type, and are not JSON either.
+        """
         import pyarrow as pa
 
         arrays = []
         for name, column in self._shape.extras.items():
+            values = [row.get(column) for row in rows]
             try:
-                arrays.append(pa.array([row.get(column) for row in rows]))
-            except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+                kind = _kind(values)
+                arrays.append(_as_json(values) if kind is None else pa.array(values, kind))
+            except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError) as error:
                 raise self._mixed(name, error) from error
         table = pa.table(arrays, names=list(self._shape.extras))
         if not self._spools or self._spools[-1][0] != table.schema:
@@ -77,29 +87,83 @@ class Extras:
         self._spools[-1][1].add(table)
 
     def table(self) -> Any:
-        """All of it, with the types that all rows in one list would have had."""
+        """All of it, each column of one type that holds all its values unchanged."""
         import pyarrow as pa
-        from datasets.table import InMemoryTable, concat_tables
+        from datasets.table import concat_tables
 
-        tables = [spool.table() for _, spool in self._spools]
-        if len(tables) == 1:
-            return tables[0]
+        if len(self._spools) == 1:
+            return self._spools[0][1].table()
         fields = []
         for name in self._shape.extras:
-            schemas = [pa.schema([schema.field(name)]) for schema, _ in self._spools]
-            try:
-                fields.append(pa.unify_schemas(schemas, promote_options="permissive").field(name))
-            except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-                raise self._mixed(name, error) from error
-        none = pa.schema(fields).empty_table()
-        try:
-            promoted = [pa.concat_tables([none, t.table], promote_options="permissive") for t in tables]
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            raise self._mixed(", ".join(self._shape.extras), error) from error
-        return concat_tables([InMemoryTable(table) for table in promoted])
+            kind = reduce(_common, (schema.field(name).type for schema, _ in self._spools))
+            fields.append(pa.field(name, kind))
+        return concat_tables([self._cast(spool.table(), pa.schema(fields)) for _, spool in self._spools])
+
+    def _cast(self, table: Any, schema: Any) -> Any:
+        """A table of some of the batches, with the types of all of them."""
+        import pyarrow as pa
+
+        if table.schema == schema:
+            return table
+        spool = Spool()
+        for batch in table.to_batches(max_chunksize=1000):
+            arrays = []
+            for field in schema:
+                column = batch.column(field.name)
+                if column.type != field.type and field.type == pa.json_():
+                    try:
+                        column = _as_json(column.to_pylist())
+                    except TypeError as error:
+                        raise self._mixed(field.name, error) from error
+                arrays.append(column if column.type == field.type else column.cast(field.type))
+            spool.add(pa.table(arrays, schema=schema))
+        return spool.table()
 
     def _mixed(self, name: str, error: Exception) -> DataError:
         return DataError(f'{self._shape.origin}: column "{name}" holds values of different types: {error}')
+
+
+def _kind(values: Sequence[Any]) -> Any:
+    """The Arrow type that holds values unchanged, or None where JSON must."""
+    import pyarrow as pa
+
+    types = set(map(type, values)) - {type(None)}
+    if not types:
+        return pa.null()
+    if types <= {list, tuple}:
+        kind = _kind([item for value in values if value is not None for item in value])
+        return None if kind is None else pa.list_(kind)
+    if len(types) > 1 or dict in types:
+        return None
+    only = types.pop()
+    if only is int:
+        whole = all(value is None or -(2**63) <= value < 2**63 for value in values)
+        return pa.int64() if whole else None
+    plain = {str: pa.string(), float: pa.float64(), bool: pa.bool_()}
+    return plain.get(only) or pa.array(values).type
+
+
+def _common(one: Any, other: Any) -> Any:
+    """The type that holds the values of both unchanged: JSON, where neither does."""
+    import pyarrow as pa
+
+    if one == other or pa.types.is_null(other):
+        return one
+    if pa.types.is_null(one):
+        return other
+    if pa.types.is_list(one) and pa.types.is_list(other):
+        inner = _common(one.value_type, other.value_type)
+        if inner != pa.json_():
+            return pa.list_(inner)
+    return pa.json_()
+
+
+def _as_json(values: Sequence[Any]) -> Any:
+    """Values as a column of JSON, which the ``datasets`` library reads back as they were."""
+    import pyarrow as pa
+
+    texts = [None if value is None else json.dumps(value, ensure_ascii=False) for value in values]
+    return pa.array(texts, pa.string()).cast(pa.json_())
 
 
 @lru_cache(maxsize=1)

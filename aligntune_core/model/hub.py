@@ -13,7 +13,7 @@ logger = logging.getLogger("aligntune")
 
 PROBE_SECONDS = 10.0
 
-EXTENSIONS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
+EXTENSIONS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".md", ".parquet", ".arrow")
 """Suffixes of the data files that are read; a name with one of them is no hub id."""
 
 
@@ -23,7 +23,7 @@ def looks_local(spec: str) -> bool:
         spec.startswith((".", "/", "~"))
         or "\\" in spec
         or spec.count("/") > 1
-        or spec.lower().removesuffix(".gz").endswith((*EXTENSIONS, ".txt", ".zip", ".xlsx", ".pkl", ".pt"))
+        or spec.lower().removesuffix(".gz").endswith((*EXTENSIONS, ".zip", ".xlsx", ".pkl", ".pt"))
     )
 
 

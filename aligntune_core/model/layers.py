@@ -113,14 +113,14 @@ def _kind(module: Any, leaf: str, parameter: Any) -> Kind | None:
 def _reads_past(modules: dict[str, Any], name: str) -> bool:
     """Whether the class that holds the module ``name`` reads its weight."""
     parent, _, leaf = name.rpartition(".")
-    return parent in modules and leaf in _weights_read(type(modules[parent]))
+    return parent in modules and leaf in _weights_read(type(modules[parent]).__mro__)
 
 
 @cache
-def _weights_read(kind: type) -> frozenset[str]:
-    """Names of submodules whose weight the code of a class multiplies with by itself."""
+def _weights_read(ancestors: tuple[type, ...]) -> frozenset[str]:
+    """Names of submodules whose weight the code of a class, with its ancestors, multiplies with by itself."""
     code = ""
-    for ancestor in kind.__mro__:
+    for ancestor in ancestors:
         if ancestor.__module__.startswith(("torch.", "builtins", "peft.")):
             continue
         try:

@@ -83,7 +83,8 @@ def resolve_targets(model: Any, peft: PeftConfig, packed: bool = False) -> Targe
     total = sum(w.size for w in candidates)
     wanted = [w for w in candidates if _means(peft.target_modules, w)]
     old = _older_names(model, {w.module.rpartition(".")[2] for w in wanted if w.kind == "linear"})
-    modules, parameters = [], []
+    modules: list[Weight] = []
+    parameters: list[Weight] = []
     for weight in wanted:
         alone = weight.kind == "linear" and weight.module.rpartition(".")[2] not in old
         reason = _reason(weight, peft, alone, packed)
@@ -210,7 +211,9 @@ def _reason(weight: Weight, peft: PeftConfig, alone: bool, packed: bool) -> str:
         return "in layers whose weight the model's own code or kernels read past any adapter"
     if alone:
         return ""
-    module = "fused experts" if weight.kind == "fused" else "experts' routers and dense layers beside them"
+    module = {"fused": "fused experts", "router": "routers"}.get(
+        weight.kind, "shared experts and dense layers"
+    )
     for setting, used in (
         (f"lora_dropout={peft.dropout}", peft.dropout > 0),
         ("use_dora", peft.use_dora),
@@ -218,16 +221,9 @@ def _reason(weight: Weight, peft: PeftConfig, alone: bool, packed: bool) -> str:
     ):
         if used:
             return f"in {module}, which peft cannot adapt with {setting}"
-    if not weight.floating or (packed and _packs(weight)):
-        return f"in {module} of packed weights, which peft cannot adapt"
+    if not weight.floating or (packed and weight.kind == "linear"):
+        return f"in {module} stored in 4 or 8 bits, which peft cannot adapt in a mixture of experts"
     return ""
-
-
-def _packs(weight: Weight) -> bool:
-    """Whether loading in 4 or 8 bits packs it: linear layers, and routers that are made of one."""
-    from torch import nn
-
-    return weight.kind == "linear" or (weight.kind == "router" and isinstance(weight.parameter, nn.Linear))
 
 
 def _older_names(model: Any, names: Collection[str]) -> set[str]:

@@ -112,7 +112,7 @@ class Trainer:
                     )
                 folder.set_aside(model_folder(self.config.model.name))
             elif is_main():
-                events.rewind(folder.metrics, step_of(start))
+                self._session.sink.last_loss = events.rewind(folder.metrics, step_of(start))
             for remark in remarks:
                 logger.warning(remark)
             return self._run(start)

@@ -82,8 +82,10 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
-def rewind(path: Path, step: int) -> None:
-    """Drop the lines after ``step``: a resumed run takes those steps again."""
-    if path.is_file():
-        lines = [line for line in read(path) if line.get("step", 0) <= step]
-        path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+def rewind(path: Path, step: int) -> float | None:
+    """Drop the lines after ``step``: a resumed run takes those steps again. The last loss that is left is returned."""
+    if not path.is_file():
+        return None
+    lines = [line for line in read(path) if line.get("step", 0) <= step]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return next((float(line["loss"]) for line in reversed(lines) if "loss" in line), None)

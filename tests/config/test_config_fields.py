@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -49,7 +49,7 @@ def test_every_field_of_rows_schedule_and_run_has_a_decided_meaning() -> None:
     undecided = [
         path
         for path in tree()
-        if path.startswith(("data.", "optim.", "run.")) and on_resume(path, sft) not in OnResume.__args__[1:]
+        if path.startswith(("data.", "optim.", "run.")) and on_resume(path, sft) not in get_args(OnResume)[1:]
     ]
     assert undecided == []
 

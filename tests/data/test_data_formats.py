@@ -244,9 +244,31 @@ def test_carried_columns_stay_with_their_rows_when_rows_are_dropped(prepare: Any
         assert [row["prompt"][0]["content"] for row in data.train] == ["p0", "p2", "p3"]
 
 
-def test_columns_of_mixed_types_cannot_be_carried(prepare: Any) -> None:
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1, 2.5, 3, None],
+        [{"x": 1}, {"y": "two"}, {}, {"x": 3}],
+        ["x", 3, [], {"a": [1, "b", None]}],
+        [[1, 2], [2.5], [], None],
+        [True, 1, 2**70, -1],
+        [[{"a": 1}], [{"b": 2}], None, []],
+        [None, None, None, None],
+        [1, 2, 3, 4],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("first", [1, 1000])
+def test_carried_columns_have_the_values_of_the_rows(prepare: Any, values: list[Any], first: int) -> None:
+    rows = [{"prompt": f"p{i}", "answer": values[min(i // first, 3)]} for i in range(3 * first + 1)]
+    carried = prepare(rows, "grpo").train["answer"][:]
+    assert carried == [row["answer"] for row in rows]
+    assert [type(value) for value in carried] == [type(row["answer"]) for row in rows]
+
+
+def test_values_that_are_no_json_cannot_stand_beside_others(prepare: Any) -> None:
     with pytest.raises(DataError, match='column "answer" holds values of different types'):
-        prepare([{"prompt": "a", "answer": "x"}, {"prompt": "b", "answer": 3}], "grpo")
+        prepare([{"prompt": "a", "answer": b"x"}, {"prompt": "b", "answer": 3}], "grpo")
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,10 @@ def test_reasoning_stays_with_its_reply(key: str, name: str) -> None:
 
 
 def test_reasoning_as_a_part() -> None:
-    parts = [{"type": "reasoning", "value": "Moon."}, {"type": "text", "value": "High."}]
+    parts: list[dict[str, Any]] = [
+        {"type": "reasoning", "value": "Moon."},
+        {"type": "text", "value": "High."},
+    ]
     assert read(ASK, {"role": "assistant", "content": parts})[1] == {**SAY, "reasoning_content": "Moon."}
     parts = [
         {"type": "thinking", "thinking": [{"type": "text", "text": "Moon."}]},

@@ -273,7 +273,7 @@ def test_reasoning_and_calls_reach_the_template() -> None:
         "type": "function",
         "function": {"name": "tide", "description": "Height.", "parameters": {}},
     }
-    talk = [
+    talk: list[dict[str, Any]] = [
         ASK,
         {"role": "assistant", "content": "", "tool_calls": [call]},
         {"role": "tool", "content": "2.1"},
@@ -409,3 +409,24 @@ def test_plain_text_that_was_rendered_gets_no_second_end(prepare: Any, chat_toke
     assert chat_tokenizer.decode(first["row"].ids) == text
     assert chat_tokenizer.decode(second["row"].ids) == "a plain text" + chat_tokenizer.eos_token
     assert not prepare([{"text": text}], rendered=True).report.warnings
+
+
+def test_special_tokens_of_the_users_own_may_be_spelt(prepare: Any) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.add_tokens(["<tool>"], special_tokens=True)
+    data = prepare(
+        [{"prompt": "call <tool>", "completion": "<tool> it"}, {"prompt": "p", "completion": "c"}],
+        tokenizer=tokenizer,
+    )
+    assert data.train[0]["completion"][0]["content"] == "<tool> it"
+    report = prepare([{"text": "a <tool> text"}], tokenizer=tokenizer).report
+    assert report.warnings == ()
+
+
+def test_marks_that_a_template_puts_together_are_known(prepare: Any) -> None:
+    tokenizer = make_tokenizer(
+        "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + eos_token }}{% endfor %}"
+    )
+    tokenizer.add_tokens(["<|user|>", "<|assistant|>"], special_tokens=True)
+    with pytest.raises(DataError, match=r"<.user.> is spelt in it"):
+        prepare([{"prompt": "<|user|>hi", "completion": "c"}], tokenizer=tokenizer)

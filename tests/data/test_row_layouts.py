@@ -74,7 +74,7 @@ def test_a_prompt_is_written_from_all_its_columns(prepare: Any, row: Any, prompt
 
 
 def test_problems_of_prompts(prepare: Any) -> None:
-    row = {"instruction": "", "input": "", "output": "o"}
+    row: dict[str, Any] = {"instruction": "", "input": "", "output": "o"}
     assert 'column "instruction": empty' in problem(prepare, row)
     assert 'column "question": empty' in problem(prepare, {"question": "", "context": "c", "answer": "o"})
     row = {"prompt": [ASK], "input": "more", "completion": "o"}
@@ -87,6 +87,25 @@ def test_problems_of_prompts(prepare: Any) -> None:
     rows = [good, good, {**good, "options": "z"}]
     with pytest.raises(BadRows, match="no list of options"):
         prepare(rows)
+
+
+@pytest.mark.parametrize(
+    "names", [("A", "B", "C"), ("option_a", "option_b"), ("choice1", "choice2"), ("opa", "opb")]
+)
+def test_options_in_a_column_each_are_asked_for(prepare: Any, names: tuple[str, ...]) -> None:
+    row = {"question": "Which colour?", "answer": "B", **{name: f"hue {name}" for name in names}}
+    for algorithm in ("sft", "grpo"):
+        with pytest.raises(DataError, match="look like the options"):
+            prepare([row], algorithm)
+        prepare([row], algorithm, unused_columns=list(names))
+        prepare([{**row, "question": " ".join(f"hue {name}" for name in names)}], algorithm)
+
+
+@pytest.mark.parametrize(
+    "beside", [{"a": "x", "b": "y"}, {"A": "x"}, {"op": "x"}, {"choice1": None, "choice2": None}]
+)
+def test_columns_that_are_no_options(prepare: Any, beside: dict[str, Any]) -> None:
+    assert prepare([{"question": "q", "answer": "o", **beside}]).report.format == "question/answer"
 
 
 def test_two_system_messages_contradict_each_other(prepare: Any) -> None:

@@ -15,6 +15,7 @@ WIDTH: dict[str, Any] = {
     "max_position_embeddings": 256,
 }
 GPT: dict[str, Any] = {"n_positions": 256, "n_embd": 64, "n_layer": 2, "n_head": 4}
+STILL = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
 FOUR = {"num_experts": 4, "num_experts_per_tok": 2}
 SMALL = {**FOUR, "moe_intermediate_size": 32}
 LOCAL = {"num_local_experts": 4, "num_experts_per_tok": 2}
@@ -35,13 +36,13 @@ DENSE: dict[str, dict[str, Any]] = {
     **dict.fromkeys(PLAIN, WIDTH),
     "qwen2": {**WIDTH, "tie_word_embeddings": True},
     "falcon": NO_HEAD_DIM,
-    "gpt2": GPT,
+    "gpt2": {**GPT, **STILL},
     "gptj": {**GPT, "rotary_dim": 8},
-    "gpt_bigcode": GPT,
+    "gpt_bigcode": {**GPT, **STILL},
     "bloom": {"hidden_size": 64, "n_layer": 2, "n_head": 4},
     "mpt": {"d_model": 64, "n_heads": 4, "n_layers": 2, "max_seq_len": 256},
     "opt": {"hidden_size": 64, "ffn_dim": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
-            "max_position_embeddings": 256, "word_embed_proj_dim": 64},
+            "max_position_embeddings": 256, "word_embed_proj_dim": 64, "dropout": 0.0},
 }  # fmt: skip
 EXPERTS: dict[str, dict[str, Any]] = {
     "mixtral": {**WIDTH, **LOCAL},

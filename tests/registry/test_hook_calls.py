@@ -31,6 +31,7 @@ def call(backend: Any, hook: str) -> Any:
         "problems": ("config",),
         "prepare": ("config",),
         "planned": ("config", PREPARED),
+        "remarks": ("config", PREPARED),
         "load_model": ("config", PREPARED),
         "apply_peft": ("loaded", "config", PREPARED),
         "build_trainer": ("loaded", "config", "datasets", PREPARED, "run"),
@@ -43,6 +44,7 @@ SIGNATURES = {
     "problems": "config",
     "prepare": "config",
     "planned": "config, prepared",
+    "remarks": "config, prepared",
     "load_model": "config, prepared",
     "apply_peft": "loaded, config, prepared",
     "build_trainer": "loaded, config, datasets, prepared, run",
@@ -66,7 +68,7 @@ def test_hooks_in_order(site: Site, source: Callable[..., str]) -> None:
 
 
 # Core answers these itself where nobody else does; build_trainer is held to more than a type.
-ANSWERED = ("problems", "prepare", "planned", "build_trainer")
+ANSWERED = ("problems", "prepare", "planned", "remarks", "build_trainer")
 
 
 @pytest.mark.parametrize("hook", [h for h in SIGNATURES if h not in ANSWERED])

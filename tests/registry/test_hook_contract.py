@@ -17,6 +17,7 @@ HOOKS = {
     "problems": "(config: Any) -> Sequence[str] | None",
     "prepare": "(config: Any) -> Prepared | None",
     "planned": "(config: Any, prepared: Prepared) -> Mapping[str, Any] | None",
+    "remarks": "(config: Any, prepared: Prepared) -> Sequence[str] | None",
     "tokenize": (
         "(rows: Sequence[Mapping[str, Any]], loss: LossOn, config: Any, prepared: Prepared)"
         " -> Sequence[RowTokens] | None"
@@ -29,7 +30,7 @@ HOOKS = {
     ),
 }
 # Of these every answer counts: a backend's and those of its extensions. Of the others the first does.
-COLLECTED = {"backend_info", "problems"}
+COLLECTED = {"backend_info", "problems", "remarks"}
 FIELDS = {
     "BackendInfo": (
         "summary=... honours=... options=... devices=... opt_in_devices=... quantizations=... strategies=... "
@@ -59,12 +60,13 @@ ENGINE = {
 # What a plugin may import beside the types. Names are added, never taken away.
 TOOLKIT = """
 Algorithm Argument BackendUnavailable Batch CheckpointError ConfigError DataError Default Generation HookError
-NonFiniteLoss Reward RewardError RewardSet RunError Section Table a_type adapter_config build_rewards cache_folder
+NonFiniteLoss Reward RewardError RewardSet RunError Section Table Targets a_type adapter_config build_rewards
+built_targets cache_folder
 check_base check_ends check_model check_positions checkpoints classifier_problems compare completion_text covers
 did_you_mean epochs find_algorithm installed_version keep keyword_of language_model_problems learning_rate listed
-load_tokenizer named one_line option parameter_arguments paths plain prepare_by_default probe prompt_text read
-read_rewards recorded_environment same seed_everything shorten step_of torch_device value_at versions weights_problem
-world write written
+load_tokenizer model_skeleton named one_line option parameter_arguments paths plain prepare_by_default probe prompt_text
+read read_rewards recorded_environment resolve_targets same seed_everything shorten step_of target_problems
+text_part_remark torch_device value_at versions weight_format_problems weights_problem world write written
 """
 
 

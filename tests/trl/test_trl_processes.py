@@ -110,6 +110,41 @@ def test_an_evaluation_of_two_processes_is_that_of_one(
         assert figures(other) == pytest.approx(figures(line), abs=2e-5, rel=1e-4)
 
 
+@pytest.mark.parametrize("algorithm", ["sft", "dpo", "reward", "kto"])
+def test_the_uneven_end_of_an_epoch_is_that_of_one_process(
+    algorithm: str, tiny_model_dir: Path, sft_rows: Rows, dpo_rows: Rows, tmp_path: Path
+) -> None:
+    """5 rows in micro-batches of 2, 2 and 1: in each second step one process has none left."""
+    rows = (sft_rows if algorithm == "sft" else dpo_rows)[3:8]
+    labels = [
+        {"prompt": r["prompt"], "completion": r["chosen"], "label": i % 3 > 0} for i, r in enumerate(dpo_rows)
+    ]
+    config = {
+        "algorithm": algorithm,
+        "model_name": str(tiny_model_dir),
+        "dataset_name": labels[3:8] if algorithm == "kto" else rows,
+        "batch_size": 2,
+        "gradient_accumulation_steps": 2,
+        "max_steps": 5,
+        "learning_rate": 0.01,
+        **({"loss_type": "apo_zero_unpaired"} if algorithm == "kto" else {}),
+    }
+    job = {"config": config}
+    launched(tmp_path / "one", job, 1)
+    launched(tmp_path / "two", job, 2)
+    before, after = trained(tmp_path / "one"), trained(tmp_path / "two")
+    assert [line["step"] for line in after] == [line["step"] for line in before] == [1, 2, 3, 4, 5]
+    for line, other in zip(before, after, strict=True):
+        assert other == pytest.approx(line, abs=2e-5, rel=2e-3), line["step"]
+
+
+def trained(folder: Path) -> list[dict[str, float]]:
+    """The steps in the run's ``metrics.jsonl``, without the clock."""
+    text = (folder / "run" / "metrics.jsonl").read_text().splitlines()
+    steps = [line for line in map(json.loads, text) if "loss" in line]
+    return [{n: v for n, v in line.items() if n not in ("tokens_per_second", "epoch")} for line in steps]
+
+
 def _merging(adapter: Path, rows: Rows) -> dict[str, Any]:
     """A job that folds ``adapter`` into its base and trains a fresh one."""
     config = {

@@ -77,6 +77,7 @@ def test_patience_is_counted_on_and_a_run_that_ended_stays_ended(
     assert (again.steps, again.stopped) == (8, None)
     assert "checkpoint-8: the run was ended at step 8 by its callbacks (EarlyStoppingCallback)" in caplog.text
     assert again["train_loss"] > 0
+    assert again["final_loss"] == whole.native.state.log_history[-3]["loss"]
 
 
 def test_a_greater_patience_lets_a_run_go_on(stopping: Callable[..., Any]) -> None:
@@ -128,7 +129,7 @@ def callbacks() -> list[Any]:
             return {"args": {"count": self.count}, "attributes": {}}
 
     class StateDict(Counting, TrainerCallback):  # type: ignore[misc]
-        def state_dict(self) -> dict[str, Any]:
+        def state_dict(self) -> dict[Any, Any]:
             return {"count": torch.tensor(self.count), 1: (2, 3)}
 
         def load_state_dict(self, state: dict[Any, Any]) -> None:

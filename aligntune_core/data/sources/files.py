@@ -1,4 +1,4 @@
-"""Reading json, jsonl, csv, tsv, parquet and arrow files.
+"""Reading json, jsonl, csv, tsv, txt, md, parquet and arrow files.
 
 General loaders stop at the first broken line, or call a byte that is no UTF-8 by its offset; here each line is read by
 itself, so one bad line costs one row and is named.
@@ -21,6 +21,7 @@ from aligntune_core.errors import DataError
 from aligntune_core.model.hub import EXTENSIONS
 
 TABLES = (".parquet", ".arrow")
+PROSE = (".txt", ".md")
 _CSV = {".csv": ",", ".tsv": "\t"}
 
 
@@ -42,7 +43,7 @@ def read_file(path: Path, name: str) -> RowSource:
     if kind in TABLES:
         return from_dataset(_read_table(path, kind, name), name)
     with _readable(path, name):
-        if kind not in _CSV and holds_lines(lambda: _open(path), kind != ".json"):
+        if kind not in (*_CSV, *PROSE) and holds_lines(lambda: _open(path), kind != ".json"):
             source = open_lines(path, name, lambda: _open(path))
         else:
             pairs = list(iterate_file(path, name))
@@ -58,6 +59,8 @@ def iterate_file(path: Path, name: str) -> Iterator[tuple[int, Any]]:
     with _readable(path, name):
         if kind in _CSV:
             yield from _csv_rows(path, name, _CSV[kind])
+        elif kind in PROSE:
+            yield from _texts(path, whole=kind == ".md")
         else:
             yield from read_json(lambda: _open(path), name, kind != ".json")
 
@@ -80,6 +83,20 @@ def _open(path: Path) -> IO[bytes]:
     return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb")  # type: ignore[return-value]
 
 
+def _texts(path: Path, *, whole: bool) -> Iterator[tuple[int, Any]]:
+    """Rows of plain text: each line that is not blank, or the file as one."""
+    with _open(path) as stream:
+        chunks = [(1, stream.read())] if whole else enumerate(stream, 1)
+        for line, chunk in chunks:
+            text = chunk.decode("utf-8-sig" if line == 1 else "utf-8", "surrogateescape")
+            odd = ESCAPED.search(text)
+            if text.strip():
+                yield (
+                    line,
+                    Broken(not_utf8(odd[0])) if odd else {"text": text if whole else text.rstrip("\r\n")},
+                )
+
+
 def _csv_rows(path: Path, name: str, delimiter: str) -> Iterator[tuple[int, Any]]:
     csv.field_size_limit(2**31 - 1)
     with (
@@ -91,8 +108,8 @@ def _csv_rows(path: Path, name: str, delimiter: str) -> Iterator[tuple[int, Any]
         line = 1
         try:
             for values in reader:
-                if not header:
-                    header = _header(values, name)
+                if not header:  # lines above it that hold nothing are no header
+                    header = _header(values, name, line) if any(map(str.strip, values)) else []
                 elif values:
                     yield line, _csv_row(header, values)
                 line = reader.line_num + 1
@@ -100,14 +117,14 @@ def _csv_rows(path: Path, name: str, delimiter: str) -> Iterator[tuple[int, Any]
             raise DataError(f"{name}:{line}: not valid CSV: {error}. Look for an unclosed quote.") from None
 
 
-def _header(values: list[str], name: str) -> list[str]:
+def _header(values: list[str], name: str, line: int) -> list[str]:
     doubled = sorted({value for value in values if values.count(value) > 1})
     if doubled:
-        raise DataError(f"{name}:1: the header names {', '.join(doubled)} more than once.")
+        raise DataError(f"{name}:{line}: the header names {', '.join(doubled)} more than once.")
     other = next((mark for mark in ";\t|" if len(values) == 1 and mark in values[0]), None)
     if other:
         raise DataError(
-            f"{name}:1: the header {values[0]!r} is one column; the file seems to be separated by {other!r}. Write it "
+            f"{name}:{line}: the header {values[0]!r} is one column; the file seems to be separated by {other!r}. Write it "
             "with commas (.csv) or tabs (.tsv)."
         )
     return values

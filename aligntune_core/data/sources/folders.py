@@ -6,18 +6,19 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
 
 from aligntune_core.data.rows import RowSource, concatenate, marked
-from aligntune_core.data.sources.files import TABLES, iterate_file, kind_of, read_file
+from aligntune_core.data.sources.files import PROSE, TABLES, iterate_file, kind_of, read_file
 from aligntune_core.errors import DataError
 from aligntune_core.model.hub import EXTENSIONS
 from aligntune_core.wording import did_you_mean, listed
 
 _SHARD = re.compile(r"^(?P<split>.+?)-\d+-of-\d+$")
 _PART = re.compile(r"[-_.](?:part|shard)?[-_.]?\d+$")
-_INFOS = ("dataset_info.json", "dataset_infos.json")
+_INFOS = ("dataset_info.json", "dataset_infos.json", "readme.md", "readme.txt", "license.txt", "license.md")
 _SPLIT_WORDS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
@@ -113,6 +114,21 @@ def open_path(path: Path, config_name: str | None, *, must: bool = True) -> Loca
     return LocalFiles(str(path), splits, _aliases(splits))
 
 
+def open_pattern(pattern: str) -> LocalFiles | None:
+    """The files that a pattern ("data/*.jsonl") stands for; None where it is none, or stands for no data file.
+
+    As in a folder, their names say the split.
+    """
+    if not has_magic(pattern):
+        return None
+    splits: dict[str, list[tuple[Path, str]]] = {}
+    for name in sorted(glob(str(Path(pattern).expanduser()), recursive=True)):
+        path = Path(name)
+        if path.is_file() and kind_of(path):
+            splits.setdefault(split_of(Path(path.name)), []).append((path, path.name))
+    return LocalFiles(pattern, splits, _aliases(splits)) if splits else None
+
+
 def _load_from_disk(path: Path) -> Any:
     from datasets import load_from_disk
 
@@ -123,12 +139,17 @@ def _load_from_disk(path: Path) -> Any:
 
 
 def _by_split(folder: Path) -> dict[str, list[tuple[Path, str]]]:
-    splits: dict[str, list[tuple[Path, str]]] = {}
+    files = []
     for file in sorted(folder.rglob("*")):
         relative = file.relative_to(folder)
-        hidden = file.name in _INFOS or any(part.startswith((".", "_")) for part in relative.parts)
+        hidden = file.name.lower() in _INFOS or any(part.startswith((".", "_")) for part in relative.parts)
         if file.is_file() and kind_of(file) and not hidden:
-            splits.setdefault(split_of(relative), []).append((file, str(relative)))
+            files.append((file, relative))
+    # Texts beside files of rows say something about them; alone, they are what is learnt.
+    rows = [pair for pair in files if kind_of(pair[0]) not in PROSE] or files
+    splits: dict[str, list[tuple[Path, str]]] = {}
+    for file, relative in rows:
+        splits.setdefault(split_of(relative), []).append((file, str(relative)))
     if not splits:
         raise DataError(f"{folder}: no data file in this folder. Understood: {listed(EXTENSIONS)}.")
     return splits

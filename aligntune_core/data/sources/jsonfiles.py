@@ -238,6 +238,8 @@ def _one_object(text: str, name: str) -> Rows | None:
         return None
     lists = [key for key, value in whole.items() if _is_rows(value)]
     beside = [key for key in whole if key not in lists and key in ROLE_OF]
+    if _holds_objects(whole):
+        return _members(text)
     if not lists or beside:
         return iter([(1, _checked(whole, text, 0, len(text)))])
     if len(lists) > 1:
@@ -252,6 +254,33 @@ def _is_rows(value: Any) -> bool:
     """Whether a value is a list of rows: of objects, but not of messages, which belong to one row."""
     objects = isinstance(value, list) and bool(value) and isinstance(value[0], Mapping)
     return objects and not is_message(value[0])
+
+
+def _holds_objects(whole: Mapping[str, Any]) -> bool:
+    """Whether the values of an object are rows ({"id1": {...}, "id2": {...}}), and its keys no columns."""
+    rows = list(whole.values())
+    if (
+        not rows
+        or not all(isinstance(row, Mapping) and row for row in rows)
+        or any(k in ROLE_OF for k in whole)
+    ):
+        return False
+    shared = set(rows[0]).intersection(*rows)
+    return any(name in ROLE_OF for name in shared)
+
+
+def _members(text: str) -> Rows:
+    """The values of an object, each with the line that it starts on."""
+    line, counted = 1, 0
+    position = _skip(text, _skip(text, 0) + 1)
+    while text[position] != "}":
+        _, position = _DECODER.raw_decode(text, position)
+        start = _skip(text, _skip(text, position) + 1)  # after the colon
+        line, counted = line + text.count("\n", counted, start), start
+        row, position = _DECODER.raw_decode(text, start)
+        yield line, _checked(row, text, start, position)
+        position = _skip(text, position)
+        position = _skip(text, position + 1) if text[position] == "," else position
 
 
 def _start_of_list(text: str, wanted: str) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from aligntune_core.data.rows import RowSource, concatenate, from_dataset, from_list
 from aligntune_core.data.sources import hub
-from aligntune_core.data.sources.folders import LocalFiles, missing_path, open_path
+from aligntune_core.data.sources.folders import LocalFiles, missing_path, open_path, open_pattern
 from aligntune_core.data.sources.reasoning_gym import reasoning_gym_rows
 from aligntune_core.errors import DataError
 from aligntune_core.model.hub import looks_local
@@ -166,6 +166,9 @@ def _named(spec: str, config: Config, keyword: str) -> Opened:
             splits = tuple(local.files)
             return Opened(local.origin, splits, local.read, local.stream, local.aliases, path.is_dir())
         return replace(_in_memory(local, spec, keyword), takes_config=(path / (name or "")).is_dir())
+    pattern = open_pattern(spec)
+    if pattern is not None:
+        return Opened(pattern.origin, tuple(pattern.files), pattern.read, pattern.stream, pattern.aliases)
     if looks_local(spec):
         raise missing_path(spec)
     return _hub(spec, config)
@@ -205,6 +208,8 @@ def _in_memory(value: Any, origin: str, keyword: str) -> Opened:
     """Objects of the ``datasets`` library, lists of dicts, and dicts of those."""
     from datasets import Dataset, IterableDataset
 
+    value = _of_tables(value, keyword)
+
     def unread(_: str) -> RowSource:
         raise DataError(
             f"{origin}: an IterableDataset can only be streamed. Pass streaming=True with max_steps."
@@ -223,9 +228,27 @@ def _in_memory(value: Any, origin: str, keyword: str) -> Opened:
     else:
         raise DataError(
             f"{keyword}: a {type(value).__module__}.{type(value).__qualname__} is not a source of rows. Give a hub id, "
-            "a local file or folder, a datasets.Dataset, IterableDataset or DatasetDict, or a list of dicts."
+            "a local file or folder, a datasets.Dataset, IterableDataset or DatasetDict, a pandas DataFrame, a pyarrow "
+            "Table, or a list of dicts."
         )
     return Opened(origin, ("train",), lambda _: source, lambda _: source.stream())
+
+
+def _of_tables(value: Any, keyword: str) -> Any:
+    """A table of pyarrow as a ``Dataset``, a frame of pandas as a list of dicts; anything else as it is."""
+    library, name = type(value).__module__.split(".")[0], type(value).__name__
+    if (library, name) == ("pyarrow", "Table"):
+        from datasets import Dataset
+        from datasets.table import InMemoryTable
+
+        return Dataset(InMemoryTable(value))
+    if (library, name) != ("pandas", "DataFrame"):
+        return value
+    if not value.columns.is_unique:
+        raise DataError(f"{keyword}: the DataFrame has several columns of one name.")
+    # Cells of one column may be of any types, and what pandas calls missing is no value.
+    rows = value.astype(object).where(value.notna(), None).to_dict("records")
+    return [{str(column): cell for column, cell in row.items()} for row in rows]
 
 
 def _splits(value: Mapping[Any, Any], origin: str, keyword: str) -> Opened:
@@ -233,6 +256,7 @@ def _splits(value: Mapping[Any, Any], origin: str, keyword: str) -> Opened:
     from datasets import Dataset, IterableDataset
 
     def is_rows(part: Any) -> bool:
+        part = _of_tables(part, keyword)
         rows_in_list = isinstance(part, list) and bool(part) and isinstance(part[0], Mapping)
         return rows_in_list or isinstance(part, Dataset | IterableDataset)
 

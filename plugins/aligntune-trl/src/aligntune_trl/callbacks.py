@@ -77,14 +77,14 @@ def _any_rank(reason: str | None, device: Any) -> str | None:
     return (reason or "another process of the run was told to stop") if flag.item() else None
 
 
-def attach(trainer: Any, run: RunContext, weights: Any = None) -> tuple[Stop, Memory]:
+def attach(trainer: Any, run: RunContext, means: Any = None) -> tuple[Stop, Memory]:
     """Add ours after the user's, and take out those of transformers that print or draw: core does that."""
     from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
     for printing in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(printing)
     events, stop = Events(run.emit), Stop(run.stop)
-    memory = Memory(trainer, events, weights)
+    memory = Memory(trainer, events, means)
     for callback in (memory, events, stop):
         trainer.add_callback(callback)
     return stop, memory

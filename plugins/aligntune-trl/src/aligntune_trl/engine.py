@@ -51,7 +51,7 @@ class TrlEngine:
         self._run = run
         recipe = find(config.algorithm)
         means = evaluation.attach(trainer, recipe.counts if recipe is not None else Counts())
-        self._stop, self._memory = callbacks.attach(trainer, run, means and means.weights["train"])
+        self._stop, self._memory = callbacks.attach(trainer, run, means)
         if config.data.group_by_length:
             order.attach(trainer)
 
@@ -154,15 +154,14 @@ class TrlEngine:
 
         trainer = self._trainer
         self._memory.start = start
-        loss: float = trainer.train(resume_from_checkpoint=start and str(start)).training_loss
+        loss = trainer.train(resume_from_checkpoint=start and str(start)).training_loss
         if start is None:
-            return loss
+            return float(loss)
         if trainer.state.global_step == step_of(start):
             logger.warning("%s: no row is left to train on within num_epochs", start.name)
         if held_by(start) is None:
             return _mean_logged(trainer.state)
-        total: float = trainer._total_loss_scalar
-        return total / max(trainer.state.global_step, 1)
+        return float(trainer._total_loss_scalar / max(trainer.state.global_step, 1))
 
     def _is_finished(self, checkpoint: Path) -> bool:
         """Whether ``max_steps`` are done, or a callback had ended the run; transformers would take one step more."""
@@ -260,7 +259,7 @@ def _names(dtypes: set[Any]) -> str:
 
 def _mean_logged(state: Any) -> float | None:
     """Mean loss of the steps that were logged, from their log."""
-    losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
+    losses: list[float] = [entry["loss"] for entry in state.log_history if "loss" in entry]
     return sum(losses) / len(losses) if losses else None
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from aligntune_trl.algorithms.recipe import Counts
 from aligntune_trl.means import Means
+from aligntune_trl.replacing import replaced
 
 
 def attach(trainer: Any, counts: Counts) -> Means | None:
@@ -55,17 +56,11 @@ class Evaluation:
 
     def loop(self, dataloader: Any, *arguments: Any, metric_key_prefix: str = "eval", **named: Any) -> Any:
         """transformers' loop over this process's batches; loss and figures are of the batches of all processes."""
-        trainer, means = self._trainer, self._means
+        means = self._means
         means.begin()
         with self._apart(dataloader) if isinstance(dataloader, Share) else nullcontext():
             output = self._loop(dataloader, *arguments, metric_key_prefix=metric_key_prefix, **named)
-        figures = {name: list(values) for name, values in trainer._metrics["eval"].items()}
-        parts = [(list(means.losses), figures, dict(means.weights["eval"]))]
-        if trainer.args.world_size > 1:
-            from accelerate.utils import gather_object
-
-            parts = gather_object(parts)
-        loss = means.end(parts)
+        loss = means.end()
         if f"{metric_key_prefix}_loss" in output.metrics:
             output.metrics[f"{metric_key_prefix}_loss"] = loss
         return output
@@ -145,17 +140,3 @@ class Share:
     def surplus(self) -> bool:
         """Whether the batch at hand is one that does not count."""
         return self._number >= self._own
-
-
-@contextmanager
-def replaced(owner: Any, **attributes: Any) -> Iterator[None]:
-    """Let values stand for attributes of one object, its methods among them, while the block runs."""
-    own = vars(owner)
-    before = {name: own[name] for name in attributes if name in own}
-    own.update(attributes)
-    try:
-        yield
-    finally:
-        for name in attributes:
-            del own[name]
-        own.update(before)

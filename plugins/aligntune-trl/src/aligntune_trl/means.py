@@ -7,11 +7,14 @@ micro-batch, in the figures that are logged, and in evaluations.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections import defaultdict, deque
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from aligntune_trl.algorithms.recipe import Counts
+from aligntune_trl.dealing import Dealing
+from aligntune_trl.replacing import replaced
 
 Weights = dict[str, list[int]]
 """Figure -> what each of its values since the last log is the mean of."""
@@ -32,7 +35,10 @@ class Means:
         self._trainer, self._counts = trainer, counts
         self._compute_loss, self._log = trainer.compute_loss, trainer.log
         self._batch_samples = trainer.get_batch_samples
+        self._dealing = Dealing(trainer) if trainer.args.world_size > 1 else None
         self._even = 0.0
+        self._pending: deque[int] = deque()
+        self._own_tokens = 0
         self.weights: dict[str, Weights] = {"train": defaultdict(list), "eval": defaultdict(list)}
         """Of the figures in the trainer's ``_metrics``, and of ``losses``."""
         self.losses: list[float] = []
@@ -42,12 +48,16 @@ class Means:
 
     # --- what stands for the trainer's methods ------------------------------------------------------------------------
 
-    def get_batch_samples(self, *arguments: Any, **named: Any) -> Any:
+    def get_batch_samples(self, batches: Any, *arguments: Any, **named: Any) -> Any:
         """The micro-batches of an optimiser step, counted."""
-        batches, items = self._batch_samples(*arguments, **named)
-        if batches and items is None:
-            self._even = self._mean_count([_count("loss", self._counts.of(batch)) for batch in batches])
-        return batches, items
+        dealing = self._dealing
+        read, items = self._batch_samples(dealing.read(batches) if dealing else batches, *arguments, **named)
+        self._pending = deque(_count("loss", self._counts.of(batch)) for batch in read)
+        if read and dealing and dealing.at_surplus:
+            self._pending[-1] = 0
+        if read and items is None:
+            self._even = self._mean_count(self._pending)
+        return read, items
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -55,27 +65,30 @@ class Means:
         """The loss; in training its share of the step's mean, times the micro-batches that transformers divides by."""
         mode = "train" if self._trainer.model.training else "eval"
         counts = self._counts.of(inputs)
+        count = self._pending.popleft() if mode == "train" and self._pending else _count("loss", counts)
         figures = self._trainer._metrics[mode]
         before = {name: len(values) for name, values in figures.items()}
-        answer = self._compute_loss(
-            model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch
-        )
+        with self._apart() if mode == "train" else nullcontext():
+            answer = self._compute_loss(
+                model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch
+            )
         for name, values in figures.items():
             if name != TOTAL and len(values) > before.get(name, 0):
-                self.weights[mode][name].append(_count(name, counts))
+                self.weights[mode][name].append(_count(name, counts) if count else 0)
         loss = answer[0] if return_outputs else answer
-        count = _count("loss", counts)
         if mode == "eval":
             self.losses.append(float(loss.detach()))
             self.weights[mode]["loss"].append(count)
         elif num_items_in_batch is None and count != self._even:
             loss = loss * (count / self._even)
+        if mode == "train" and self._dealing:
+            self._count_tokens(bool(count))
         return (loss, answer[1]) if return_outputs else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log, with TRL's figures since the last log put together."""
         if self._trainer.model.training:
-            self._put_together("train", self._summed(self.weights["train"]))
+            self._gather("train")
         self._log(logs, start_time)
 
     # --- evaluations --------------------------------------------------------------------------------------------------
@@ -86,29 +99,16 @@ class Means:
         self.weights["eval"].clear()
         self._trainer._metrics["eval"].clear()
 
-    def end(self, parts: Iterable[tuple[list[float], Mapping[str, list[float]], Weights]]) -> float:
+    def end(self) -> float:
         """An evaluation is over: put its figures together.
 
-        Args:
-            parts: of each process, what it has in ``losses``, in the trainer's figures and in the weights.
-
         Returns:
-            float: the mean loss.
+            float: the mean loss, over the batches of all processes.
         """
-        losses: list[float] = []
-        figures, weights = self._trainer._metrics["eval"], self.weights["eval"]
-        parts = list(parts)
-        figures.clear()
-        weights.clear()
-        for own_losses, own_figures, own_weights in parts:
-            losses.extend(own_losses)
-            for name, values in own_figures.items():
-                figures[name].extend(values)
-            for name, numbers in own_weights.items():
-                weights[name].extend(numbers)
-        loss = mean(losses, weights.pop("loss", []))
-        self._put_together("eval", weights)
-        return loss
+        figures = self._trainer._metrics["eval"]
+        figures["loss"] = self.losses
+        self._gather("eval")
+        return float(next(iter(figures.pop("loss", [])), 0.0))
 
     def forget_last(self, kept: Mapping[str, int]) -> None:
         """Take back what the last micro-batch added, which does not count; ``kept``: figure -> values before it."""
@@ -123,26 +123,69 @@ class Means:
 
     # --- numbers ------------------------------------------------------------------------------------------------------
 
-    def _mean_count(self, counts: list[int]) -> float:
+    def _mean_count(self, counts: Collection[int]) -> float:
         """Mean over the micro-batches of all processes."""
+        total, number = self._total(sum(counts), len(counts))
+        return total / number or 1.0
+
+    def _total(self, *numbers: int) -> list[int]:
+        """Sum over the processes."""
+        if not self._dealing:
+            return list(numbers)
+        import torch
+
         trainer = self._trainer
-        total = sum(counts)
-        if trainer.args.world_size > 1:
-            import torch
+        values = torch.tensor(numbers, device=trainer.args.device)
+        total: list[int] = trainer.accelerator.reduce(values, reduction="sum").tolist()
+        return total
 
-            numbers = torch.tensor([total, len(counts)], device=trainer.args.device)
-            total, number = trainer.accelerator.reduce(numbers, reduction="sum").tolist()
-            return float(total / max(number, 1)) or 1.0
-        return total / len(counts) or 1.0
+    @contextmanager
+    def _apart(self) -> Iterator[None]:
+        """Each process keeps the figures of its micro-batches, which need not be of equal size, to itself."""
+        if not self._dealing:
+            yield
+            return
+        trainer = self._trainer
+        tokens = trainer._total_train_tokens
+        with replaced(trainer.accelerator, gather=_alone, gather_for_metrics=_alone):
+            yield
+        self._own_tokens, trainer._total_train_tokens = trainer._total_train_tokens - tokens, tokens
 
-    def _summed(self, weights: Weights) -> Weights:
-        """The counts of each micro-batch over all processes, as TRL gathers its figures; all log at once."""
-        if self._trainer.args.world_size == 1:
-            return weights
+    def _count_tokens(self, counted: bool) -> None:
+        """Tokens of all processes; TRL has counted those of this one."""
+        trainer = self._trainer
+        trainer._total_train_tokens += self._total(self._own_tokens if counted else 0)[0]
+        trainer._metrics["train"][TOTAL] = [trainer._total_train_tokens]
+
+    def parts(self, mode: str) -> list[tuple[dict[str, list[float]], Weights]]:
+        """Figures and weights since the last log, of each process; all have to ask at once."""
+        figures = {name: list(values) for name, values in self._trainer._metrics[mode].items()}
+        own = (figures, dict(self.weights[mode]))
+        if not self._dealing:
+            return [own]
         from accelerate.utils import gather_object
 
-        parts = gather_object([dict(weights)])
-        return {name: [sum(each) for each in zip(*(p[name] for p in parts), strict=True)] for name in weights}
+        gathered: list[tuple[dict[str, list[float]], Weights]] = gather_object([own])
+        return gathered
+
+    def take(self, mode: str, parts: Iterable[tuple[Mapping[str, list[float]], Weights]]) -> None:
+        """Have these figures and weights as the ones since the last log."""
+        figures, weights = self._trainer._metrics[mode], self.weights[mode]
+        total = figures.get(TOTAL)
+        figures.clear()
+        weights.clear()
+        for own_figures, own_weights in parts:
+            for name, values in own_figures.items():
+                figures[name].extend(values)
+            for name, numbers in own_weights.items():
+                weights[name].extend(numbers)
+        if total is not None:
+            figures[TOTAL] = total
+
+    def _gather(self, mode: str) -> None:
+        if self._dealing:
+            self.take(mode, self.parts(mode))
+        self._put_together(mode, self.weights[mode])
 
     def _put_together(self, mode: str, weights: Weights) -> None:
         figures, counts = self._trainer._metrics[mode], self._counts
@@ -151,7 +194,11 @@ class Means:
             if not values:
                 continue
             end = counts.ends.get(name)
-            figures[name] = [mean(values, numbers) if end is None else end(values)]
+            counted = [value for value, number in zip(values, numbers, strict=True) if number]
+            if not counted:  # of a row that does not count
+                del figures[name]
+                continue
+            figures[name] = [mean(values, numbers) if end is None else end(counted)]
         for name, (first, second) in counts.differences.items():
             if figures.get(first) and figures.get(second):  # no batch need have held both
                 figures[name] = [figures[first][0] - figures[second][0]]
@@ -160,9 +207,13 @@ class Means:
 
 def mean(values: list[float], weights: list[int]) -> float:
     """Mean of ``values``, each by its weight; that of equal weights is TRL's own to the last bit."""
-    if len(set(weights)) <= 1 or not sum(weights):
-        return sum(values) / max(len(values), 1)
+    if len(set(weights)) == 1:
+        return sum(values) / len(values)
     return sum(value * weight for value, weight in zip(values, weights, strict=True)) / sum(weights)
+
+
+def _alone(values: Any, *_: Any, **__: Any) -> Any:
+    return values
 
 
 def _count(name: str, counts: Mapping[str, int]) -> int:

@@ -30,12 +30,13 @@ class Memory(TrainerCallback, ExportableState):  # type: ignore[misc]
     Args:
         trainer: a transformers ``Trainer``. Add this after its other callbacks: what they begin with is overwritten.
         events: our callback that hears the logs, whose count of tokens goes on.
-        weights: of the trainer's figures since the last log, see ``means``; None where it weighs none.
+        means: ``Means`` of the trainer; None where it weighs its figures in a way of its own.
     """
 
-    def __init__(self, trainer: Any, events: Any, weights: Any = None) -> None:
+    def __init__(self, trainer: Any, events: Any, means: Any = None) -> None:
         self._trainer, self._events = trainer, events
-        self._weights = weights
+        self._means = means
+        self._parts: list[Any] = []
         self._unlogged, self._resumed = 0.0, False
         self._settings: dict[str, Any] = {}
         self._warned: set[str] = set()
@@ -53,8 +54,7 @@ class Memory(TrainerCallback, ExportableState):  # type: ignore[misc]
             "ended": bool(control.should_training_stop and state.global_step < state.max_steps),
             "numbers": {name: getattr(trainer, name) for name in BETWEEN_LOGS if hasattr(trainer, name)},
             "unlogged": self._unlogged,
-            "figures": _lists(getattr(trainer, "_metrics", {}).get("train", {})),
-            "weights": _lists(self._weights or {}),
+            "figures": [[_lists(figures), _lists(weights)] for figures, weights in self._figures()],
             "tokens": self._events.tokens,
             "metric": [trainer.args.metric_for_best_model, trainer.args.greater_is_better],
         }
@@ -69,7 +69,16 @@ class Memory(TrainerCallback, ExportableState):  # type: ignore[misc]
             return
         if args.world_size > 1:
             loss = self._trainer.accelerator.reduce(loss.detach().clone(), reduction="mean")
+            if self._means is not None and args.logging_steps > 1:
+                self._parts = self._means.parts("train")
         self._unlogged = float(loss)
+
+    def _figures(self) -> list[Any]:
+        """Figures since the last log with their weights: of all processes, as they were when this step ended."""
+        trainer = self._trainer
+        if self._means is None:
+            return [(getattr(trainer, "_metrics", {}).get("train", {}), {})]
+        return self._parts if trainer.args.world_size > 1 else list(self._means.parts("train"))
 
     def on_log(
         self,
@@ -81,7 +90,7 @@ class Memory(TrainerCallback, ExportableState):  # type: ignore[misc]
     ) -> None:
         """The loss is logged; at the end, the mean of all steps where transformers has that since the resume."""
         if logs and "loss" in logs:
-            self._unlogged = 0.0
+            self._unlogged, self._parts = 0.0, []
         if logs and "train_loss" in logs and self._resumed:
             mean = self._trainer._total_loss_scalar / max(state.global_step, 1)
             logs["train_loss"] = state.log_history[-1]["train_loss"] = mean
@@ -123,7 +132,7 @@ class Memory(TrainerCallback, ExportableState):  # type: ignore[misc]
         trainer, start = self._trainer, self.start
         self.start, self._unlogged = None, 0.0
         self._settings = {name: _settings(callback) for name, callback in self._callbacks()}
-        _forget(trainer, self._weights)
+        _forget(trainer, self._means)
         for exportable in (c for c in trainer.callback_handler.callbacks if isinstance(c, ExportableState)):
             # transformers looks for a place of each in the state that it has read from the checkpoint.
             state.stateful_callbacks.setdefault(type(exportable).__name__, {})
@@ -142,11 +151,14 @@ class Memory(TrainerCallback, ExportableState):  # type: ignore[misc]
         self._events.tokens, self._unlogged = held["tokens"], held["unlogged"]
         if hasattr(trainer, "_tr_loss"):
             trainer._tr_loss += self._unlogged
-        for name, values in held["figures"].items():
-            trainer._metrics["train"][name] = list(values)
-        for name, values in held["weights"].items():
-            if self._weights is not None:
-                self._weights[name] = list(values)
+        if self._means is not None:
+            # One process takes what all had: at the next log the figures of all are put together.
+            self._parts = held["figures"]
+            self._means.take("train", held["figures"] if args.process_index == 0 else [])
+            return
+        for figures, _ in held["figures"]:
+            for name, values in figures.items():
+                trainer._metrics["train"][name] = list(values)
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
@@ -239,9 +251,8 @@ def _lists(figures: Mapping[str, Any]) -> dict[str, list[Any]]:
     return {name: list(values) for name, values in figures.items() if isinstance(values, list)}
 
 
-def _forget(trainer: Any, weights: Any) -> None:
+def _forget(trainer: Any, means: Any) -> None:
     """Figures that a training before this one left when it broke off."""
-    figures = getattr(trainer, "_metrics", {}).get("train")
-    for left in (figures, weights):
-        if left is not None:
+    for left in (getattr(trainer, "_metrics", {}).get("train"), means and means.weights["train"]):
+        if left:
             left.clear()

@@ -27,7 +27,7 @@ def attach(trainer: Any) -> None:
     trainer._get_train_sampler = sampler
 
 
-class Grouped(Sampler[int]):
+class Grouped(Sampler[int]):  # type: ignore[misc]
     """transformers' sampler of rows grouped by length, with a generator of its own in each epoch.
 
     Args:

@@ -245,16 +245,40 @@ def has_reference(model: Any) -> bool:
 
 @contextmanager
 def copied_as_it_is(model: Any) -> Iterator[None]:
-    """While TRL copies the adapter for its reference, keep PiSSA from splitting the base weights once more."""
+    """While TRL copies the adapter for its reference, make the copy whole, and keep PiSSA from splitting the base.
+
+    TRL copies the weights whose names hold ".default.", which those on embeddings and single tokens do not: their
+    copies would be fresh ones.
+    """
     if not is_adapted(model):
         yield
         return
-    config = model.peft_config[NAME]
+    config, add = model.peft_config[NAME], model.add_adapter
+
+    def added(name: str, *arguments: Any, **more: Any) -> None:
+        add(name, *arguments, **more)
+        if name == REFERENCE:
+            _copy_adapter(model)
+
     init, config.init_lora_weights = config.init_lora_weights, True
+    model.add_adapter = added
     try:
         yield
     finally:
         config.init_lora_weights = init
+        del model.add_adapter
+
+
+def _copy_adapter(model: Any) -> None:
+    """Give the reference all that the policy's adapter has, buffers too."""
+    import torch
+
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            copied = re.sub(rf"\.{NAME}(?=\.|$)", f".{REFERENCE}", name)
+            if copied != name and copied in tensors:
+                tensors[copied].copy_(tensor)
 
 
 def frozen_policy(model: Any) -> Any:
@@ -285,8 +309,10 @@ def is_fresh(model: Any) -> bool:
 
 def starts_at_base(model: Any) -> bool:
     """Whether the untrained adapter changes nothing: not so for PiSSA and LoftQ."""
+    # The matrix that starts as zeros; on an embedding it is the other one.
+    changing = re.compile(rf"\.lora_(B|embedding_A)\.{NAME}(\.|$)")
     return not any(
-        p.detach().count_nonzero() for name, p in model.named_parameters() if f"lora_B.{NAME}" in name
+        p.detach().count_nonzero() for name, p in model.named_parameters() if changing.search(name)
     )
 
 

@@ -48,11 +48,12 @@ def name_body(model: Any) -> None:
     TRL runs the body and the output layer by themselves. The class of Llama 4's texts names a part that only the whole,
     which sees pictures, has.
     """
-    if getattr(model, "base_model", None) is model and (body := _body(model)):
-        model.base_model_prefix = body
+    if getattr(model, "base_model", model) is model and hasattr(model, "base_model_prefix"):
+        model.base_model_prefix = _body(model) or model.base_model_prefix
 
 
 def _body(model: Any) -> str | None:
+    """Name of the part that is a model itself."""
     from transformers import PreTrainedModel
 
     return next((name for name, part in model.named_children() if isinstance(part, PreTrainedModel)), None)
