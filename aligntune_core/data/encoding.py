@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,11 +53,12 @@ def masked(tokenizer: Any, text: str, spans: Sequence[Span]) -> tuple[list[int],
             mask[first:last] = [True] * (last - first)
         return ids, mask
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-    mask, parts = [], list(spans)
+    mask, rest, nowhere = [], iter(spans), (sys.maxsize, sys.maxsize)
+    first, last = next(rest, nowhere)
     for start, end in encoded["offset_mapping"]:
-        while parts and start >= parts[0][1]:
-            parts.pop(0)
-        mask.append(bool(parts) and start < end and max(start, parts[0][0]) < min(end, parts[0][1]))
+        while start >= last:
+            first, last = next(rest, nowhere)
+        mask.append(start < end and end > first and start < last)
     return list(encoded["input_ids"]), mask
 
 

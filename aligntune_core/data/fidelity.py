@@ -22,6 +22,11 @@ _PROBE = [
 # Keys of a message beside its content that a template has to write where a row has them.
 _REASONING = ("reasoning_content", "thinking", "reasoning")
 _THOUGHT = re.compile(r"(</?think>)")
+_MARKS = re.compile(
+    r"<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|\[INST\]|<\|(?:user|assistant|turn)\|?>|<\uff5cUser\uff5c>"
+    r"|<\|START_OF_TURN_TOKEN\|>"
+)
+_START = 2000  # characters of a row that are searched for them
 
 
 def missing(messages: Messages, text: str, start: int = 0) -> str:
@@ -104,6 +109,15 @@ def stray_special(special: Special, messages: Messages) -> str:
         if match:
             return match.group()
     return ""
+
+
+def mark_of_templates(row: Mapping[str, Any]) -> str:
+    """The first mark of well-known chat templates that the start of a canonical row spells; "" where there is none."""
+    value = next(iter(row.values()), None)
+    if isinstance(value, list):
+        value = next((m["content"] for m in value if isinstance(m, Mapping) and m["role"] != "system"), None)
+    match = _MARKS.search(value, 0, _START) if isinstance(value, str) else None
+    return match.group() if match else ""
 
 
 def special_tokens(tokenizer: Any) -> Special:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from aligntune_core.data.fidelity import Special, special_tokens
 from aligntune_core.data.formats.base import (
     MESSAGES,
     CanonicalRow,
@@ -24,14 +25,16 @@ def as_rendered(entry: Format, tokenizer: Any) -> Format:
     """A format whose rows keep their texts instead of being put into messages.
 
     A BOS at the start of a text goes where the tokenizer adds one anyway, and so does white space after an
-    end-of-sequence token: libraries would add another end to it. Plain text is recognised as rendered by its special
-    tokens anyway (data/tokens.py).
+    end-of-sequence token: libraries would add another end to it. An answer that no special token ends gets the
+    end-of-sequence token, or a model would not learn to stop. Plain text is recognised as rendered by its
+    special tokens anyway (data/tokens.py).
     """
+    special = None if tokenizer is None else special_tokens(tokenizer)
 
     def rows(row: Row, shape: Shape) -> Iterator[CanonicalRow]:
         for canonical in entry.rows(row, shape):
             yield {
-                column: _text(_alone(value, column), tokenizer, first=column == "prompt")
+                column: _text(_alone(value, column), tokenizer, special, first=column == "prompt")
                 if entry.type_of(column) == MESSAGES
                 else value
                 for column, value in canonical.items()
@@ -59,10 +62,14 @@ def _alone(messages: Any, column: str) -> str:
     return str(messages[0]["content"])
 
 
-def _text(text: str, tokenizer: Any, first: bool) -> str:
+def _text(text: str, tokenizer: Any, special: Special, first: bool) -> str:
     if tokenizer is None:
         return text
     bos, eos = tokenizer.bos_token, tokenizer.eos_token
     if first and bos and text.startswith(bos) and adds_bos(tokenizer):
         text = text.removeprefix(bos)
-    return text.rstrip() if eos and text.rstrip().endswith(eos) else text
+    last = text.rstrip()
+    if eos and last.endswith(eos):
+        return last
+    ended = special is not None and any(match.end() == len(last) for match in special.finditer(last))
+    return text if first or ended or not eos else text + eos

@@ -164,9 +164,18 @@ class Templated:
         return None
 
     def _unwritable(self, messages: Messages, column: str) -> RowProblem | None:
-        """The problem of messages that spell a special token, as those that were rendered already do."""
+        """The problem of messages that spell a special token, or what the template writes between two of them."""
         token = fidelity.stray_special(self.special, messages)
-        return RowProblem(column, spelt(token, "rendered=True takes rows as they are")) if token else None
+        if token:
+            return RowProblem(column, spelt(token, "rendered=True takes rows as they are"))
+        between = self.replies.between
+        if between and any(between in message["content"] for message in messages):
+            return RowProblem(
+                column,
+                f"{between!r} is spelt in it, which the chat template writes between a question and its answer: "
+                "rendered already; rendered=True takes rows as they are, or correct it",
+            )
+        return None
 
 
 def _unlearnt(messages: Messages, column: str) -> RowProblem | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -40,8 +41,23 @@ def sequences(rows: Sequence[Mapping[str, Any]], loss: LossOn, tokenizer: Any) -
         list: for each row its sequences by name: "chosen" and "rejected", or a single one, "row"; or a ``RowProblem``
         where the chat template refuses it, or leaves out part of what is to be learnt.
     """
-    if not rows:
-        return []
+    answers = _sequences(rows, loss, tokenizer) if rows else []
+    return [_remarked(answer, row) for answer, row in zip(answers, rows, strict=True)]
+
+
+def _remarked(answer: Answer, row: Mapping[str, Any]) -> Answer:
+    """The sequences of a row, with a remark where it spells the marks of a template and these are no special tokens."""
+    if isinstance(answer, RowProblem) or any(sequence.remark for sequence in answer.values()):
+        return answer
+    mark = fidelity.mark_of_templates(row)
+    if not mark or isinstance(row.get("prompt"), str):
+        return answer
+    remark = f"The text spells {mark}, a mark of chat templates, which this tokenizer reads as plain text"
+    return {name: replace(sequence, remark=remark) for name, sequence in answer.items()}
+
+
+def _sequences(rows: Sequence[Mapping[str, Any]], loss: LossOn, tokenizer: Any) -> list[Answer]:
+    """As ``sequences``, of some rows at least."""
     if rows[0].keys().isdisjoint(("text", "messages", "prompt")):
         return [_labelled(row["input_ids"], row["labels"]) for row in rows]
     special = fidelity.special_tokens(tokenizer)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from aligntune_core.data.fidelity import quoted
@@ -120,6 +120,18 @@ class Turns:
         )
         replies = sum(message["role"] == "assistant" for message in messages)
         return texts[0], [(start, end) for start, end in marks[0]] if len(marks[0]) == replies else None
+
+    @cached_property
+    def between(self) -> str:
+        """What the template writes between a question and its answer; "" where plain words or nothing stand there."""
+        names = ["\ue0000\ue001", "\ue0001\ue001"]
+        talk = [{**message, "content": name} for message, name in zip(_PROBE[:2], names, strict=True)]
+        try:
+            whole = self._rendered(talk, None)
+        except Exception:  # a template that looks into contents
+            return ""
+        text = whole.partition(names[0])[2].partition(names[1])[0].lstrip(" ").rstrip()
+        return text if len(text) > 3 and not text.replace(" ", "").isalnum() else ""
 
     # --- frames ---
 

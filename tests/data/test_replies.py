@@ -41,9 +41,10 @@ THINKS = (
 
 def shipped(name: str) -> str:
     trl = pytest.importorskip("trl")
-    return (
-        Path(trl.__file__).with_name("chat_templates").joinpath(f"{name}.jinja").read_text(encoding="utf-8")
-    )
+    path = Path(trl.__file__).with_name("chat_templates") / f"{name}.jinja"
+    if not path.is_file():
+        pytest.skip(f"this TRL ships no template {name}")
+    return path.read_text(encoding="utf-8")
 
 
 def learnt(messages: list[dict[str, Any]], template: str, tools: Any = None) -> list[str]:
@@ -350,6 +351,45 @@ def test_rendered_rows_are_taken_as_they_are(prepare: Any, chat_tokenizer: Any) 
     assert isinstance(answer, dict)
     assert chat_tokenizer.decode(answer["row"].ids) == RENDERED + "hello you<|im_end|>"
     assert prepare([{"prompt": RENDERED}], "grpo", rendered=True).train[0]["prompt"] == RENDERED
+
+
+def test_a_rendered_answer_without_an_end_gets_one(prepare: Any, chat_tokenizer: Any) -> None:
+    bare = prepare([{"prompt": RENDERED, "completion": "hello you"}], rendered=True).train[0]
+    assert bare == {"prompt": RENDERED, "completion": "hello you" + chat_tokenizer.eos_token}
+    row = {"prompt": RENDERED, "chosen": "hello", "rejected": "no<|endoftext|>"}
+    pair = prepare([row], "dpo", rendered=True).train[0]
+    assert (pair["chosen"], pair["rejected"]) == ("hello" + chat_tokenizer.eos_token, "no<|endoftext|>")
+
+
+# Speakers are marked by words that are no special tokens, as Llama 2's, Alpaca's and Zephyr's are.
+WORDS = (
+    "{% for m in messages %}{% if m['role'] == 'user' %}[INST] {{ m['content'] }} [/INST] "
+    "{% else %}{{ m['content'] }}{{ eos_token }}{% endif %}{% endfor %}"
+)
+
+
+def test_what_a_template_of_words_has_rendered_is_a_problem(prepare: Any) -> None:
+    row = {"prompt": "[INST] hi there [/INST]", "completion": "hello"}
+    with pytest.raises(
+        DataError, match=r"'\[/INST\]' is spelt in it, which the chat template writes between"
+    ):
+        prepare([row], tokenizer=make_tokenizer(WORDS))
+    data = prepare([row], tokenizer=make_tokenizer(WORDS), rendered=True)
+    assert data.train[0]["prompt"] == row["prompt"]
+    assert prepare([{"prompt": "what is [INST]?", "completion": "a mark"}], tokenizer=make_tokenizer(WORDS))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "[INST] hi there [/INST]", "completion": "hello"},
+        {"text": "<start_of_turn>user\nhi there<end_of_turn>\n<start_of_turn>model\nhello<end_of_turn>"},
+        {"messages": [SYSTEM, {"role": "user", "content": "<|start_header_id|>user\nhi"}, SAY, ASK2, SAY2]},
+    ],
+)
+def test_marks_of_other_templates_are_said(prepare: Any, row: dict[str, Any]) -> None:
+    warnings = prepare([row]).report.warnings
+    assert any("a mark of chat templates, which this tokenizer reads as plain text" in w for w in warnings)
 
 
 def test_rendered_is_not_for_messages(prepare: Any) -> None:
