@@ -134,7 +134,7 @@ def test_a_share_of_the_rows_is_held_out(prepare: Any, tmp_path: Path, kind: str
     data = prepare(source, eval_share=0.05)
     train, held_out = replies(data.train), replies(data.eval)
     assert (len(train), len(held_out)) == (1140, 60)
-    assert sorted(train + held_out) == sorted(row["completion"] for row in rows)
+    assert sorted(train + held_out) == sorted(str(row["completion"]) for row in rows)
     assert train == sorted(train, key=lambda text: int(text[1:]))
     again = prepare(source, eval_share=0.05)
     assert (replies(again.eval), again.fingerprint) == (held_out, data.fingerprint)
