@@ -356,9 +356,9 @@ def test_rendered_rows_are_taken_as_they_are(prepare: Any, chat_tokenizer: Any) 
 def test_a_rendered_answer_without_an_end_gets_one(prepare: Any, chat_tokenizer: Any) -> None:
     bare = prepare([{"prompt": RENDERED, "completion": "hello you"}], rendered=True).train[0]
     assert bare == {"prompt": RENDERED, "completion": "hello you" + chat_tokenizer.eos_token}
-    row = {"prompt": RENDERED, "chosen": "hello", "rejected": "no<|endoftext|>"}
+    row = {"prompt": RENDERED, "chosen": "hello", "rejected": "no<|pad|>"}
     pair = prepare([row], "dpo", rendered=True).train[0]
-    assert (pair["chosen"], pair["rejected"]) == ("hello" + chat_tokenizer.eos_token, "no<|endoftext|>")
+    assert (pair["chosen"], pair["rejected"]) == ("hello" + chat_tokenizer.eos_token, "no<|pad|>")
 
 
 # Speakers are marked by words that are no special tokens, as Llama 2's, Alpaca's and Zephyr's are.
