@@ -322,14 +322,16 @@ def _streamed(
     sample = [row for row in first if not row.get(BROKEN)]
     wishes = Wishes(sample=sample, rows=lambda: sample, streamed=True)
     reader = _reader(names, wishes, opened.origin, config, algorithm, tokenizer, tokenize)
-    canonical, extras = reader.shape.columns_made, reader.shape.extras
+    # Types are known beforehand where nothing but canonical columns comes out.
+    tokens = [row.columns for entry in reader.check(sample[:1]) for row in entry.tokens]
+    known = not reader.shape.extras and not any(tokens)
     checked = stream.map(
         partial(_checked, reader, opened.origin, config.data.unused_columns),
         batched=True,
         batch_size=STREAMED,
         with_indices=True,
         remove_columns=list(first[0]),
-        features=None if extras else features(canonical, reader.shape.format),
+        features=features(reader.shape.columns_made, reader.shape.format) if known else None,
     )
     if next(iter(checked), None) is None:  # judges the first rows now, before weights are loaded
         raise DataError(f"{opened.origin}: no row of the stream can be used; the log names each.")
@@ -356,9 +358,11 @@ def _checked(
                     f'{origin}: {bad}. Correct it, or leave such rows out with on_bad_rows="drop".', [bad]
                 )
             _log.warning("%s: dropped: %s", origin, bad)
-        for made in entry.rows:
+        for made, tokens in zip(entry.rows, entry.tokens, strict=True):
             for name in canonical:
                 out[name].append(made[name])
             for name, column in extras.items():
                 out[name].append(row.get(column))
+            for name, ids in (tokens.columns or {}).items():
+                out.setdefault(name, []).append(ids)
     return out

@@ -51,8 +51,6 @@ def build(
     from aligntune_trl.model import router
 
     args = table.training_arguments(config, prepared)
-    # Whole conversations with the loss on each reply, where the chat template marks the assistant's tokens.
-    args.assistant_only_loss = datasets.report is not None and datasets.report.loss == "assistant"
     with router.settings_kept(loaded.model):
         return trainer.build(SFT, args, loaded, config, datasets, run)
 
