@@ -44,7 +44,8 @@ def load_tokenizer(model: ModelConfig) -> Any:
         )
     if template is not None:
         tokenizer.chat_template = template
-    tokenizer.add_tokens([token for token in model.new_tokens if token not in tokenizer.get_vocab()])
+    if model.new_tokens:
+        tokenizer.add_tokens([token for token in model.new_tokens if token not in tokenizer.get_vocab()])
     for name in ("eos_token", "pad_token"):
         if (token := getattr(model, name)) is not None:
             _check_token(tokenizer, name, token)

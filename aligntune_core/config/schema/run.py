@@ -58,6 +58,7 @@ class RunConfig(Section):
     save_only_model: bool = option(
         "checkpoints hold the weights without the optimiser: smaller, but no run can be resumed from them",
         False,
+        on_resume="free",
     )
     save_total_limit: int | None = option(
         "checkpoints kept; older ones are removed", None, ge=1, off="all are kept", on_resume="free"
