@@ -10,7 +10,7 @@ from aligntune_core.data import render_sequences
 from aligntune_core.types import DataReport
 
 if TYPE_CHECKING:
-    from aligntune_core.data.render import Pieces
+    from aligntune_core.data.pieces import Pieces
     from aligntune_core.pipeline.plan import Plan
 
 SHOWN = 600

@@ -90,6 +90,7 @@ def test_a_backend_that_fails_is_told_and_the_other_still_runs(
     assert trl["steps"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.backend
 @pytest.mark.parametrize(
     ("does", "said"), [("return [1 / 0]", "ZeroDivisionError"), ("raise SystemExit(7)", "SystemExit: 7")]
@@ -173,6 +174,7 @@ def test_one_that_does_not_train_the_algorithm_is_left_out_where_none_is_named(
     assert "got trl. Installed: acme (does not train gspo)" in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.backend
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_it_and_what_has_run_is_kept(

@@ -151,3 +151,11 @@ def test_render_shows_truncation_and_loss(prepare: Any, chat_tokenizer: Any) -> 
     assert end == [(end[0][0], True)]
     assert whole[1][0].endswith(end[0][0])
     assert rendered(data, chat_tokenizer, completion_only_loss=False) == [(whole[0][0] + whole[1][0], True)]
+
+
+def test_render_is_a_function_whatever_was_imported_before() -> None:
+    import aligntune_core.data
+    from aligntune_core.data import render_sequences
+
+    assert callable(render_sequences)
+    assert callable(aligntune_core.data.render)

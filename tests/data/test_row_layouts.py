@@ -11,7 +11,7 @@ import pytest
 
 from aligntune_core.algorithms import find
 from aligntune_core.data import BadRows
-from aligntune_core.data.render import render
+from aligntune_core.data.pieces import render
 from aligntune_core.errors import DataError
 from aligntune_core.testing.tiny import CHAT_TEMPLATE, make_tokenizer
 

@@ -9,7 +9,7 @@ import pytest
 
 from aligntune_core.algorithms import find
 from aligntune_core.data import BadRows
-from aligntune_core.data.render import render
+from aligntune_core.data.pieces import render
 from aligntune_core.errors import DataError
 
 IDS = [5, 6, 7, 8]

@@ -83,7 +83,7 @@ def test_orpo_is_unknown_before_it_is_installed(install: Install) -> None:
     assert config.parameters.beta == 0.3
     assert (config.optim.learning_rate, config.optim.num_epochs) == (8e-5, 1.0)
     with pytest.raises(ConfigError, match='Did you mean "beta"'):
-        resolve_config("rl", algorithm="orpo", model_name="m", dataset_name="d", bta=0.3)
+        resolve_config("rl", algorithm="orpo", model_name="m", dataset_name="d", betta=0.3)
 
 
 def test_orpo_is_trained_by_trl_and_by_nobody_else(install: Install, train: Callable[..., Any]) -> None:

@@ -92,7 +92,7 @@ def test_a_run_into_its_own_model_is_refused_when_it_is_made(
         ({"model_name": 3}, "model_name: got int 3; pass a hub id"),
         (
             {"model_name": "m", "eval_split": 0.1},
-            r'eval_split.*split="train\[:90%\]", eval_split="train\[90%:\]"',
+            "eval_split=0.1 must name a split, not a share: eval_share=0.1",
         ),
     ],
 )

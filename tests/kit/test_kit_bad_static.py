@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from tests.kit.conftest import Judge, Outcomes
     from tests.site import Site
 
+pytestmark = pytest.mark.slow
+
 HEAD = "from aligntune_core import BackendInfo, Device, LoadedModel, Prepared, Support, hookimpl\n"
 
 # A sound backend with plans of its own: no library, so its tests take no time.
