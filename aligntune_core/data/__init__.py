@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from aligntune_core._lazy import lazy
 
 if TYPE_CHECKING:
-    from aligntune_core.data.prepare import prepare_datasets, prepare_rows
     from aligntune_core.data.pieces import render, render_sequences
+    from aligntune_core.data.prepare import prepare_datasets, prepare_rows
     from aligntune_core.data.sources.reasoning_gym import reasoning_gym_rows
     from aligntune_core.errors import BadRows
     from aligntune_core.types import BadRow, DataReport
