@@ -143,6 +143,11 @@ FAULTS: dict[str, tuple[str, str]] = {
     ),
     "adapter_too_small": (
         """
+        def effective(self):
+            effective = super().effective()
+            if self.adapted:  # what was asked for, instead of where the adapter is
+                effective["peft.target_modules"] = self.config.peft.target_modules
+            return effective
         """,
         "test_live_adapter_shapes[sft]",
     ),
@@ -259,9 +264,7 @@ def apply_peft(loaded, config):
     if isinstance(targets, str) or not config.peft.enabled:
         return load.wrap(loaded, config)
     peft = config.peft.model_copy(update={"target_modules": targets[:1]})
-    wrapped = load.wrap(loaded, config.model_copy(update={"peft": peft}))
-    wrapped.model.peft_config["default"].target_modules = targets  # where ``effective`` reads it
-    return wrapped
+    return load.wrap(loaded, config.model_copy(update={"peft": peft}))
 """
 
 
