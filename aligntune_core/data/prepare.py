@@ -123,9 +123,13 @@ def _mixed(
         train.append((member, mixture.named(member, partial(reader.read, source))))
         if rest is not None:
             held_out.append((replace(member, weight=None), mixture.named(member, partial(reader.read, rest))))
-    seed = config.run.seed if config.run.data_seed is None else config.run.data_seed
+    seed = _data_seed(config)
     rest = mixture.joined(held_out, seed) if held_out else None
     return readers[0], mixture.joined(train, seed), rest, opened
+
+
+def _data_seed(config: Config) -> int:
+    return config.run.seed if config.run.data_seed is None else config.run.data_seed
 
 
 def _shared_out(source: RowSource, config: Config) -> tuple[RowSource, RowSource | None]:
@@ -141,8 +145,9 @@ def _shared_out(source: RowSource, config: Config) -> tuple[RowSource, RowSource
         return source, None
     if not 1 <= ceil(share * count) < count:
         raise DataError(f"{source.origin}: eval_share={share:g} of {count} rows leaves none to train on.")
-    seed = config.run.seed if config.run.data_seed is None else config.run.data_seed
-    drawn = Dataset.from_dict({"row": range(count)}).train_test_split(test_size=share, seed=seed)
+    drawn = Dataset.from_dict({"row": range(count)}).train_test_split(
+        test_size=share, seed=_data_seed(config)
+    )
     train, rest = (pick(source, array("q", sorted(drawn[part]["row"]))) for part in ("train", "test"))
     return train, replace(rest, origin=f"{source.origin} (held out)")
 

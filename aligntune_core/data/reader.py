@@ -106,9 +106,8 @@ class Reader:
     ending: Ending  # what to say of the end of replies
     policy: Policy = "warn"  # what the user wants of columns and keys that nobody reads
     text_arguments: bool = False  # whether the chat template takes arguments of calls as JSON texts only
-    rendered: bool = (
-        False  # whether rows are said to be rendered already, so that it is no warning that they are
-    )
+    # whether rows are said to be rendered already, so that it is no warning that they are
+    rendered: bool = False
 
     def check(self, rows: Sequence[Any]) -> list[Checked]:
         """Convert and measure rows, in order. A row is used whole, with all that it gives, or not at all."""

@@ -168,6 +168,7 @@ def _as_json(values: Sequence[Any]) -> Any:
 
 
 @lru_cache(maxsize=1)
+@lru_cache(maxsize=1)  # once a process: a second call would wrap the writer of the first
 def exact_json() -> None:
     """Let JSON values of the ``datasets`` library be read and written as they are, in this process.
 

@@ -23,8 +23,21 @@ def within(
         return list(answers)
     tokens = _beyond(tokenizer, size)
     return [
-        _problem(row, tokens, tokenizer, size) or answer for row, answer in zip(rows, answers, strict=True)
+        _problem(row, tokens, tokenizer, size) or _of_ids(answer, size) or answer
+        for row, answer in zip(rows, answers, strict=True)
     ]
+
+
+def _of_ids(answer: RowTokens, size: int) -> RowTokens | None:
+    """The problem of a row whose tokens, where they are handed over, go beyond the embedding."""
+    for name, ids in (answer.columns or {}).items():
+        if (largest := max(ids, default=0)) >= size:
+            return RowTokens(
+                problem=f"it holds token {largest}, and the model's embedding has {size} rows: name the model's own "
+                "tokenizer with tokenizer_name",
+                column=name,
+            )
+    return None
 
 
 def _beyond(tokenizer: Any, size: int) -> dict[str, int]:

@@ -169,3 +169,13 @@ def test_tokens_by_name(tiny_model_dir: Path) -> None:
     assert (chosen.eos_token, chosen.pad_token) == ("<|endoftext|>", "<|im_end|>")
     with pytest.raises(ConfigError, match=r"model.eos_token='<.eot.>' is no token of the tokenizer"):
         load_tokenizer(model(eos_token="<|eot|>"))
+
+
+def test_ids_beyond_the_embedding_are_a_problem_whatever_the_token() -> None:
+    from aligntune_core.data.vocabulary import within
+    from aligntune_core.types import RowTokens
+
+    tokenizer, row = make_tokenizer(), {"prompt": [], "completion": []}
+    answers = [RowTokens(length=2, columns={"input_ids": [5, 9], "labels": [-100, 9]})]
+    assert within([row], answers, tokenizer, 10) == answers
+    assert "token 9, and the model's embedding has 9 rows" in within([row], answers, tokenizer, 9)[0].problem

@@ -174,3 +174,14 @@ def test_a_share_must_leave_rows_to_train_on(prepare: Any) -> None:
 def test_a_share_that_cannot_be_held_out(prepare: Any, keywords: dict[str, Any], words: str) -> None:
     with pytest.raises(AligntuneError, match=words):
         prepare([{"prompt": "p", "completion": "c"}] * 9, **{"eval_share": 0.1, **keywords})
+
+
+def test_the_json_of_the_library_is_made_exact_once() -> None:
+    from datasets.features import features as library
+
+    from aligntune_core.data.tables import exact_json
+
+    exact_json()
+    writer = library.ujson_dumps
+    exact_json()
+    assert library.ujson_dumps is writer
