@@ -175,7 +175,8 @@ def test_ids_beyond_the_embedding_are_a_problem_whatever_the_token() -> None:
     from aligntune_core.data.vocabulary import within
     from aligntune_core.types import RowTokens
 
-    tokenizer, row = make_tokenizer(), {"prompt": [], "completion": []}
+    tokenizer = make_tokenizer()
+    row: dict[str, Any] = {"prompt": [], "completion": []}
     answers = [RowTokens(length=2, columns={"input_ids": [5, 9], "labels": [-100, 9]})]
     assert within([row], answers, tokenizer, 10) == answers
     assert "token 9, and the model's embedding has 9 rows" in within([row], answers, tokenizer, 9)[0].problem
