@@ -76,6 +76,16 @@ class Comparison:
     plot: str | None
     folder: str
 
+    @property
+    def loss_spread(self) -> tuple[int, float] | None:
+        """The step at which the losses of the backends lie furthest apart, and how far; None below two of them."""
+        curves = [dict(run.losses) for run in self.backends if run.error is None and run.losses]
+        steps = set.intersection(*(set(curve) for curve in curves)) if len(curves) > 1 else set()
+        spreads = {
+            step: max(c[step] for c in curves) - min(c[step] for c in curves) for step in sorted(steps)
+        }
+        return max(spreads.items(), key=lambda entry: entry[1], default=None)
+
     def as_dict(self) -> dict[str, Any]:
         """In types that JSON knows; of the values in force only those that differ."""
         rows = {m.name: {k: v for k, v in asdict(m).items() if k != "effective"} for m in self.backends}

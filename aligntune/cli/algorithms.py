@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from aligntune.cli.options import Json, make_app
+import typer
+
+from aligntune.cli.options import Json, Verbose, make_app
 from aligntune.cli.output import print_json, print_table
 
 app = make_app()
 
 
 @app.command()
-def algorithms(json: Json = False) -> None:
+def algorithms(verbose: Verbose = False, json: Json = False) -> None:
     """Show which backend trains which algorithm, as the installed plugins say."""
     entries = matrix()
     if json:
@@ -30,6 +32,18 @@ def algorithms(json: Json = False) -> None:
             for row in entries
         ],
     )
+    if verbose:
+        for row in entries:
+            _print_details(row)
+
+
+def _print_details(row: dict[str, Any]) -> None:
+    typer.secho(f"\n{row['name']}", bold=True)
+    typer.echo(f"  keywords of its own: {', '.join(row['parameters']) or 'none'}")
+    typer.echo(f"  paper: {row['paper'] or 'none'}")
+    for name, support in row["backends"].items():
+        if not support["ok"]:
+            typer.echo(f"  not on {name}: {support['reason'] or 'no reason given'}")
 
 
 def matrix() -> list[dict[str, Any]]:

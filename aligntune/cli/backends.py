@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from aligntune.cli.options import Json, make_app
+from aligntune.cli.options import Json, Verbose, make_app
 from aligntune.cli.output import STATE_COLOURS, print_json, print_table
 
 if TYPE_CHECKING:
@@ -17,14 +17,7 @@ app = make_app()
 
 @app.command()
 def backends(
-    verbose: Annotated[
-        bool,
-        typer.Option(
-            "--verbose",
-            "-v",
-            help="Also paths, requirements, tracebacks, and extensions, algorithms and rewards.",
-        ),
-    ] = False,
+    verbose: Verbose = False,
     json: Json = False,
 ) -> None:
     """List installed backends and their state.
@@ -69,6 +62,12 @@ def _print(rows: list[BackendRow]) -> None:
     for row in rows:
         if row.hint:
             typer.echo(f"{row.name}: {row.hint}")
+    if any(row.state == "ready" for row in rows):
+        typer.echo(
+            'backend=NAME in a configuration takes one; without it "auto" takes one that fits the run.'
+        )
+    if any(row.state not in ("ready", "disabled") for row in rows):
+        typer.echo("More of what is not ready: aligntune backends -v, aligntune doctor.")
 
 
 def _print_details(row: BackendRow) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aligntune.cli.failures import SIGNALS, ExitCode
-from aligntune.cli.options import ConfigFile, Debug, Json, Overrides, make_app
+from aligntune.cli.options import ConfigFile, Json, Overrides, Verbose, make_app
 from aligntune.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def compare(
     backends: Annotated[
         str, typer.Option(help="The backends, with commas between: trl,unsloth.", show_default=False)
     ] = "",
-    debug: Debug = False,
+    verbose: Verbose = False,
     json: Json = False,
 ) -> None:
     """Run the same job on several backends and compare.
@@ -44,7 +44,7 @@ def compare(
     if json:
         print_json(result.as_dict())
     else:
-        _print(result, debug)
+        _print(result, verbose)
     if stopped := result.backends[-1].stopped:
         raise typer.Exit(SIGNALS.get(stopped, ExitCode.FAILED))
     if any(m.error for m in result.backends):
@@ -74,13 +74,13 @@ def _why_not(row: BackendRow, algorithm: str) -> str:
     return "" if row.algorithms[algorithm] else f"does not train {algorithm}"
 
 
-def _print(result: Comparison, debug: bool) -> None:
+def _print(result: Comparison, verbose: bool) -> None:
     columns = ("backend", "tokens/s", "ms/step", "peak memory", "first step after", "steps", "final loss")
     print_table(columns, [_row(m) for m in result.backends])
     for m in result.backends:
         if m.error:
             typer.secho(f"{m.name}: {m.error}", fg="red")
-            if debug and m.traceback:
+            if verbose and m.traceback:
                 typer.echo(m.traceback, err=True)
     if result.differences:
         names = [m.name for m in result.backends if m.error is None]
@@ -94,7 +94,12 @@ def _print(result: Comparison, debug: bool) -> None:
             f"In force: the same arguments on all{', as far as they are told' if result.untold else ''}."
         )
     for name, paths in result.untold.items():
-        typer.echo(f"{name} does not tell: {', '.join(paths)}")
+        which = f": {', '.join(paths)}" if verbose else f" {len(paths)} of them; -v names them"
+        typer.echo(f"{name} does not tell{which}")
+    if result.loss_spread is not None:
+        step, spread = result.loss_spread
+        apart = f"at most {spread:.4g} apart, at step {step}" if spread else "the same at every step"
+        typer.echo(f"Losses: {apart}.")
     if any(m.error is None for m in result.backends):
         typer.echo(
             f"Loss curves: {result.plot or 'not drawn, matplotlib is missing (pip install matplotlib)'}"

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from aligntune.cli.options import make_app
+from aligntune.cli.options import Verbose, make_app
 from aligntune.cli.output import print_json
 
 app = make_app(no_args_is_help=True)
@@ -22,6 +22,7 @@ def schema(
     field: Annotated[
         str | None, typer.Option(help="One field only: a keyword, an alias or a path.", show_default=False)
     ] = None,
+    verbose: Verbose = False,
 ) -> None:
     """Print the JSON schema of the configuration."""
     from aligntune_core.config.schema.describe import schema as schema_of

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aligntune.cli.failures import ExitCode
-from aligntune.cli.options import Debug, Json, Overrides, make_app
+from aligntune.cli.options import Json, Overrides, Verbose, make_app
 from aligntune.cli.output import print_json
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def convert(
             "--output", "-o", metavar="FILE", help="Write it there, not to stdout.", show_default=False
         ),
     ] = None,
-    debug: Debug = False,
+    verbose: Verbose = False,
     json: Json = False,
 ) -> None:
     """Turn a configuration of another tool into one of ours.

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from aligntune.cli.failures import SIGNALS, ExitCode
-from aligntune.cli.options import Debug, Json, make_app
+from aligntune.cli.options import Json, Verbose, make_app
 from aligntune.cli.output import print_json
 
 app = make_app()
@@ -25,7 +25,7 @@ def demo(
     ] = Path("aligntune-demo"),
     backend: Annotated[str, typer.Option(help="Backend to train with.")] = "auto",
     seed: Annotated[int, typer.Option(help="Seed of every random choice.", min=0)] = 42,
-    debug: Debug = False,
+    verbose: Verbose = False,
     json: Json = False,
 ) -> None:
     """Fine-tune a small chat model and show what it learned.

@@ -5,12 +5,12 @@ from __future__ import annotations
 import platform
 import sys
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from aligntune.cli.failures import ExitCode
-from aligntune.cli.options import Json, make_app
+from aligntune.cli.options import Json, Verbose, make_app
 from aligntune.cli.output import STATE_COLOURS, console, print_json, print_table
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ SHOWN = (
     ),
     *("unsloth-zoo", "triton", "torchvision", "xformers", "pydantic", "pluggy", "typer"),
 )
+
+NEXT = "Next: aligntune demo trains a small model here; aligntune plan CONFIG shows what a run of yours would do."
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,7 @@ class Report:
 
 @app.command()
 def doctor(
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Also the traceback of each problem.")
-    ] = False,
+    verbose: Verbose = False,
     json: Json = False,
 ) -> None:
     """Check versions, devices and each backend.
@@ -191,9 +191,10 @@ def _print(report: Report, verbose: bool) -> None:
         str(canonicalize_name(name)): f"{name} {version}" for name, version in report.versions.items()
     }
     out.print(Text("  ".join(versions[name] for name in SHOWN if name in versions)), soft_wrap=True)
-    out.print(Text("\n".join(["Devices", *(f"  {place}" for place in report.probe.looked)])), soft_wrap=True)
+    out.print(Text(f"Device to train on: {report.probe.kinds[0]}. Looked for:"), soft_wrap=True)
+    out.print(Text("\n".join(f"  {place}" for place in report.probe.looked)), soft_wrap=True)
     print_table(
-        ("backend", "state", "imported", "torch sees"),
+        ("backend", "state", "imports here", "devices that torch sees"),
         [
             (
                 row.name,
@@ -210,7 +211,10 @@ def _print(report: Report, verbose: bool) -> None:
         if problem.detail and verbose:
             out.print(Text(problem.detail, style="dim"), soft_wrap=True)
     hint = "" if verbose or not any(p.detail for p in report.problems) else " Tracebacks: aligntune doctor -v"
-    out.print(Text("All is well." if report.ok else f"{len(report.problems)} problem(s).{hint}"))
+    if report.ok:
+        out.print(Text(f"All is well. {NEXT}"), soft_wrap=True)
+    else:
+        out.print(Text(f"{len(report.problems)} problem(s); what to do stands after each ->.{hint}"))
 
 
 def _trial_cells(trial: Trial | None) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from aligntune.cli.options import DEBUG, JSON
+from aligntune.cli.options import JSON, VERBOSE
 from aligntune.cli.output import print_json
 from aligntune_core.errors import WORKER_TRACEBACK, AligntuneError, BackendError, ConfigError, DataError
 
@@ -51,7 +51,7 @@ def exit_code(error: BaseException) -> ExitCode:
 def reported(ctx: typer.Context) -> Iterator[None]:
     """Turn an exception into a message and an exit code.
 
-    Our own errors say what to do, so their message is enough; ``--debug`` adds the traceback. Any other exception comes
+    Our own errors say what to do, so their message is enough; ``-v`` adds the traceback. Any other exception comes
     with its traceback, since nobody foresaw it. With ``--json`` the error is an object on stdout.
     """
     try:
@@ -62,7 +62,7 @@ def reported(ctx: typer.Context) -> Iterator[None]:
         typer.echo("Interrupted.", err=True)
         raise typer.Exit(exit_code(error)) from error
     except AligntuneError as error:
-        if ctx.meta.get(DEBUG):
+        if ctx.meta.get(VERBOSE):
             traceback.print_exception(error)
         _print(ctx, error)
         raise typer.Exit(exit_code(error)) from error
@@ -82,7 +82,7 @@ def _is_usage(error: Exception) -> bool:
 
 
 def _notes(error: Exception) -> list[str]:
-    """Notes of an error of ours, without the traceback of a worker process, which ``--debug`` shows."""
+    """Notes of an error of ours, without the traceback of a worker process, which ``-v`` shows."""
     return [n for n in getattr(error, "__notes__", []) if not n.startswith(WORKER_TRACEBACK)]
 
 

@@ -18,7 +18,7 @@ def make_app(**settings: Any) -> typer.Typer:
 
 
 JSON = "aligntune.json"
-DEBUG = "aligntune.debug"
+VERBOSE = "aligntune.verbose"
 
 
 def _remember_json(ctx: typer.Context, value: bool) -> bool:
@@ -28,14 +28,21 @@ def _remember_json(ctx: typer.Context, value: bool) -> bool:
     return value
 
 
-def _remember_debug(ctx: typer.Context, value: bool) -> bool:
-    ctx.meta[DEBUG] = value
+def _remember_verbose(ctx: typer.Context, value: bool) -> bool:
+    ctx.meta[VERBOSE] = value
     return value
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.", callback=_remember_json)]
-Debug = Annotated[
-    bool, typer.Option("--debug", "-v", help="Show the traceback of an error.", callback=_remember_debug)
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose",
+        "-v",
+        "--debug",
+        help="Say more: details of what is listed, and the traceback of an error.",
+        callback=_remember_verbose,
+    ),
 ]
 ConfigFile = Annotated[
     Path,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from aligntune.cli.options import make_app
+from aligntune.cli.options import Verbose, make_app
 
 app = make_app(no_args_is_help=True)
 
@@ -30,6 +30,7 @@ def new(
         Example | None,
         typer.Option(help="Begin with a backend that trains, in plain PyTorch.", show_default=False),
     ] = None,
+    verbose: Verbose = False,
 ) -> None:
     """Write a complete package, aligntune-NAME, below the current directory.
 

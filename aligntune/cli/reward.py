@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aligntune.cli.options import ConfigFile, Debug, Json, Overrides, make_app
+from aligntune.cli.options import ConfigFile, Json, Overrides, Verbose, make_app
 from aligntune.cli.output import console, print_json, print_table
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def reward() -> None:
 
 
 @app.command("list")
-def list_(json: Json = False) -> None:
+def list_(verbose: Verbose = False, json: Json = False) -> None:
     """List the rewards that can be given by name."""
     from aligntune_core.rewards import list_rewards
 
@@ -48,7 +48,7 @@ def check(
         int, typer.Option(min=0, help="Also load the model and score this many sampled completions.")
     ] = 0,
     rows: Annotated[int, typer.Option(min=1, help="Score the references of the first N rows.")] = 200,
-    debug: Debug = False,
+    verbose: Verbose = False,
     json: Json = False,
 ) -> None:
     """Score real rows before any training.

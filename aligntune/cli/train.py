@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aligntune.cli.failures import SIGNALS, ExitCode
-from aligntune.cli.options import ConfigFile, Debug, Json, Overrides, make_app
+from aligntune.cli.options import ConfigFile, Json, Overrides, Verbose, make_app
 from aligntune.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def train(
     resume_from: Annotated[
         Path | None, typer.Option(help="Go on from this checkpoint folder.", show_default=False)
     ] = None,
-    debug: Debug = False,
+    verbose: Verbose = False,
     json: Json = False,
 ) -> None:
     """Train as a YAML file says.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from aligntune_core.algorithms import find
@@ -32,12 +33,18 @@ def announce(plan: Plan) -> None:
         _log.info("The first %s as it is trained, [[with loss]]: %s", name, marked(pieces))
 
 
+def shown_rows(plan: Plan) -> Iterator[dict[str, Pieces]]:
+    """The training rows in pieces, by name of their sequence; none where the backend brings its own tokenizer."""
+    if plan.prepared.tokenizer is None:
+        return
+    algorithm = find(plan.config.algorithm)
+    for row in plan.datasets.train:
+        yield render_sequences(row, algorithm, plan.prepared.tokenizer, plan.config)
+
+
 def first_row(plan: Plan) -> dict[str, Pieces]:
-    """The first training row in pieces, by name of its sequence; none where the backend brings its own tokenizer."""
-    row = next(iter(plan.datasets.train), None)
-    if row is None or plan.prepared.tokenizer is None:
-        return {}
-    return render_sequences(row, find(plan.config.algorithm), plan.prepared.tokenizer, plan.config)
+    """The first training row in pieces, by name of its sequence; empty where there is none to show."""
+    return next(shown_rows(plan), {})
 
 
 def marked(pieces: Pieces, limit: int = SHOWN) -> str:

@@ -6,6 +6,7 @@ import importlib
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -122,3 +123,17 @@ def test_the_version_of_the_distribution_is_the_version_of_the_core() -> None:
 
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert declared == __version__
+
+
+def _commands(typer_app: typer.Typer) -> list[Any]:
+    """A command, or each of a group."""
+    command: Any = typer.main.get_command(typer_app)
+    return list(getattr(command, "commands", {}).values()) or [command]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_v_means_one_thing_everywhere(name: str) -> None:
+    for command in _commands(importlib.import_module(f"aligntune.cli.{name}").app):
+        (option,) = (option for option in command.params if "-v" in option.opts)
+        assert set(option.opts) == {"--verbose", "-v", "--debug"}, command.name
+        assert option.help.startswith("Say more")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from aligntune.comparison import BackendRun, _Clock, _job, differences, untold
+from aligntune.comparison import BackendRun, Comparison, _Clock, _job, differences, untold
 from aligntune_core.config import Config, resolve_config
 from tests.site import Site, plugin
 
@@ -292,3 +292,11 @@ def test_the_clock_leaves_the_first_step_out(monkeypatch: pytest.MonkeyPatch) ->
     assert clock.first_step() == 10.0
     assert clock.step_ms() == 2000.0
     assert clock.tokens_per_second() == pytest.approx(150 / 7)
+
+
+def test_how_far_the_losses_lie_apart() -> None:
+    one = BackendRun("one", losses=[(1, 2.0), (2, 1.5), (3, 9.0)])
+    two = BackendRun("two", losses=[(1, 2.25), (2, 1.0)])
+    failed = BackendRun("failed", error="it did", losses=[(1, 7.0), (2, 7.0)])
+    assert Comparison([one, two, failed], {}, {}, None, ".").loss_spread == (2, 0.5)
+    assert Comparison([one, failed], {}, {}, None, ".").loss_spread is None

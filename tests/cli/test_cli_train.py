@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import threading
@@ -60,12 +61,19 @@ def test_plan_shows_the_run_and_loads_no_weights(
     assert plan["sources"]["model.precision"].startswith("resolved")
     assert plan["steps"] == {
         "max_steps": 2,
-        "epochs": 3.0,
+        "epochs": pytest.approx(8 / 12),
         "rows": 12,
         "global_batch": 4,
         "warmup_steps": 0,
         "processes": 1,
+        "tokens": plan["steps"]["tokens"],
     }
+    assert plan["steps"]["tokens"] == pytest.approx(
+        plan["data"]["mean_tokens"] * 8, abs=1
+    )  # 2 steps of 4 rows
+    assert plan["size"]["parameters"] > plan["size"]["trained"] > 0
+    assert plan["size"]["memory_bytes"] > 4 * plan["size"]["parameters"]
+    assert plan["time"] is None
     assert plan["data"]["rows_given"] == 12
     on_loss = "".join(piece["text"] for piece in plan["first_row"]["row"] if piece["loss"])
     assert "It is 0." in on_loss
@@ -78,6 +86,45 @@ def test_plan_shows_the_run_and_loads_no_weights(
     assert "12 given, 0 bad" in text
 
     assert command("train", *words).exit_code == 1  # the weights are really not there
+
+
+def test_plan_shows_what_the_user_set_first_and_the_rest_on_request(command: Command, sft_file: Path) -> None:
+    few = command("plan", sft_file, "lora_r=4").stdout
+    assert few.splitlines()[2].startswith("algorithm")
+    assert "optim.learning_rate" in few
+    assert "peft.r" in few
+    assert "optim.adam_beta1" not in few
+    assert "more have defaults or were worked out: aligntune plan --all" in few
+    assert "= 0.3333 epoch(s)" in few
+    assert "of them trained" in few
+    assert "at least" in few
+    everything = command("plan", sft_file, "lora_r=4", "--all").stdout
+    assert "optim.adam_beta1" in everything
+    assert "plan --all" not in everything
+    assert "peft.r " not in command("plan", sft_file, "use_peft=false").stdout
+
+
+def test_plan_shows_as_many_rows_as_asked_for(command: Command, sft_file: Path) -> None:
+    result = command("plan", sft_file, "--rows", "3", "--json")
+    rows = json.loads(result.stdout)["rows"]
+    trained = ["".join(p["text"] for p in row["row"] if p["loss"]) for row in rows]
+    assert [text.split("<")[0] for text in trained] == ["It is 0.", "It is 2.", "It is 4."]
+    text = command("plan", sft_file, "--rows", "13").stdout  # there are twelve
+    assert "row 12 (" in text
+    assert "It is 22." in text
+    streamed = command("plan", sft_file, "streaming=true", "--rows", "2")
+    assert "row 2 (" in streamed.stdout, streamed.output
+    assert command("plan", sft_file, "--rows", "0").exit_code == 2
+
+
+def test_plan_takes_the_time_from_the_run_that_lies_in_the_folder(command: Command, sft_file: Path) -> None:
+    assert command("train", sft_file).exit_code == 0
+    text = command("plan", sft_file).stdout
+    assert re.search(r"time: about \d:\d\d:\d\d, at the [\d,]+ tokens/s of the run in run", text)
+    assert "time: not known" in command("plan", sft_file, "algorithm=sft", "output_dir=other").stdout
+    with Path("run/metrics.jsonl").open("a") as metrics:
+        metrics.write('{"loss": ')  # cut off
+    assert "time: not known" in command("plan", sft_file).stdout
 
 
 def test_plan_counts_dropped_rows_and_says_what_becomes_of_an_earlier_run(

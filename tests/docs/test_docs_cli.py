@@ -15,6 +15,8 @@ from aligntune.cli.failures import ExitCode
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/cli.md").read_text(encoding="utf-8")
 
+EVERYWHERE = {"--help", "--verbose", "--debug"}
+
 
 def section(name: str) -> str:
     found = re.search(rf"^## {re.escape(name)}\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S)
@@ -31,7 +33,7 @@ def options(command: Any) -> set[str]:
     own = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
     for member in getattr(command, "commands", {}).values():
         own |= options(member)
-    return own - {"--help"}
+    return own - EVERYWHERE
 
 
 @pytest.mark.parametrize("name", COMMANDS)
